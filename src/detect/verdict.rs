@@ -1,0 +1,348 @@
+//! What the matcher says of an observation. Nothing here holds a secret value: credentials are named by their public
+//! identifier and by keyed hashes.
+
+use std::net::IpAddr;
+
+use crate::observe::{Bytes, Conn};
+use crate::packet::Timestamp;
+
+/// How much a path gives away (catalogue `sensitivity`); ordered from least to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sensitivity {
+    /// Configuration only.
+    Discovery,
+    /// A session token of the metadata service.
+    Token,
+    /// User data, startup scripts.
+    UserData,
+    /// A signed identity document or identity token.
+    Identity,
+    /// A credential.
+    Credential,
+}
+
+impl Sensitivity {
+    /// As written to `imds.sensitivity`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::Token => "token",
+            Self::UserData => "user-data",
+            Self::Identity => "identity",
+            Self::Credential => "credential",
+        }
+    }
+}
+
+macro_rules! signals {
+    ($($(#[doc = $doc:literal])* $name:ident = $slug:literal),* $(,)?) => {
+        /// Everything that can be noticed about an event (contract section 4).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Signal { $($(#[doc = $doc])* $name),* }
+
+        impl Signal {
+            /// All of them, in the order of their slugs' documentation.
+            pub const ALL: &'static [Signal] = &[$(Signal::$name),*];
+
+            /// As written to `imds.signals`.
+            pub fn slug(self) -> &'static str {
+                match self { $(Self::$name => $slug),* }
+            }
+        }
+    };
+}
+
+signals! {
+    /// Request of the service's first version, without its session token or header.
+    V1 = "v1",
+    /// Version 1 by a client that used version 2 before.
+    V1AfterV2 = "v1-after-v2",
+    /// Host names neither the address nor a metadata name.
+    ForeignHost = "foreign-host",
+    /// X-Forwarded-For, Forwarded, Via or the like.
+    Forwarded = "forwarded",
+    /// Headers that only browsers and page renderers send.
+    BrowserLike = "browser-like",
+    /// User-Agent of a general tool or library.
+    ToolUserAgent = "tool-user-agent",
+    /// No User-Agent.
+    NoUserAgent = "no-user-agent",
+    /// User-Agent of a cloud SDK or agent.
+    SdkUserAgent = "sdk-user-agent",
+    /// User-Agent of an SDK or agent whose other habits do not fit.
+    ClaimedIdentityMismatch = "claimed-identity-mismatch",
+    /// A path that no service has and only word lists ask for.
+    ImpossiblePath = "impossible-path",
+    /// The service refused (401, 403, 400, 429, 5xx, or an error in a 200).
+    Refused = "refused",
+    /// 404.
+    NotFound = "not-found",
+    /// No answer seen.
+    Unanswered = "unanswered",
+    /// IP TTL shows a hop between client and sensor.
+    ExtraHop = "extra-hop",
+    /// Path spelt so that plain matching misses it.
+    ObfuscatedPath = "obfuscated-path",
+    /// Overlapping TCP segments differ.
+    TcpOverlapConflict = "tcp-overlap-conflict",
+    /// Bytes of the exchange are missing.
+    StreamGap = "stream-gap",
+    /// Packets cut by the snaplen.
+    TruncatedCapture = "truncated-capture",
+    /// Seen inside a tunnel.
+    Tunnelled = "tunnelled",
+    /// A leg through a proxy, DNAT or emulator.
+    Proxied = "proxied",
+    /// First request of this kind by this client in this run.
+    FirstSeen = "first-seen",
+    /// The answer does not look like the genuine service's.
+    RogueResponder = "rogue-responder",
+    /// One host speaks several clouds' protocols.
+    MultiCloud = "multi-cloud",
+    /// A credential was issued.
+    Issued = "issued",
+    /// An issued credential was seen leaving.
+    Relayed = "relayed",
+    /// Complete and consistent order of an SDK.
+    SdkPattern = "sdk-pattern",
+    /// Session token used by another client than it was issued to.
+    TokenShared = "token-shared",
+    /// Session token used after its time.
+    TokenExpired = "token-expired",
+}
+
+/// A set of signals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Signals(u64);
+
+impl Signals {
+    /// Adds one.
+    pub fn add(&mut self, signal: Signal) {
+        self.0 |= 1 << signal as u8;
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, signal: Signal) {
+        self.0 &= !(1 << signal as u8);
+    }
+
+    /// Whether it is in.
+    pub fn has(self, signal: Signal) -> bool {
+        self.0 & (1 << signal as u8) != 0
+    }
+
+    /// Both sets together.
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Slugs, sorted.
+    pub fn slugs(self) -> Vec<&'static str> {
+        let mut out: Vec<_> = Signal::ALL.iter().filter(|s| self.has(**s)).map(|s| s.slug()).collect();
+        out.sort_unstable();
+        out
+    }
+}
+
+/// Why an exchange counts as metadata traffic (contract section 3, rules 1 to 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// 1: the server end is an address of the catalogue.
+    Address,
+    /// 2: Host, absolute-form or CONNECT target is a metadata name or address.
+    Named,
+    /// 3: an entry with `any_address` and its header, or a credential path on a listed port of a `match = "path"` endpoint.
+    Path,
+    /// 4: the response proves that a credential was issued.
+    Proved,
+}
+
+/// Keyed hash of one credential-shaped token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenHash(pub u64);
+
+/// What is known of a credential that was asked for or issued.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credential {
+    /// The response proves that it was returned.
+    pub issued: bool,
+    /// Kind: `aws-access-key`, `oauth2-token`, `jwt`, `private-key`, `password`, …
+    pub kind: Option<&'static str>,
+    /// Non-secret identifier: access key id, client id, account e-mail.
+    pub id: Option<String>,
+    /// Role, resource, audience, scopes.
+    pub scope: Option<String>,
+    /// Expiry as RFC 3339, UTC.
+    pub expires: Option<String>,
+    /// Hex of a keyed hash of the secret value.
+    pub fingerprint: Option<String>,
+    /// Keyed hashes of each secret part, in every spelling that is searched for; never written.
+    pub secrets: Vec<TokenHash>,
+}
+
+/// Metadata traffic: the `imds` object without what the correlator adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imds {
+    /// Catalogue provider, or `unknown`.
+    pub provider: &'static str,
+    /// Catalogue service.
+    pub service: &'static str,
+    /// Normalised path.
+    pub path: String,
+    /// Id of the catalogue entry.
+    pub path_id: Option<&'static str>,
+    /// What the path gives away.
+    pub sensitivity: Sensitivity,
+    /// `v1` or `v2`, where the service has both.
+    pub version: Option<&'static str>,
+    /// On credential paths, or when a body proves one.
+    pub credential: Option<Credential>,
+    /// Headers that tell metadata clients apart: lower-case name and value (token headers: value empty).
+    pub headers: Vec<(String, String)>,
+    /// What was noticed.
+    pub signals: Signals,
+    /// By which rule it is metadata traffic.
+    pub leg: Leg,
+    /// Keyed hash of the session token that the request carries, if any; never written.
+    pub session_token: Option<TokenHash>,
+    /// Keyed hash of the session token that the response issues, with its lifetime in seconds; never written.
+    pub issued_token: Option<(TokenHash, u64)>,
+}
+
+/// Where in a request something stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Query parameter.
+    Query(String),
+    /// The target's path.
+    Path,
+    /// Absolute-form target.
+    AbsoluteForm,
+    /// Host header.
+    Host,
+    /// Another header.
+    Header(String),
+    /// Form field.
+    Form(String),
+    /// JSON value, with its key.
+    Json(String),
+    /// Multipart field.
+    Multipart(String),
+    /// XML text, attribute, entity or DTD identifier.
+    Xml,
+    /// Elsewhere in the body.
+    Body,
+}
+
+/// A host that a request names, canonical.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostRef {
+    /// An address, disguises undone.
+    Address(IpAddr),
+    /// A name: lower case, no trailing dot.
+    Name(String),
+}
+
+/// What a candidate is by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CandidateKind {
+    /// Any whole URL: becomes an attempt when its host resolves to a metadata address in the capture, or leads there by redirect.
+    Url,
+    /// Names a metadata target without being a URL value (prose, command, bare host, excluded header): confirmed or nothing.
+    Mention,
+    /// Raises `ssrf-attempt` by itself.
+    Attempt,
+}
+
+/// A target that a request to some server names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// What it is by itself.
+    pub kind: CandidateKind,
+    /// Where it stood.
+    pub place: Place,
+    /// The URL as decoded there, bounded in length (for `imds.chain` and messages).
+    pub url: String,
+    /// Canonical host.
+    pub host: HostRef,
+    /// Port, if the URL names one.
+    pub port: Option<u16>,
+    /// Normalised path as `imds.path`; `None` where the URL has no path or only `/`.
+    pub path: Option<String>,
+    /// The host was written in a disguise.
+    pub disguised: bool,
+}
+
+/// What the matcher says of an HTTP exchange.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Set when it is metadata traffic.
+    pub imds: Option<Box<Imds>>,
+    /// Targets named in the request (only when the request goes to some other server).
+    pub candidates: Vec<Candidate>,
+    /// The request's own whole URL: canonical host and `path?query` as sent; for the redirect rule.
+    pub own_url: Option<Box<(HostRef, String)>>,
+    /// Where the response redirects to (3xx with Location, Refresh).
+    pub redirect: Option<Box<Candidate>>,
+    /// Credential-shaped tokens outside signing headers: hash, and whether it stood in the request.
+    pub tokens: Vec<(TokenHash, bool)>,
+}
+
+/// What the matcher says of a DNS transaction.
+#[derive(Clone, Debug, Default)]
+pub struct DnsVerdict {
+    /// The question is a metadata name: its provider and service.
+    pub metadata_name: Option<(&'static str, &'static str)>,
+    /// Metadata addresses among the answers (A, AAAA, mapped forms, end of CNAME chains): address, provider, service.
+    pub metadata_answers: Vec<(IpAddr, &'static str, &'static str)>,
+    /// Other addresses among the answers.
+    pub other_answers: Vec<IpAddr>,
+    /// Question name: lower case, labels joined by dots with dots inside labels escaped.
+    pub name: String,
+    /// Credential-shaped tokens in the question's labels.
+    pub tokens: Vec<TokenHash>,
+}
+
+/// Why no request could be read on a connection to a metadata address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoRequest {
+    /// SYN without an established connection.
+    SynOnly,
+    /// Connection refused.
+    Refused,
+    /// TLS.
+    Tls,
+    /// Established, but nothing that is HTTP.
+    NotHttp,
+}
+
+/// A connection to a metadata address without a readable request.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Its ends.
+    pub conn: Conn,
+    /// Why.
+    pub why: NoRequest,
+    /// First packet.
+    pub first: Timestamp,
+    /// Last packet.
+    pub last: Timestamp,
+    /// Catalogue provider (`unknown` where several share the address).
+    pub provider: &'static str,
+    /// Catalogue service.
+    pub service: &'static str,
+}
+
+/// Credential-shaped tokens seen in cleartext outside HTTP and DNS.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// The conversation; `client` is the sender of the bytes.
+    pub conn: Conn,
+    /// When.
+    pub time: Timestamp,
+    /// Hashes.
+    pub hashes: Vec<TokenHash>,
+    /// Protocol by its first bytes, where known.
+    pub hint: Option<Bytes>,
+}

@@ -1,0 +1,31 @@
+//! imdswatch watches packets for theft of cloud credentials through instance metadata services and writes
+//! Packetbeat-compatible events.
+//!
+//! ```text
+//! capture ──PacketBatch──► decode (link, tunnels, fragments) ──Meta + payload──► pipeline, one per worker:
+//!   live | file                                                  flow table ─► TCP streams ─► HTTP / DNS / ICMP ─► detect
+//!                                                                                                      │ Observation
+//!                                     outputs ◄── event ◄── publish: merge in packet order, correlate ◄┘
+//! ```
+
+// What flows.
+pub mod bytes;
+pub mod packet;
+
+// Packets come in.
+pub mod capture;
+
+// Each packet is opened down to its innermost transport payload.
+pub mod decode;
+
+// Packets become flows, streams, messages and transactions.
+pub mod flow;
+pub mod process;
+pub mod proto;
+
+// What is looked for, and what one observation means.
+pub mod detect;
+pub mod observe;
+
+// What observations mean together.
+pub mod alert;

@@ -1,0 +1,123 @@
+//! What workers tell the publisher: observations, each with the place in the run that it belongs to.
+//!
+//! Workers see only their own packets, so what they report carries the number of the packet that completed it and is
+//! merged by it. What expires, expires on ticks that every worker gets at the same packet, so the merged order is the
+//! same for one worker or many and for any batch size.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::decode::meta::{Hops, Mac, Vlans};
+use crate::packet::Timestamp;
+
+/// Place of an observation in the output: compared field by field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Order {
+    /// Number of the packet that completed it, or of the packet that set the tick on which it expired;
+    /// `u64::MAX` for what was still open at the end.
+    pub at: u64,
+    /// Number of the first packet of what is reported: orders what expires together.
+    pub first: u64,
+    /// Running number among observations with the same `at` and `first`.
+    pub nth: u32,
+}
+
+/// One end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Address.
+    pub ip: IpAddr,
+    /// Port; 0 where the protocol has none.
+    pub port: u16,
+}
+
+/// Transport protocol of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Proto {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP for IPv4.
+    Icmp,
+    /// ICMP for IPv6.
+    Icmp6,
+}
+
+impl Proto {
+    /// IP protocol number.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Icmp => 1,
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Icmp6 => 58,
+        }
+    }
+
+    /// Name as in `network.transport`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Icmp => "icmp",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp6 => "ipv6-icmp",
+        }
+    }
+}
+
+/// The conversation that a transaction belongs to. `client` is the side that asks: it sent the SYN, or the request.
+#[derive(Clone, Debug)]
+pub struct Conn {
+    /// Who asks.
+    pub client: Endpoint,
+    /// Who answers.
+    pub server: Endpoint,
+    /// Transport.
+    pub proto: Proto,
+    /// Number of the first packet seen of it.
+    pub first_index: u64,
+    /// IP TTL or hop limit of the client's first packet, if seen.
+    pub client_ttl: Option<u8>,
+    /// IP TTL or hop limit of the server's first packet, if seen.
+    pub server_ttl: Option<u8>,
+    /// Client's and server's MAC, where the link layer has them.
+    pub macs: Option<(Mac, Mac)>,
+    /// VLAN ids of the first packet.
+    pub vlans: Vlans,
+    /// Tunnels of the first packet.
+    pub hops: Hops,
+    /// The process at the client's end, in live capture, when it is known for sure.
+    pub process: Option<Arc<crate::process::Process>>,
+}
+
+/// An application-layer text field of unknown encoding, as bytes.
+pub type Bytes = Box<[u8]>;
+
+/// One thing that a worker found.
+#[derive(Debug)]
+pub struct Observation {
+    /// Place in the output.
+    pub order: Order,
+    /// Packet time of the packet that completed it.
+    pub time: Timestamp,
+    /// What it is.
+    pub what: What,
+}
+
+/// Kinds of observations.
+#[derive(Debug)]
+pub enum What {
+    /// An HTTP exchange, or one side of it, with what the matcher says of it.
+    Http(Box<(crate::proto::http::Transaction, crate::detect::Verdict)>),
+    /// A DNS transaction, with what the matcher says of it.
+    Dns(Box<(crate::proto::dns::Transaction, crate::detect::DnsVerdict)>),
+    /// An ICMP transaction.
+    Icmp(Box<crate::proto::icmp::Transaction>),
+    /// A flow's record.
+    Flow(Box<crate::flow::Record>),
+    /// A connection to a metadata address ended, or grew old, without a request that could be read.
+    Connection(Box<crate::detect::Connection>),
+    /// Keyed hashes of credential-shaped tokens in cleartext, for the relay search.
+    Tokens(Box<crate::detect::Tokens>),
+}

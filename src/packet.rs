@@ -1,0 +1,217 @@
+//! What a capture yields: timestamps, link types, packets, and the batches that carry them between threads.
+//!
+//! A [`PacketBatch`] is one byte arena plus an index of packets, reused over and over, so that handing a packet on
+//! costs a copy but never an allocation.
+
+use std::fmt;
+
+/// Packet time: nanoseconds since the Unix epoch, UTC. Captures may hold any value; nothing here assumes order.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Nanoseconds in a second.
+    pub const SECOND: i64 = 1_000_000_000;
+
+    /// From whole seconds and nanoseconds; values beyond the range (year 2262) saturate.
+    pub fn new(seconds: i64, nanos: i64) -> Self {
+        Self(seconds.saturating_mul(Self::SECOND).saturating_add(nanos))
+    }
+
+    /// Whole seconds, rounded down.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(Self::SECOND)
+    }
+
+    /// Nanoseconds within the second, 0..1e9.
+    pub fn subsec_nanos(self) -> u32 {
+        self.0.rem_euclid(Self::SECOND) as u32
+    }
+
+    /// Nanoseconds from `earlier` to `self`; negative when `self` is the earlier one.
+    pub fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// `self` moved by `nanos`, saturating.
+    pub fn plus(self, nanos: i64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09}", self.seconds(), self.subsec_nanos())
+    }
+}
+
+/// Link-layer header type as in capture files (LINKTYPE_ values of pcap, "Link-layer header types").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LinkType(pub u16);
+
+impl LinkType {
+    /// BSD loopback, address family in the byte order of the capturing host.
+    pub const NULL: Self = Self(0);
+    /// Ethernet.
+    pub const ETHERNET: Self = Self(1);
+    /// PPP.
+    pub const PPP: Self = Self(9);
+    /// DLT_RAW as some BSDs number it.
+    pub const RAW_BSD: Self = Self(12);
+    /// DLT_RAW as OpenBSD numbers it.
+    pub const RAW_OPENBSD: Self = Self(14);
+    /// PPP in HDLC-like framing.
+    pub const PPP_HDLC: Self = Self(50);
+    /// PPPoE without Ethernet header.
+    pub const PPP_ETHER: Self = Self(51);
+    /// Raw IP, version by the first nibble.
+    pub const RAW: Self = Self(101);
+    /// OpenBSD loopback, address family big-endian.
+    pub const LOOP: Self = Self(108);
+    /// Linux cooked capture, version 1.
+    pub const LINUX_SLL: Self = Self(113);
+    /// Raw IPv4.
+    pub const IPV4: Self = Self(228);
+    /// Raw IPv6.
+    pub const IPV6: Self = Self(229);
+    /// Linux netfilter log.
+    pub const NFLOG: Self = Self(239);
+    /// Linux cooked capture, version 2 (`-i any`).
+    pub const LINUX_SLL2: Self = Self(276);
+}
+
+/// One captured packet; the bytes are borrowed from the batch or the reader.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'b> {
+    /// Position in the whole run, from 0 over all inputs: the order of everything that is written.
+    pub index: u64,
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Link type of its first header.
+    pub link: LinkType,
+    /// Capture interface: number within the file's section or of the live interface; 0 where there is only one.
+    pub interface: u32,
+    /// Length on the wire in bytes; at least `data.len()` except in damaged captures.
+    pub wire_len: u32,
+    /// The captured bytes.
+    pub data: &'b [u8],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    time: Timestamp,
+    start: u32,
+    len: u32,
+    wire_len: u32,
+    interface: u32,
+    link: LinkType,
+}
+
+/// A reusable batch of packets in capture order. Bounded by [`PacketBatch::MAX_BYTES`] and [`PacketBatch::MAX_PACKETS`].
+#[derive(Debug, Default)]
+pub struct PacketBatch {
+    arena: Vec<u8>,
+    slots: Vec<Slot>,
+    first_index: u64,
+    bytes_read: u64,
+}
+
+impl PacketBatch {
+    /// A batch is full at this many bytes (one packet may exceed it).
+    pub const MAX_BYTES: usize = 256 * 1024;
+    /// A batch is full at this many packets.
+    pub const MAX_PACKETS: usize = 1024;
+
+    /// Empties the batch, keeps its memory, and says which run-wide index the next packet gets.
+    pub fn clear(&mut self, first_index: u64) {
+        self.arena.clear();
+        self.slots.clear();
+        self.first_index = first_index;
+        self.bytes_read = 0;
+    }
+
+    /// Appends a packet; the caller checks [`Self::is_full`] between packets.
+    pub fn push(&mut self, time: Timestamp, link: LinkType, interface: u32, wire_len: u32, data: &[u8]) {
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(data);
+        self.slots.push(Slot { time, start, len: data.len() as u32, wire_len, interface, link });
+    }
+
+    /// Whether no further packet should be added.
+    pub fn is_full(&self) -> bool {
+        self.slots.len() >= Self::MAX_PACKETS || self.arena.len() >= Self::MAX_BYTES
+    }
+
+    /// Number of packets.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether it holds no packet.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Index of the packet after the last one.
+    pub fn next_index(&self) -> u64 {
+        self.first_index + self.slots.len() as u64
+    }
+
+    /// Bytes of input consumed for this batch (for progress), set by the reader.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Records how many input bytes this batch took.
+    pub fn set_bytes_read(&mut self, bytes: u64) {
+        self.bytes_read = bytes;
+    }
+
+    /// Memory held, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.arena.capacity() + self.slots.capacity() * size_of::<Slot>()
+    }
+
+    /// The packets in capture order.
+    pub fn iter(&self) -> impl Iterator<Item = Packet<'_>> {
+        self.slots.iter().enumerate().map(|(at, slot)| {
+            let start = slot.start as usize;
+            Packet {
+                index: self.first_index + at as u64,
+                time: slot.time,
+                link: slot.link,
+                interface: slot.interface,
+                wire_len: slot.wire_len,
+                data: self.arena.get(start..start + slot.len as usize).unwrap_or_default(),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_gives_back_what_was_pushed_and_numbers_it() {
+        let mut batch = PacketBatch::default();
+        batch.clear(7);
+        batch.push(Timestamp::new(1, 5), LinkType::ETHERNET, 0, 60, b"abc");
+        batch.push(Timestamp::new(2, 0), LinkType::RAW, 3, 4, b"");
+        let got: Vec<_> = batch.iter().map(|p| (p.index, p.time, p.link, p.interface, p.wire_len, p.data)).collect();
+        assert_eq!(
+            got,
+            [
+                (7, Timestamp(1_000_000_005), LinkType::ETHERNET, 0, 60, &b"abc"[..]),
+                (8, Timestamp(2_000_000_000), LinkType::RAW, 3, 4, &b""[..]),
+            ]
+        );
+        assert_eq!(batch.next_index(), 9);
+    }
+
+    #[test]
+    fn times_before_the_epoch_keep_a_positive_fraction() {
+        let t = Timestamp(-1);
+        assert_eq!((t.seconds(), t.subsec_nanos()), (-1, 999_999_999));
+    }
+}

@@ -1,0 +1,192 @@
+//! What the HTTP parsers yield: messages with their header block as sent, and the exchange that joins two of them.
+
+use std::fmt;
+use std::ops::Range;
+
+use zeroize::Zeroize;
+
+use crate::observe::Conn;
+use crate::packet::Timestamp;
+
+/// HTTP version of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Major version.
+    pub major: u8,
+    /// Minor version.
+    pub minor: u8,
+}
+
+/// First line of a message (or HTTP/2 pseudo-headers), as ranges into [`Head::raw`].
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// Method and target exactly as sent.
+    Request {
+        /// Method token.
+        method: Range<u32>,
+        /// Request target.
+        target: Range<u32>,
+    },
+    /// Status and phrase.
+    Response {
+        /// Status code.
+        status: u16,
+        /// Reason phrase, may be empty.
+        phrase: Range<u32>,
+    },
+}
+
+/// Start line and header fields as sent. For HTTP/2 `raw` holds decoded names and values one after the other.
+#[derive(Clone)]
+pub struct Head {
+    /// The bytes that the ranges point into; bounded by the parser's header limit.
+    pub raw: Vec<u8>,
+    /// First line.
+    pub start: Start,
+    /// Version; `None` where the line has none that can be read.
+    pub version: Option<Version>,
+    /// Name and value of each field in order, values without surrounding white space.
+    pub fields: Vec<(Range<u32>, Range<u32>)>,
+    /// Whether the block ended (blank line seen); `false` for a request cut by the snaplen or a gap.
+    pub complete: bool,
+}
+
+impl Head {
+    fn slice(&self, range: &Range<u32>) -> &[u8] {
+        self.raw.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+
+    /// Request method, or empty.
+    pub fn method(&self) -> &[u8] {
+        match &self.start {
+            Start::Request { method, .. } => self.slice(method),
+            Start::Response { .. } => b"",
+        }
+    }
+
+    /// Request target as sent, or empty.
+    pub fn target(&self) -> &[u8] {
+        match &self.start {
+            Start::Request { target, .. } => self.slice(target),
+            Start::Response { .. } => b"",
+        }
+    }
+
+    /// Response status, if this is a response.
+    pub fn status(&self) -> Option<u16> {
+        match self.start {
+            Start::Response { status, .. } => Some(status),
+            Start::Request { .. } => None,
+        }
+    }
+
+    /// Reason phrase, or empty.
+    pub fn phrase(&self) -> &[u8] {
+        match &self.start {
+            Start::Response { phrase, .. } => self.slice(phrase),
+            Start::Request { .. } => b"",
+        }
+    }
+
+    /// All fields in order, names as sent.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|(name, value)| (self.slice(name), self.slice(value)))
+    }
+
+    /// Value of the first field called `name` (ASCII case ignored).
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+}
+
+impl fmt::Debug for Head {
+    /// Start line only: header values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("method", &String::from_utf8_lossy(self.method()))
+            .field("status", &self.status())
+            .field("fields", &self.fields.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message body: counted always, captured up to a limit for inspection, wiped when dropped.
+#[derive(Clone, Default)]
+pub struct Body {
+    /// Length as Packetbeat counts it: Content-Length, or the sum of chunk sizes, or bytes until close.
+    pub len: u64,
+    /// Transfer-decoded (chunk framing undone), content-encoded bytes from the start, up to the parser's limit.
+    pub captured: Vec<u8>,
+    /// Whether `captured` is the whole body.
+    pub whole: bool,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.captured.zeroize();
+    }
+}
+
+impl fmt::Debug for Body {
+    /// Never the content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("len", &self.len).field("whole", &self.whole).finish_non_exhaustive()
+    }
+}
+
+/// One HTTP message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Time of the packet with its first byte.
+    pub first: Timestamp,
+    /// Time of the packet with its last byte (seen so far, if it was cut off).
+    pub last: Timestamp,
+    /// Number of the packet with its first byte.
+    pub first_index: u64,
+    /// Start line and fields.
+    pub head: Head,
+    /// Body.
+    pub body: Body,
+    /// Bytes on the wire: start line, fields, body, chunk framing.
+    pub bytes: u64,
+    /// Bytes were missing inside this message (stream gap).
+    pub gap: bool,
+    /// The capture cut packets of this message (snaplen).
+    pub cut: bool,
+    /// Whether the message's end was seen (by length, last chunk or close).
+    pub complete: bool,
+}
+
+/// Remarks on an exchange that Packetbeat writes to `error.message`, in the order they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// `Unmatched request`.
+    UnmatchedRequest,
+    /// `Unmatched response`.
+    UnmatchedResponse,
+    /// `Packet loss while capturing the request`.
+    LossInRequest,
+    /// `Packet loss while capturing the response`.
+    LossInResponse,
+}
+
+/// A request with its response, or one of them alone.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The connection; `client` is the side that sends requests.
+    pub conn: Conn,
+    /// The request.
+    pub request: Option<Message>,
+    /// Its final response (interim 1xx responses are passed over).
+    pub response: Option<Message>,
+    /// Remarks.
+    pub notes: Vec<Note>,
+    /// Two readings of the stream remained where this exchange stands (overlapping segments that differ).
+    pub conflict: bool,
+    /// Seen inside a CONNECT or SOCKS conversation: the target named there, as `host:port` bytes.
+    pub via: Option<crate::observe::Bytes>,
+    /// Running number of the exchange on its connection, from 0.
+    pub ordinal: u32,
+    /// HTTP/2 stream number, where it is HTTP/2.
+    pub stream: Option<u32>,
+}
