@@ -22,6 +22,7 @@ pub mod decode;
 pub mod flow;
 pub mod process;
 pub mod proto;
+pub mod stream;
 
 // What is looked for, and what one observation means.
 pub mod detect;
