@@ -8,8 +8,13 @@
 //!                                     outputs ◄── event ◄── publish: merge in packet order, correlate ◄┘
 //! ```
 
+// What was typed.
+pub mod cli;
+
 // What flows.
 pub mod bytes;
+pub mod clock;
+pub mod duration;
 pub mod packet;
 
 // Packets come in.
@@ -27,6 +32,9 @@ pub mod stream;
 // What is looked for, and what one observation means.
 pub mod detect;
 pub mod observe;
+
+// Where events go.
+pub mod output;
 
 // What observations mean together.
 pub mod alert;

@@ -1,0 +1,265 @@
+//! What was typed: the command line as `clap` reads it. Opens nothing and decides nothing; [`crate::config`] gives it meaning.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::alert::Severity;
+
+/// Watches packets for theft of cloud credentials through instance metadata services (IMDS).
+#[derive(Parser, Debug)]
+#[command(name = "imdswatch", version, about, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit status: 0 done; 1 something failed (what could be read was read); 2 usage or configuration; \
+                        3 --fail-on met.\n\nExamples:\n  imdswatch -r capture.pcap\n  imdswatch -r captures/ -e all -o events.ndjson\n  \
+                        imdswatch -i eth0 -e alerts port 80 or port 53"
+)]
+pub struct Args {
+    /// Another thing to do than watching.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Flags of a run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// Flags of a run over files or interfaces.
+#[derive(ClapArgs, Debug, Default)]
+pub struct Run {
+    /// Replay a capture: pcap, pcapng, snoop, also .gz .zst .lz4; `-` is stdin, a folder is read recursively
+    #[arg(short = 'r', long = "read", value_name = "FILE", conflicts_with = "interface")]
+    pub read: Vec<PathBuf>,
+
+    /// Watch a network interface; `any` is all of them
+    #[arg(short = 'i', long = "interface", value_name = "IFACE")]
+    pub interface: Vec<String>,
+
+    /// What is written: alerts; alerts and metadata traffic; everything as Packetbeat would [default: metadata]
+    #[arg(short = 'e', long, value_name = "WHAT")]
+    pub events: Option<EventSet>,
+
+    /// Where to write: `-` is stdout, else a path [default: -]
+    #[arg(short = 'o', long, value_name = "DEST")]
+    pub output: Vec<String>,
+
+    /// Configuration file (TOML); flags win over it
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// How to write [default: text on a terminal, ndjson elsewhere]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+
+    /// Shape of the events [default: packetbeat]
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<Profile>,
+
+    /// Leave out alerts below this severity
+    #[arg(long, value_name = "SEVERITY")]
+    pub min_severity: Option<Severity>,
+
+    /// Exit with 3 if an alert of this severity or above was raised
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+
+    /// Do not look for metadata addresses in other traffic
+    #[arg(long)]
+    pub no_ssrf: bool,
+
+    /// Worker threads [default: by number of cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// One bound over all tables, with a unit: 64M, 1G [default: 512M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+
+    /// Bytes captured of each packet, live [default: 262144]
+    #[arg(long, value_name = "N")]
+    pub snaplen: Option<u32>,
+
+    /// Size of the kernel's capture ring, live [default: 16M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub buffer: Option<u64>,
+
+    /// Do not put the interface into promiscuous mode
+    #[arg(short = 'p', long)]
+    pub no_promisc: bool,
+
+    /// No progress and no closing summary
+    #[arg(long)]
+    pub quiet: bool,
+
+    /// Say more on stderr; twice: more still
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Serve Prometheus metrics, /healthz and /readyz here
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<std::net::SocketAddr>,
+
+    /// Write a `type: stats` event every so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub stats: Option<u64>,
+
+    /// Switch to this user after opening the capture
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// Where the host's file system is mounted, for process names from inside a container
+    #[arg(long, value_name = "DIR")]
+    pub hostfs: Option<PathBuf>,
+
+    /// Do not confine the process (seccomp, Landlock)
+    #[arg(long)]
+    pub no_sandbox: bool,
+
+    /// Start a new output file at this size or age: 100M, 1h (with -o PATH)
+    #[arg(long, value_name = "SIZE|TIME")]
+    pub rotate: Option<String>,
+
+    /// Keep this many rotated files [default: 7]
+    #[arg(long, value_name = "N")]
+    pub keep: Option<usize>,
+
+    /// After a replay, print allow-list entries for what was seen
+    #[arg(long)]
+    pub suggest_allow: bool,
+
+    /// BPF expression, as with tcpdump
+    #[arg(trailing_var_arg = true, value_name = "FILTER")]
+    pub filter: Vec<String>,
+}
+
+/// Things to do besides watching.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List capture interfaces, their addresses, and whether they can be opened
+    Interfaces,
+    /// List what is detected; with RULE, explain one rule or signal
+    Rules {
+        /// Rule id or signal slug
+        rule: Option<String>,
+    },
+    /// Check a configuration file and print its meaning
+    CheckConfig {
+        /// Configuration file (TOML)
+        #[arg(short = 'c', long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Configuration file (TOML)
+        #[arg(value_name = "FILE", conflicts_with = "config")]
+        file: Option<PathBuf>,
+    },
+    /// Print the TOML that equals a packetbeat.yml, and say what has no equal
+    ImportPacketbeat {
+        /// packetbeat.yml
+        file: PathBuf,
+    },
+    /// Print the Elasticsearch index template of our fields
+    Mapping,
+    /// Print a completion script
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `--events`
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventSet {
+    /// Alerts only
+    Alerts,
+    /// Alerts, and transactions and flows that touch a metadata service
+    #[default]
+    Metadata,
+    /// All transactions and flows
+    All,
+}
+
+/// `--format`
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object per line
+    Ndjson,
+    /// One readable line per alert
+    Text,
+}
+
+/// `--profile`
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// As Packetbeat writes
+    #[default]
+    Packetbeat,
+    /// As Elastic's network_traffic integration: event.module, data_stream, dotted datasets
+    #[value(name = "network_traffic")]
+    NetworkTraffic,
+}
+
+impl ValueEnum for Severity {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Low, Self::Medium, Self::High, Self::Critical]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.name()))
+    }
+}
+
+/// A size in bytes: digits and an optional unit K, M or G (powers of 1024), with or without a following B.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no size; write it like 64M or 1G"))?;
+    let shift = match unit.trim_end_matches(['b', 'B']).trim_end_matches('i') {
+        "" => 0,
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        _ => return Err(format!("`{unit}` is no unit of size; write K, M or G")),
+    };
+    number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn trailing_words_are_a_filter_even_with_dashes() {
+        let args = Args::parse_from([
+            "imdswatch",
+            "-r",
+            "a.pcap",
+            "tcp",
+            "port",
+            "80",
+            "and",
+            "tcp[13]",
+            "&",
+            "-2",
+            "!=",
+            "0",
+        ]);
+        assert_eq!(args.run.filter.join(" "), "tcp port 80 and tcp[13] & -2 != 0");
+        assert!(args.command.is_none());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("64M"), Ok(64 << 20));
+        assert_eq!(parse_size("1GiB"), Ok(1 << 30));
+        assert_eq!(parse_size("17"), Ok(17));
+        assert!(parse_size("1T").is_err() && parse_size("M").is_err() && parse_size("99999999999G").is_err());
+    }
+}

@@ -1,0 +1,279 @@
+//! An output file: whole lines appended through a buffer, rotated by size or age, surviving a full disk.
+//!
+//! Only whole lines reach the file: the buffer is handed over at line ends, and after a write that the disk cut short
+//! the file is cut back to its last whole line before writing goes on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// When to start a new file, and how many old ones to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// New file at this many bytes.
+    pub size: Option<u64>,
+    /// New file at this age.
+    pub age: Option<Duration>,
+    /// How many rotated files stay.
+    pub keep: usize,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { size: None, age: None, keep: 7 }
+    }
+}
+
+/// An append-only file of lines.
+pub struct RotatingFile {
+    path: PathBuf,
+    rotation: Rotation,
+    file: Option<File>,
+    buffer: Vec<u8>,
+    buffered_lines: u64,
+    written: u64,
+    opened: SystemTime,
+    lost: u64,
+    failing: bool,
+    message: Option<String>,
+}
+
+impl RotatingFile {
+    /// Opens `path` for appending, and creates it with mode 0640 (less the umask) where it does not exist.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
+        let (file, written) = append(&path)?;
+        Ok(Self {
+            path,
+            rotation,
+            file: Some(file),
+            buffer: Vec::with_capacity(BUFFER),
+            buffered_lines: 0,
+            written,
+            opened: SystemTime::now(),
+            lost: 0,
+            failing: false,
+            message: None,
+        })
+    }
+
+    /// Adds whole lines. Never fails: what the disk does not take is counted in [`Self::lost`].
+    pub fn write(&mut self, lines: &[u8], count: u64) {
+        if !self.buffer.is_empty() && self.buffer.len() + lines.len() > BUFFER {
+            self.flush();
+        }
+        self.buffer.extend_from_slice(lines);
+        self.buffered_lines += count;
+        if self.due() {
+            self.flush();
+            self.rotate();
+        }
+    }
+
+    fn due(&self) -> bool {
+        let size = self.written + self.buffer.len() as u64;
+        self.rotation.size.is_some_and(|limit| size >= limit)
+            || self.rotation.age.is_some_and(|age| self.opened.elapsed().is_ok_and(|old| old >= age))
+    }
+
+    /// Hands the buffered lines to the operating system.
+    pub fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        if self.file.is_none() {
+            self.reopen();
+        }
+        let outcome = match &mut self.file {
+            Some(file) => file.write_all(&self.buffer),
+            None => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        match outcome {
+            Ok(()) => {
+                self.written += self.buffer.len() as u64;
+                if std::mem::take(&mut self.failing) {
+                    self.message =
+                        Some(format!("output {}: writing again; {} events were lost", self.path.display(), self.lost));
+                }
+            }
+            Err(error) => self.fail(&error),
+        }
+        self.buffer.clear();
+        self.buffered_lines = 0;
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.lost += self.buffered_lines;
+        if !self.failing {
+            self.message =
+                Some(format!("output {}: {error}; events are lost until it can be written again", self.path.display()));
+        }
+        self.failing = true;
+        // A part of the buffer may have been written: take the torn line out again.
+        if let Some(file) = &self.file
+            && file.set_len(self.written).is_err()
+        {
+            self.file = None;
+        }
+    }
+
+    /// Closes the file and opens its path again.
+    pub fn reopen(&mut self) {
+        self.file = None;
+        match append(&self.path) {
+            Ok((file, written)) => {
+                self.file = Some(file);
+                self.written = written;
+                self.opened = SystemTime::now();
+            }
+            Err(error) => {
+                if !self.failing {
+                    self.message = Some(format!("output {}: {error}", self.path.display()));
+                }
+                self.failing = true;
+            }
+        }
+    }
+
+    fn rotate(&mut self) {
+        let numbered = |n: usize| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(format!(".{n}.gz"));
+            PathBuf::from(name)
+        };
+        if self.rotation.keep == 0 {
+            let _ = std::fs::remove_file(&self.path);
+        } else {
+            let _ = std::fs::remove_file(numbered(self.rotation.keep));
+            for n in (1..self.rotation.keep).rev() {
+                let _ = std::fs::rename(numbered(n), numbered(n + 1));
+            }
+            if let Err(error) = compress(&self.path, &numbered(1)) {
+                self.message = Some(format!("output {}: cannot rotate: {error}", self.path.display()));
+                self.opened = SystemTime::now();
+                return;
+            }
+        }
+        self.reopen();
+    }
+
+    /// Lines lost so far.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// What happened since the last call, if anything did.
+    pub fn take_message(&mut self) -> Option<String> {
+        self.message.take()
+    }
+}
+
+impl Drop for RotatingFile {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Opens for appending and cuts off a torn last line, as a crash of an earlier run may have left.
+fn append(path: &Path) -> io::Result<(File, u64)> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+    let file = options.open(path)?;
+    let len = file.metadata()?.len();
+    if len == 0 || !file.metadata()?.is_file() {
+        return Ok((file, 0));
+    }
+    let whole = whole_lines(path, len)?;
+    if whole < len {
+        file.set_len(whole)?;
+    }
+    Ok((file, whole))
+}
+
+/// Length of `path` up to and including its last line end, looking back at most 1 MiB.
+fn whole_lines(path: &Path, len: u64) -> io::Result<u64> {
+    use std::io::{Read, Seek, SeekFrom};
+    let window = len.min(1 << 20);
+    let mut tail = Vec::new();
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(len - window))?;
+    file.take(window).read_to_end(&mut tail)?;
+    Ok(match memchr::memrchr(b'\n', &tail) {
+        Some(at) => len - window + at as u64 + 1,
+        None if window == len => 0,
+        None => len,
+    })
+}
+
+/// Writes `from` gzip-compressed to `to` and removes it; `to` appears only when it is whole.
+fn compress(from: &Path, to: &Path) -> io::Result<()> {
+    let mut part = to.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let mut encoder = flate2::write::GzEncoder::new(File::create(&part)?, flate2::Compression::fast());
+    io::copy(&mut File::open(from)?, &mut encoder)?;
+    encoder.finish()?.sync_all()?;
+    std::fs::rename(&part, to)?;
+    std::fs::remove_file(from)
+}
+
+const BUFFER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_torn_last_line_is_cut_off_and_lines_follow_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        std::fs::write(&path, "{\"a\":1}\n{\"b\":").unwrap();
+        let mut out = RotatingFile::open(path.clone(), Rotation::default()).unwrap();
+        out.write(b"{\"c\":3}\n", 1);
+        drop(out);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"c\":3}\n");
+    }
+
+    #[test]
+    fn rotation_by_size_keeps_so_many_compressed_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        let rotation = Rotation { size: Some(20), age: None, keep: 2 };
+        let mut out = RotatingFile::open(path.clone(), rotation).unwrap();
+        for n in 0..10 {
+            out.write(format!("{{\"n\":{n:02}}}\n").as_bytes(), 1);
+        }
+        drop(out);
+        let unpack = |n: usize| {
+            let mut text = String::new();
+            let file = File::open(dir.path().join(format!("events.ndjson.{n}.gz"))).unwrap();
+            flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+            text
+        };
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"n\":09}\n");
+        assert_eq!(unpack(1), "{\"n\":06}\n{\"n\":07}\n{\"n\":08}\n");
+        assert_eq!(unpack(2), "{\"n\":03}\n{\"n\":04}\n{\"n\":05}\n");
+        assert!(!dir.path().join("events.ndjson.3.gz").exists());
+    }
+
+    #[test]
+    fn a_full_disk_is_counted_and_said_once() {
+        if !Path::new("/dev/full").exists() {
+            return;
+        }
+        let mut out = RotatingFile::open("/dev/full".into(), Rotation::default()).unwrap();
+        for _ in 0..3 {
+            out.write(b"{}\n", 1);
+            out.flush();
+        }
+        assert_eq!(out.lost(), 3);
+        assert!(out.take_message().unwrap().contains("/dev/full"));
+        assert_eq!(out.take_message(), None);
+    }
+}
