@@ -285,7 +285,9 @@ pub struct Meta {
     pub time: Timestamp,
     /// Capture interface.
     pub interface: u32,
-    /// Bytes of this level on the wire, its link header included.
+    /// Bytes of this level on the wire, its link header included: the original frame length on the outermost level,
+    /// what the headers around it announce on an inner one. Where fragments were put together, that of the packet that
+    /// completed them (which is what Packetbeat counts for the flow; the other fragments count nowhere).
     pub wire_len: u32,
     /// Source and destination MAC, where this level has an Ethernet header.
     pub macs: Option<(Mac, Mac)>,
@@ -301,6 +303,8 @@ pub struct Meta {
     pub hops: Hops,
     /// Whether this is the innermost level: the one that streams and protocols are read from.
     pub innermost: bool,
+    /// Length of the transport header at the start of the segment: 20 to 60 for TCP, 8 for UDP, 4 for ICMP, else 0.
+    pub header_len: u8,
     /// Bytes of transport payload that the headers announce but the capture does not have (snaplen).
     pub missing: u32,
     /// Where decoding of this level stopped, if it did not reach a transport payload.
@@ -308,6 +312,12 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// The transport payload in `segment`, the slice that the decoder hands out beside this `Meta` (from the transport
+    /// header on; it is all that another thread needs, and what checksums are computed over).
+    pub fn payload<'s>(&self, segment: &'s [u8]) -> &'s [u8] {
+        segment.get(usize::from(self.header_len)..).unwrap_or_default()
+    }
+
     /// Source and destination port, for TCP and UDP.
     pub fn ports(&self) -> Option<(u16, u16)> {
         match self.transport {
