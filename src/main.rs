@@ -1,1 +1,2 @@
+//! imdswatch
 fn main() {}

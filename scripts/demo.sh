@@ -1,0 +1,8 @@
+#!/bin/sh
+# Builds imdswatch and replays a bundled capture of a credential theft.
+cd "$(dirname "$0")/.."
+. scripts/setup.sh
+cargo build --release --quiet
+capture=pcaps/aws/theft-through-curl/input.pcap
+echo "\$ imdswatch -r $capture --format text" >&2
+exec target/release/imdswatch -r "$capture" --format text
