@@ -54,6 +54,13 @@ pub enum Chunk<'a> {
         /// The other one.
         other: &'a [u8],
     },
+    /// Bytes that were handed on before they were acknowledged have been sent again with other content: `other` is
+    /// the second reading of the last `other.len()` bytes of this direction, from the oldest byte that the receiver
+    /// may not have had. The first reading stands unless its packets never arrived; this one is only to be judged.
+    Reread {
+        /// The second reading.
+        other: &'a [u8],
+    },
     /// This many bytes are missing for good (lost by the capture); `cut` when the snaplen cut them off.
     Gap {
         /// How many.
