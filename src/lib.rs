@@ -38,3 +38,6 @@ pub mod output;
 
 // What observations mean together.
 pub mod alert;
+
+// What was found becomes lines of JSON.
+pub mod event;

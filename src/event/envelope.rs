@@ -1,0 +1,364 @@
+//! What all events have in common: ids, direction, Community ID, the two ends, times and sums.
+//!
+//! In: [`Exchange`] (connection, times and sizes of the two messages) and the settings. Out: a [`Doc`] that the
+//! protocol's module completes. Pure: the same exchange gives the same document.
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
+use sha1::{Digest, Sha1};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::doc::{Doc, End, Event, Ip, Network, ProcessDoc, Tunnel};
+use super::settings::Settings;
+use super::{Context, Writer};
+use crate::decode::meta::Mac;
+use crate::observe::{Conn, Endpoint, Proto};
+use crate::packet::Timestamp;
+
+/// `event.id`: the same packets give the same ids in every run, and on every sensor that sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId([u8; 32]);
+
+impl EventId {
+    /// The id as 32 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What tells one event from another: put in everything that does, in a fixed order.
+#[derive(Clone)]
+pub struct IdHasher(SipHasher13);
+
+impl IdHasher {
+    /// Ids of one kind of event (`http`, `flow`, `alert`, …).
+    pub fn new(kind: &str) -> Self {
+        let mut hasher = SipHasher13::new(); // ids need to be stable, not secret
+        hasher.write(kind.as_bytes());
+        hasher.write_u8(0);
+        Self(hasher)
+    }
+
+    /// Adds bytes, with their length.
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.write(&(bytes.len() as u64).to_le_bytes());
+        self.0.write(bytes);
+        self
+    }
+
+    /// Adds a number.
+    pub fn number(mut self, number: u64) -> Self {
+        self.0.write(&number.to_le_bytes());
+        self
+    }
+
+    /// Adds one end of a connection.
+    pub fn end(self, end: &Endpoint) -> Self {
+        self.ip(end.ip).number(u64::from(end.port))
+    }
+
+    /// Adds an address.
+    pub fn ip(self, ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(v4) => self.bytes(&v4.octets()),
+            IpAddr::V6(v6) => self.bytes(&v6.octets()),
+        }
+    }
+
+    /// The id.
+    pub fn finish(self) -> EventId {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_mut(2).zip(self.0.finish128().as_bytes()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        EventId(text)
+    }
+}
+
+/// Id of a transaction's event. `kind` is the event's type, `first` the time of its first packet, `ordinal` tells apart
+/// what has all else in common (number on the connection, HTTP/2 stream, question number).
+pub fn event_id(kind: &str, conn: &Conn, first: Timestamp, ordinal: u64) -> EventId {
+    IdHasher::new(kind)
+        .end(&conn.client)
+        .end(&conn.server)
+        .number(u64::from(conn.proto.number()))
+        .number(first.0 as u64)
+        .number(ordinal)
+        .finish()
+}
+
+/// `network.community_id`, version 1, seed 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CommunityId([u8; 30]);
+
+impl CommunityId {
+    /// The id of a conversation. `ports` as for TCP and UDP; for ICMP see [`CommunityId::icmp`].
+    pub fn new(source: IpAddr, destination: IpAddr, proto: u8, ports: (u16, u16)) -> Self {
+        let swap = (canonical(destination), ports.1) < (canonical(source), ports.0);
+        Self::ordered(source, destination, proto, ports, swap)
+    }
+
+    /// The id of an ICMP conversation: type and counterpart take the place of ports; a type that has no counterpart is
+    /// one-way, and then its ends are not ordered.
+    pub fn icmp(source: IpAddr, destination: IpAddr, proto: u8, kind: u8, code: u8) -> Self {
+        match counterpart(proto, kind) {
+            Some(other) => Self::new(source, destination, proto, (u16::from(kind), u16::from(other))),
+            None => Self::ordered(source, destination, proto, (u16::from(kind), u16::from(code)), false),
+        }
+    }
+
+    fn ordered(source: IpAddr, destination: IpAddr, proto: u8, ports: (u16, u16), swap: bool) -> Self {
+        let (low, high) = if swap { (destination, source) } else { (source, destination) };
+        let ports = if swap { (ports.1, ports.0) } else { ports };
+        let mut sha = Sha1::new();
+        sha.update([0, 0]); // seed
+        for ip in [low, high] {
+            match ip.to_canonical() {
+                IpAddr::V4(v4) => sha.update(v4.octets()),
+                IpAddr::V6(v6) => sha.update(v6.octets()),
+            }
+        }
+        sha.update([proto, 0]);
+        sha.update(ports.0.to_be_bytes());
+        sha.update(ports.1.to_be_bytes());
+        let mut text = *b"1:............................";
+        let written = STANDARD.encode_slice(sha.finalize(), &mut text[2..]);
+        debug_assert_eq!(written, Ok(28));
+        Self(text)
+    }
+
+    /// The text, `1:` and base64.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Serialize for CommunityId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Addresses compare by their bytes; both of a packet have the same length.
+fn canonical(ip: IpAddr) -> u128 {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// The ICMP type that answers `kind` (Community ID specification; 15 is paired in one direction only, as in Packetbeat).
+fn counterpart(proto: u8, kind: u8) -> Option<u8> {
+    let pairs: &[(u8, u8)] = if proto == 1 {
+        &[(8, 0), (0, 8), (13, 14), (14, 13), (15, 16), (10, 9), (9, 10), (17, 18), (18, 17)]
+    } else {
+        &[
+            (128, 129),
+            (129, 128),
+            (133, 134),
+            (134, 133),
+            (135, 136),
+            (136, 135),
+            (130, 131),
+            (131, 130),
+            (139, 140),
+            (140, 139),
+            (144, 145),
+            (145, 144),
+        ]
+    };
+    pairs.iter().find(|(from, _)| *from == kind).map(|(_, to)| *to)
+}
+
+/// `network.type` of an address.
+pub fn ip_version(ip: IpAddr) -> &'static str {
+    match ip.to_canonical() {
+        IpAddr::V4(_) => "ipv4",
+        IpAddr::V6(_) => "ipv6",
+    }
+}
+
+/// `network.direction` (Packetbeat's order of tests: local ends first, link-local counting as local, then networks).
+pub fn direction(settings: &Settings, source: IpAddr, destination: IpAddr) -> &'static str {
+    let local = |ip: IpAddr| {
+        let ip = ip.to_canonical();
+        let near = match ip {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.octets()[..3] == [224, 0, 0],
+            IpAddr::V6(v6) => {
+                v6.is_loopback() || v6.is_unicast_link_local() || (v6.is_multicast() && v6.segments()[0] & 0xf == 2)
+            }
+        };
+        near || settings.local_addresses.contains(&ip)
+    };
+    if local(destination) {
+        return "ingress";
+    }
+    if local(source) {
+        return "egress";
+    }
+    if settings.internal_networks.is_empty() {
+        return "unknown";
+    }
+    let internal = |ip: IpAddr| settings.internal_networks.iter().any(|net| net.contains(ip));
+    match (internal(source), internal(destination)) {
+        (true, true) => "internal",
+        (true, false) => "outbound",
+        (false, true) => "inbound",
+        (false, false) => "external",
+    }
+}
+
+/// One message of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Time of its first packet.
+    pub first: Timestamp,
+    /// Its size at the application layer.
+    pub bytes: u64,
+}
+
+/// A transaction as the envelope sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// `http`, `dns`, `icmp`.
+    pub kind: &'static str,
+    /// The ends; `client` becomes `source`.
+    pub conn: &'a Conn,
+    /// The request, if seen.
+    pub request: Option<Side>,
+    /// The response, if seen.
+    pub response: Option<Side>,
+    /// Type and code of the (first) ICMP message, for the Community ID.
+    pub icmp: Option<(u8, u8)>,
+}
+
+impl Writer {
+    /// The envelope of a transaction: everything of sections 1.2 to 1.5 of `packetbeat-events.md`, `status` and the
+    /// protocol's own fields excepted.
+    pub fn exchange<'a>(&'a self, id: EventId, exchange: &Exchange<'a>, context: &Context<'a>) -> Doc<'a> {
+        let Exchange { kind, conn, request, response, .. } = *exchange;
+        let start = request.map(|side| side.first);
+        let end = response.map(|side| side.first);
+        let mut event = self.event(id, kind);
+        event.types = if kind == "icmp" { &["connection"] } else { &["connection", "protocol"] };
+        event.start = start.map(|time| self.stamp(time));
+        event.end = end.map(|time| self.stamp(time));
+        event.duration = start.zip(end).map(|(start, end)| end.since(start)).filter(|nanos| *nanos >= 0);
+        let mut doc = Doc::new(kind, self.stamp(start.or(end).unwrap_or_default()), event);
+        doc.data_stream = self.data_stream(kind);
+
+        let bytes = |side: Option<Side>| side.map(|side| side.bytes).filter(|bytes| *bytes > 0);
+        let total = bytes(request).unwrap_or(0).saturating_add(bytes(response).unwrap_or(0));
+        doc.network = Some(Network {
+            protocol: (kind != "icmp").then_some(kind),
+            bytes: (total > 0).then_some(total),
+            ..self.network(conn, exchange.icmp)
+        });
+        doc.source = Some(End { bytes: bytes(request), ..end_of(&conn.client) });
+        doc.client = doc.source.clone();
+        doc.destination = Some(End { bytes: bytes(response), ..end_of(&conn.server) });
+        doc.server = doc.destination.clone();
+        if let Some(end) = &mut doc.destination {
+            end.address = end.ip;
+        }
+        doc.related.add_ip(conn.client.ip);
+        doc.related.add_ip(conn.server.ip);
+        self.add_process(&mut doc, conn, context);
+        doc
+    }
+
+    /// `event` with what every event of a kind has.
+    pub(super) fn event<'a>(&self, id: EventId, kind: &'static str) -> Event<'a> {
+        Event {
+            id: Some(id),
+            kind: "event",
+            category: match kind {
+                "http" if self.settings.is_network_traffic() => &["network", "web"],
+                _ => &["network"],
+            },
+            types: &[],
+            dataset: self.dataset(kind).into(),
+            action: None,
+            module: self.settings.is_network_traffic().then_some("network_traffic"),
+            outcome: None,
+            severity: None,
+            risk_score: None,
+            start: None,
+            end: None,
+            duration: None,
+        }
+    }
+
+    /// `network` with what a connection says.
+    pub(super) fn network<'a>(&self, conn: &Conn, icmp: Option<(u8, u8)>) -> Network<'a> {
+        let Conn { client, server, proto, .. } = conn;
+        Network {
+            kind: Some(ip_version(client.ip)),
+            transport: Some(proto.name()),
+            direction: Some(direction(&self.settings, client.ip, server.ip)),
+            community_id: match (proto, icmp) {
+                (Proto::Icmp | Proto::Icmp6, Some((kind, code))) => {
+                    Some(CommunityId::icmp(client.ip, server.ip, proto.number(), kind, code))
+                }
+                (Proto::Icmp | Proto::Icmp6, None) => None,
+                _ => Some(CommunityId::new(client.ip, server.ip, proto.number(), (client.port, server.port))),
+            },
+            tunnel: conn.hops.iter().map(Tunnel::from).collect(),
+            ..Network::default()
+        }
+    }
+
+    /// The process at the client's end: at that end and, as Packetbeat does, at the root; `unknown` where the profile
+    /// asks for it.
+    pub(super) fn add_process<'a>(&'a self, doc: &mut Doc<'a>, conn: &'a Conn, context: &Context<'a>) {
+        let Some(process) = &conn.process else {
+            return;
+        };
+        let process = ProcessDoc::new(process, |time| self.stamp(time), &context.mask);
+        if let Some(source) = &mut doc.source {
+            source.process = Some(process.clone());
+        }
+        doc.process = Some(process);
+    }
+
+    /// `process.name: unknown` on an event that touches a metadata service, where no process is known.
+    pub(super) fn add_unknown_process<'a>(&'a self, doc: &mut Doc<'a>) {
+        let name = self.settings.unknown_process.as_str();
+        if doc.process.is_none() && self.settings.is_network_traffic() && !name.is_empty() {
+            doc.process = Some(ProcessDoc { name: Some(name.into()), ..ProcessDoc::default() });
+        }
+    }
+}
+
+/// Address and port of an end.
+pub(super) fn end_of<'a>(end: &Endpoint) -> End<'a> {
+    End { ip: Some(Ip(end.ip)), port: Some(end.port).filter(|port| *port != 0), ..End::default() }
+}
+
+/// Bytes that tell a MAC pair apart in ids.
+pub(super) fn mac_bytes(macs: Option<(Mac, Mac)>) -> [u8; 12] {
+    let mut out = [0; 12];
+    if let Some((source, destination)) = macs {
+        out[..6].copy_from_slice(&source);
+        out[6..].copy_from_slice(&destination);
+    }
+    out
+}

@@ -1,0 +1,261 @@
+//! Everything that is written as JSON: observations and alerts in, one NDJSON line each out.
+//!
+//! [`Writer`] is the only serialiser. It borrows what it describes, keeps nothing, and appends to a buffer that the
+//! caller reuses. The format is Packetbeat's (`doc`), with the additions of the contract's sections 2 to 4.
+
+pub mod dns;
+pub mod doc;
+pub mod envelope;
+pub mod icmp;
+pub mod mask;
+pub mod settings;
+pub mod time;
+
+use serde::Serialize;
+
+pub use doc::{Doc, Text};
+pub use envelope::{CommunityId, EventId, Exchange, IdHasher, Side, event_id};
+pub use mask::Masker;
+pub use settings::{Profile, Settings};
+pub use time::{Precision, Stamp};
+
+use crate::detect::{DnsVerdict, Signals};
+use crate::packet::Timestamp;
+use crate::proto;
+
+/// Version of Elastic Common Schema that Packetbeat 8 and 9 announce.
+const ECS_VERSION: &str = "8.0.0";
+
+/// What is known beyond the observation itself.
+#[derive(Clone, Copy, Default)]
+pub struct Context<'a> {
+    /// Signals that the correlator adds to those of the verdict.
+    pub signals: Signals,
+    /// Allow-list entry that kept an alert back.
+    pub allowed_by: Option<&'a str>,
+    /// Credentials issued so far.
+    pub mask: Masker<'a>,
+}
+
+/// Turns what was found into lines of JSON.
+#[derive(Debug)]
+pub struct Writer {
+    settings: Settings,
+    /// Members that every event of the run ends with, rendered once: `,"ecs":{…},"agent":{…}}` and a line feed.
+    tail: Vec<u8>,
+}
+
+impl Writer {
+    /// A writer with these settings.
+    pub fn new(settings: Settings) -> Self {
+        let tail = tail(&settings);
+        Self { settings, tail }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Appends the event of a DNS transaction.
+    pub fn dns<'a>(
+        &'a self,
+        out: &mut Vec<u8>,
+        id: EventId,
+        tx: &'a proto::dns::Transaction,
+        verdict: &'a DnsVerdict,
+        context: &Context<'a>,
+    ) {
+        let doc = dns::document(self, id, tx, verdict, context);
+        self.line(out, &doc);
+    }
+
+    /// Appends the event of an ICMP transaction.
+    pub fn icmp<'a>(&'a self, out: &mut Vec<u8>, id: EventId, tx: &'a proto::icmp::Transaction, context: &Context<'a>) {
+        let doc = icmp::document(self, id, tx, context);
+        self.line(out, &doc);
+    }
+
+    /// A time as the settings want it written.
+    pub fn stamp(&self, time: Timestamp) -> Stamp {
+        Stamp { time, precision: self.settings.timestamp_precision }
+    }
+
+    /// Appends one document as a line. `@metadata`, agent, host and the rest that never changes come at its end.
+    fn line(&self, out: &mut Vec<u8>, doc: &Doc<'_>) {
+        let start = out.len();
+        match serde_json::to_writer(&mut *out, doc) {
+            Ok(()) => {
+                out.pop(); // the closing brace is in the tail
+                out.extend_from_slice(&self.tail);
+            }
+            // Cannot happen: writing to memory does not fail, and all keys are strings. Half a line would be worse.
+            Err(_) => out.truncate(start),
+        }
+    }
+
+    /// `event.dataset` of a type in the profile.
+    fn dataset(&self, kind: &'static str) -> &'static str {
+        if !self.settings.is_network_traffic() {
+            return kind;
+        }
+        match kind {
+            "http" => "network_traffic.http",
+            "dns" => "network_traffic.dns",
+            "icmp" => "network_traffic.icmp",
+            "flow" => "network_traffic.flow",
+            "alert" => "network_traffic.alert",
+            other => other,
+        }
+    }
+
+    /// `data_stream` of a type, in profile `network_traffic`.
+    fn data_stream(&self, kind: &'static str) -> Option<doc::DataStream<'_>> {
+        self.settings.is_network_traffic().then(|| doc::DataStream {
+            kind: "logs",
+            dataset: self.dataset(kind),
+            namespace: &self.settings.namespace,
+        })
+    }
+}
+
+/// Text of a field of unknown encoding. Each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does it.
+pub fn text(bytes: &[u8]) -> Text<'_> {
+    let valid = match str::from_utf8(bytes) {
+        Ok(valid) => return valid.into(),
+        Err(_) => bytes.utf8_chunks(),
+    };
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in valid {
+        out.push_str(chunk.valid());
+        out.extend(std::iter::repeat_n(char::REPLACEMENT_CHARACTER, chunk.invalid().len()));
+    }
+    out.into()
+}
+
+#[derive(Serialize)]
+struct Tail<'a> {
+    ecs: Ecs,
+    agent: Agent<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Host<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
+    #[serde(rename = "@metadata", skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Serialize)]
+struct Ecs {
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Agent<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: &'a str,
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ephemeral_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    beat: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    version: &'static str,
+}
+
+/// Renders the constant members. The tag `forwarded` drops `host`, as Packetbeat's default configuration does.
+fn tail(settings: &Settings) -> Vec<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    let sensor = settings.sensor.as_ref();
+    let forwarded = settings.tags.iter().any(|tag| tag == "forwarded");
+    let constant = Tail {
+        ecs: Ecs { version: ECS_VERSION },
+        agent: Agent {
+            kind: "packetbeat",
+            name: &settings.name,
+            version,
+            id: sensor.and_then(|s| s.agent_id.as_deref()),
+            ephemeral_id: sensor.and_then(|s| s.ephemeral_id.as_deref()),
+        },
+        host: sensor.filter(|_| !forwarded).map(|s| Host { name: &s.host_name }),
+        tags: &settings.tags,
+        metadata: settings.metadata.then_some(Metadata { beat: "packetbeat", kind: "_doc", version }),
+    };
+    let mut out = vec![b','];
+    out.extend(object_body(&constant));
+    let (root, nested): (Vec<_>, Vec<_>) =
+        settings.fields.iter().partition(|(name, _)| settings.fields_under_root && !is_taken(name));
+    for (name, value) in root {
+        out.push(b',');
+        out.extend(object_body(&std::collections::BTreeMap::from([(name, value)])));
+    }
+    if !nested.is_empty() {
+        out.extend_from_slice(b",\"fields\":{");
+        out.extend(object_body(&nested.into_iter().collect::<std::collections::BTreeMap<_, _>>()));
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"}\n");
+    out
+}
+
+/// The members of an object, without its braces.
+fn object_body(object: &impl Serialize) -> Vec<u8> {
+    let text = serde_json::to_vec(object).unwrap_or_default();
+    text.strip_prefix(b"{").and_then(|t| t.strip_suffix(b"}")).unwrap_or_default().to_vec()
+}
+
+/// Whether events use this root key themselves.
+fn is_taken(name: &str) -> bool {
+    const ROOT: &[&str] = &[
+        "@timestamp",
+        "@metadata",
+        "type",
+        "status",
+        "method",
+        "query",
+        "resource",
+        "path",
+        "error",
+        "message",
+        "event",
+        "data_stream",
+        "network",
+        "source",
+        "client",
+        "destination",
+        "server",
+        "process",
+        "related",
+        "user.name",
+        "url",
+        "user_agent",
+        "http",
+        "dns",
+        "icmp",
+        "flow",
+        "rule",
+        "threat",
+        "imds",
+        "request",
+        "response",
+        "imdswatch",
+        "ecs",
+        "agent",
+        "host",
+        "tags",
+        "fields",
+    ];
+    ROOT.contains(&name)
+}

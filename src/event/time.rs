@@ -1,0 +1,123 @@
+//! Times as Packetbeat writes them: UTC, RFC 3339, truncated to the configured precision.
+//!
+//! In: [`Timestamp`]. Out: text without an allocation. Bound: every `i64` of nanoseconds (years 1677 to 2262).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::packet::Timestamp;
+
+/// `timestamp.precision`. Finer than milliseconds, trailing zeros are cut, but never below three digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Always three digits.
+    #[default]
+    Millisecond,
+    /// Up to six.
+    Microsecond,
+    /// Up to nine.
+    Nanosecond,
+}
+
+/// A time to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When.
+    pub time: Timestamp,
+    /// How exactly it is written.
+    pub precision: Precision,
+}
+
+/// `YYYY-MM-DDTHH:MM:SS.fffffffffZ`
+const LONGEST: usize = 30;
+
+impl Stamp {
+    /// The text in `buffer`.
+    fn write(self, buffer: &mut [u8; LONGEST]) -> &str {
+        let days = self.time.seconds().div_euclid(86_400);
+        let second = self.time.seconds().rem_euclid(86_400);
+        let (year, month, day) = civil(days);
+        buffer.copy_from_slice(b"0000-00-00T00:00:00.000000000Z");
+        digits(&mut buffer[0..4], year as u64);
+        digits(&mut buffer[5..7], month);
+        digits(&mut buffer[8..10], day);
+        digits(&mut buffer[11..13], second as u64 / 3600);
+        digits(&mut buffer[14..16], second as u64 / 60 % 60);
+        digits(&mut buffer[17..19], second as u64 % 60);
+        digits(&mut buffer[20..29], u64::from(self.time.subsec_nanos()));
+        let most = match self.precision {
+            Precision::Millisecond => 3,
+            Precision::Microsecond => 6,
+            Precision::Nanosecond => 9,
+        };
+        let zeros = buffer[23..20 + most].iter().rev().take_while(|digit| **digit == b'0').count();
+        let end = 20 + most - zeros;
+        buffer[end] = b'Z';
+        str::from_utf8(&buffer[..=end]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.write(&mut [0; LONGEST]))
+    }
+}
+
+impl Serialize for Stamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.write(&mut [0; LONGEST]))
+    }
+}
+
+/// Writes `value` right-aligned over the zeros of `place`.
+fn digits(place: &mut [u8], mut value: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+/// Year, month and day of a day number since 1970-01-01 in the proleptic Gregorian calendar (H. Hinnant's algorithm).
+fn civil(days: i64) -> (i64, u64, u64) {
+    let shifted = days + 719_468; // days since 0000-03-01
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march = (5 * of_year + 2) / 153; // month counted from March
+    let day = of_year - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month as u64, day as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(seconds: i64, nanos: i64, precision: Precision) -> String {
+        Stamp { time: Timestamp::new(seconds, nanos), precision }.to_string()
+    }
+
+    #[test]
+    fn truncates_and_cuts_zeros_as_packetbeat_does() {
+        assert_eq!(text(1_440_662_455, 638_957_999, Precision::Millisecond), "2015-08-27T08:00:55.638Z");
+        assert_eq!(text(1_440_662_455, 638_957_000, Precision::Nanosecond), "2015-08-27T08:00:55.638957Z");
+        assert_eq!(text(1_440_662_455, 700_739_001, Precision::Nanosecond), "2015-08-27T08:00:55.700739001Z");
+        assert_eq!(text(1_440_662_455, 817_000_999, Precision::Microsecond), "2015-08-27T08:00:55.817Z");
+        assert_eq!(text(0, 0, Precision::Nanosecond), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn knows_leap_days_centuries_and_times_before_the_epoch() {
+        assert_eq!(text(951_782_400, 0, Precision::Millisecond), "2000-02-29T00:00:00.000Z");
+        assert_eq!(text(4_107_542_399, 0, Precision::Millisecond), "2100-02-28T23:59:59.000Z");
+        assert_eq!(text(4_107_542_400, 0, Precision::Millisecond), "2100-03-01T00:00:00.000Z");
+        assert_eq!(text(-1, 0, Precision::Millisecond), "1969-12-31T23:59:59.000Z");
+        for time in [i64::MIN, i64::MAX] {
+            let text = Stamp { time: Timestamp(time), precision: Precision::Nanosecond }.to_string();
+            assert!(text == "1677-09-21T00:12:43.145224192Z" || text == "2262-04-11T23:47:16.854775807Z", "{text}");
+        }
+    }
+}
