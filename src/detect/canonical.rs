@@ -1,0 +1,304 @@
+//! One canonicaliser for everything that may be a URL: bytes in any disguise → the hosts that some server would fetch
+//! from them, with scheme, port and path.
+//!
+//! Where URL parsers are known to disagree (several `@`, back slashes, fragments and white space in the authority,
+//! leading zeros, layers of percent-encoding) every reading is returned. Input beyond [`INPUT`] bytes is not looked
+//! at, and at most [`HOSTS`] readings come back. Nothing here knows which hosts are metadata services.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+mod host;
+mod text;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+pub use host::canonical_ip;
+pub use text::{entities, fold, json_unescape, percent_once, percent_stable};
+
+use super::HostRef;
+
+/// Most bytes of a value that are looked at.
+pub const INPUT: usize = 8192;
+/// Most readings of one value.
+pub const HOSTS: usize = 24;
+
+/// How a URL begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`, `https` and the like: a URL by itself.
+    Named,
+    /// `gopher`: the path holds a request of its own.
+    Gopher,
+    /// `//host/…`.
+    Relative,
+    /// Neither: a host, perhaps with a port and a path.
+    Bare,
+}
+
+/// One reading of a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// How it begins.
+    pub scheme: Scheme,
+    /// Canonical host.
+    pub host: HostRef,
+    /// Port, if one is named.
+    pub port: Option<u16>,
+    /// Normalised path (of the embedded request for gopher); `None` where there is none or only `/`.
+    pub path: Option<String>,
+    /// Method of the request that a gopher URL embeds.
+    pub method: Option<String>,
+    /// The host was not written plainly.
+    pub disguised: bool,
+}
+
+/// Every reading of `value` as a URL; as a bare host with a path only if it is no URL.
+pub fn hosts(value: &[u8]) -> Vec<Parsed> {
+    let mut out = Vec::new();
+    let value = trim(value.get(..INPUT).unwrap_or(value));
+    let mut level = Cow::Borrowed(value);
+    for round in 0..=text::ROUNDS {
+        let text = String::from_utf8_lossy(&level);
+        read_url(&text, &mut out);
+        for plainer in [json_unescape(&text), entities(&text)].into_iter().flatten() {
+            read_url(&plainer, &mut out);
+        }
+        match percent_once(&level) {
+            Some(next) if round < text::ROUNDS => level = Cow::Owned(next),
+            _ => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&level);
+    let folded = fold(&text);
+    if !text.is_ascii() {
+        read_url(&folded, &mut out);
+    }
+    if out.is_empty() {
+        read_authority(Scheme::Bare, trim_str(&folded), &mut out);
+    }
+    out
+}
+
+/// The commonest reading of a host with an optional port (a Host header, an authority).
+pub fn canonical_host(authority: &[u8]) -> Option<HostRef> {
+    canonical_authority(authority).map(|(host, _)| host)
+}
+
+/// The same with the port, if one is written.
+pub fn canonical_authority(authority: &[u8]) -> Option<(HostRef, Option<u16>)> {
+    let text = String::from_utf8_lossy(trim(authority.get(..INPUT).unwrap_or(authority)));
+    let (host, port) = split_port(&text);
+    host::read(host).into_iter().next().map(|host| (host, port))
+}
+
+/// A target's path as it is compared (contract, `imds.path`): scheme and authority dropped, cut at the first raw `?` or
+/// `#`, percent-decoded until stable, empty and dot segments resolved, no trailing `/`. At least `/`.
+pub fn normalise_path(target: &[u8]) -> String {
+    let target = target.get(..INPUT).unwrap_or(target);
+    let path = match memchr::memmem::find(target, b"://") {
+        Some(at) if target.get(..at).is_some_and(|scheme| is_scheme(&String::from_utf8_lossy(scheme))) => {
+            let rest = target.get(at.saturating_add(3)..).unwrap_or_default();
+            let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+            rest.get(end..).unwrap_or_default()
+        }
+        _ => target,
+    };
+    let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
+    let decoded = percent_stable(path.get(..end).unwrap_or_default());
+    let text = String::from_utf8_lossy(&decoded);
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in text.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            _ => segments.push(segment),
+        }
+    }
+    let mut out = String::with_capacity(text.len().saturating_add(1));
+    for segment in segments {
+        out.push('/');
+        out.push_str(segment);
+    }
+    if out.is_empty() {
+        out.push('/');
+    }
+    out
+}
+
+/// What a URL asks its host for: path and query as written, without fragment; `/` where there is nothing.
+pub fn target_of(url: &str) -> &str {
+    let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
+    let target = rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/");
+    target.split('#').next().unwrap_or(target)
+}
+
+/// Reads `text` as a URL with a scheme or `//`, if it is one.
+fn read_url(text: &str, out: &mut Vec<Parsed>) {
+    if let Some((scheme, rest)) = split_scheme(trim_str(text)) {
+        read_authority(scheme, rest, out);
+    }
+    // browsers and many libraries drop tabs and line ends anywhere in a URL
+    if text.contains(['\t', '\r', '\n']) {
+        let joined: String = text.chars().filter(|c| !matches!(c, '\t' | '\r' | '\n')).collect();
+        if let Some((scheme, rest)) = split_scheme(trim_str(&joined)) {
+            read_authority(scheme, rest, out);
+        }
+    }
+}
+
+/// Splits scheme (wrappers like `view-source:` undone) and slashes off.
+fn split_scheme(mut text: &str) -> Option<(Scheme, &str)> {
+    for _ in 0..4 {
+        let Some(rest) = WRAPPERS.iter().find_map(|wrapper| strip_prefix_ignore_case(text, wrapper)) else { break };
+        text = trim_str(rest);
+    }
+    let slashes = |text: &str| text.len().saturating_sub(text.trim_start_matches(['/', '\\']).len());
+    if slashes(text) >= 2 {
+        return Some((Scheme::Relative, text.trim_start_matches(['/', '\\'])));
+    }
+    let (scheme, rest) = text.split_once(':')?;
+    if !is_scheme(scheme) {
+        return None;
+    }
+    let special = SPECIAL.iter().any(|name| scheme.eq_ignore_ascii_case(name));
+    let count = slashes(rest);
+    let local = scheme.eq_ignore_ascii_case("file") && count > 2;
+    if local || (!special && count < 2) {
+        return None;
+    }
+    let scheme = if scheme.eq_ignore_ascii_case("gopher") { Scheme::Gopher } else { Scheme::Named };
+    Some((scheme, rest.trim_start_matches(['/', '\\'])))
+}
+
+/// Prefixes that some clients put before the URL that is fetched.
+const WRAPPERS: &[&str] = &["url:", "view-source:", "jar:", "netdoc:", "feed:", "blob:", "wrap:"];
+/// Schemes whose slashes may be missing.
+const SPECIAL: &[&str] = &["http", "https", "ws", "wss", "ftp", "gopher"];
+
+fn is_scheme(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    (1..=32).contains(&text.len())
+        && bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+}
+
+/// Reads what follows scheme and slashes: every host that some parser finds in the authority, each with what follows.
+fn read_authority(scheme: Scheme, rest: &str, out: &mut Vec<Parsed>) {
+    let slash = rest.find('/').unwrap_or(rest.len());
+    let (authority, after) = rest.split_at_checked(slash).unwrap_or((rest, ""));
+    let mut pieces = authority.split('@').peekable();
+    let mut first = true;
+    while let Some(piece) = pieces.next() {
+        let cut = piece.find(|c: char| matches!(c, '?' | '#' | '\\' | '&' | ',' | ';' | '|') || c.is_whitespace());
+        let (host, tail) = cut.and_then(|at| piece.split_at_checked(at)).unwrap_or((piece, ""));
+        // what stands before the first @ is a user name, unless a delimiter ends the authority before it
+        if !first || pieces.peek().is_none() || !tail.is_empty() {
+            let path =
+                if tail.starts_with('\\') && pieces.peek().is_none() { after_backslash(rest, tail) } else { after };
+            read_host(scheme, host, tail, path, authority.contains('@'), out);
+        }
+        first = false;
+    }
+}
+
+/// `rest` from the back slash on with which `tail` begins, for parsers that take it for a slash.
+fn after_backslash<'a>(rest: &'a str, tail: &str) -> &'a str {
+    rest.find(tail).and_then(|at| rest.get(at..)).unwrap_or_default()
+}
+
+fn read_host(scheme: Scheme, authority: &str, tail: &str, after: &str, user: bool, out: &mut Vec<Parsed>) {
+    if authority.is_empty() {
+        return;
+    }
+    let (written, port) = split_port(authority);
+    let readings = host::read(written);
+    if readings.is_empty() {
+        return;
+    }
+    let after = if tail.starts_with(['?', '#']) { "" } else { after };
+    let (method, path) = match scheme {
+        Scheme::Gopher => embedded_request(after),
+        _ => (None, normalise_path(after.replace('\\', "/").as_bytes())),
+    };
+    for host in readings {
+        if out.len() >= HOSTS {
+            return;
+        }
+        if out.iter().any(|known| known.host == host && known.port == port) {
+            continue;
+        }
+        out.push(Parsed {
+            scheme,
+            disguised: user || !is_plain(written, &host),
+            host,
+            port,
+            path: (path != "/").then(|| path.clone()),
+            method: method.clone(),
+        });
+    }
+}
+
+/// Whether `written` is the usual spelling of `host`.
+fn is_plain(written: &str, host: &HostRef) -> bool {
+    match host {
+        HostRef::Name(name) => written.eq_ignore_ascii_case(name),
+        HostRef::Address(IpAddr::V4(v4)) => written == v4.to_string(),
+        HostRef::Address(IpAddr::V6(v6)) => written.trim_matches(['[', ']']).eq_ignore_ascii_case(&v6.to_string()),
+    }
+}
+
+/// Splits a port off: digits of any script, padded at will.
+fn split_port(authority: &str) -> (&str, Option<u16>) {
+    let (host, port) = match authority.rfind(']').and_then(|at| authority.split_at_checked(at.saturating_add(1))) {
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        None => match authority.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            // `host:80:80` is no IPv6 address
+            Some((host, port)) if host.contains('.') => (host, port.split(':').next()),
+            _ => (authority, None),
+        },
+    };
+    let port = port.map(|port| String::from_utf8_lossy(&percent_stable(port.as_bytes())).into_owned());
+    let port = port.as_deref().map(fold).and_then(|port| port.trim().trim_start_matches('0').parse().ok());
+    (host, port)
+}
+
+/// Method and path of the request that follows the item type of a gopher URL's path.
+fn embedded_request(after: &str) -> (Option<String>, String) {
+    let decoded = percent_stable(after.as_bytes());
+    let text = String::from_utf8_lossy(&decoded);
+    let selector = text.strip_prefix('/').unwrap_or(&text);
+    let typed = selector.char_indices().nth(1).and_then(|(at, _)| selector.get(at..));
+    for request in [typed, Some(selector)].into_iter().flatten() {
+        let mut words = request.split_ascii_whitespace();
+        let (Some(method), Some(target)) = (words.next(), words.next()) else { continue };
+        if method.len() <= 16 && method.bytes().all(|b| b.is_ascii_alphabetic()) && target.contains('/') {
+            return (Some(method.to_owned()), normalise_path(target.as_bytes()));
+        }
+    }
+    (None, normalise_path(after.as_bytes()))
+}
+
+fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Without the white space, control characters and quotes around it.
+fn trim_str(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '`'))
+}
+
+fn trim(bytes: &[u8]) -> &[u8] {
+    let junk = |b: &u8| *b <= b' ' || matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`');
+    let start = bytes.iter().position(|b| !junk(b)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|b| !junk(b)).map_or(start, |at| at.saturating_add(1));
+    bytes.get(start..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+mod tests;
