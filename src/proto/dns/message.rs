@@ -1,5 +1,6 @@
 //! DNS messages as read off the wire (RFC 1035 and the RFCs of the single record types), and transactions.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::observe::Conn;
@@ -12,6 +13,19 @@ pub struct Name {
 }
 
 impl Name {
+    /// Longest name in bytes, without the root label (RFC 1035 section 2.3.4).
+    pub const MAX: usize = 254;
+
+    /// From labels as [`Self::wire`] gives them.
+    pub(super) fn from_wire(wire: &[u8]) -> Self {
+        Self { wire: wire.to_vec() }
+    }
+
+    /// The labels as on the wire, uncompressed, without the root label's zero.
+    pub fn wire(&self) -> &[u8] {
+        &self.wire
+    }
+
     /// Adds an inner label; labels over 63 bytes and names over 255 are the parser's to refuse.
     pub fn push(&mut self, label: &[u8]) {
         self.wire.push(label.len() as u8);
@@ -33,6 +47,42 @@ impl Name {
     pub fn is_root(&self) -> bool {
         self.wire.is_empty()
     }
+}
+
+impl fmt::Display for Name {
+    /// Presentation format (RFC 1035 section 5.1) as miekg/dns writes it, without the final dot; the root is `.`.
+    /// A dot inside a label is written `\\.`, so that it cannot pass for a border between labels.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() {
+            return f.write_str(".");
+        }
+        for (nth, label) in self.labels().enumerate() {
+            if nth > 0 {
+                f.write_str(".")?;
+            }
+            write_label(f, label)?;
+        }
+        Ok(())
+    }
+}
+
+/// One label, escaped; runs of plain characters go out in one piece.
+fn write_label(f: &mut fmt::Formatter<'_>, label: &[u8]) -> fmt::Result {
+    for run in label.chunk_by(|a, b| is_plain(*a) && is_plain(*b)) {
+        match run {
+            [byte] if !is_plain(*byte) => match byte {
+                b' '..=b'~' => write!(f, "\\{}", char::from(*byte))?,
+                _ => write!(f, "\\{byte:03}")?,
+            },
+            plain => f.write_str(&String::from_utf8_lossy(plain))?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a byte stands for itself in a name's presentation format.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~') && !matches!(byte, b'.' | b'\'' | b'@' | b';' | b'(' | b')' | b'"' | b'\\')
 }
 
 /// One question.
@@ -63,9 +113,9 @@ pub enum RData {
     Srv(u16, u16, u16, Name),
     /// SOA: primary, mailbox, serial, refresh, retry, expire, minimum.
     Soa(Box<(Name, Name, [u32; 5])>),
-    /// Any other type, or one whose RDATA is damaged.
+    /// Any other type (names inside are uncompressed), or one whose RDATA is empty or damaged.
     Other(Vec<u8>),
-    /// RRSIG and NSEC and the like keep a decoded name beside the fixed part before it and the bytes after it.
+    /// Types with one name inside (RRSIG, NSEC, SVCB, HTTPS, NAPTR …): bytes before it, the name, bytes after it.
     WithName(Vec<u8>, Name, Vec<u8>),
 }
 
@@ -102,7 +152,7 @@ pub struct Opt {
 /// One DNS message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// When its (last) packet came.
+    /// When its first packet came.
     pub time: Timestamp,
     /// Bytes as Packetbeat counts: message, plus the 2-byte length prefix over TCP.
     pub bytes: u64,
@@ -118,10 +168,39 @@ pub struct Message {
     pub authorities: Vec<Record>,
     /// Additionals without OPT.
     pub additionals: Vec<Record>,
-    /// EDNS.
+    /// EDNS: the last OPT among the additionals, which is the one Packetbeat reads.
     pub opt: Option<Opt>,
+    /// Further OPT records among the additionals (RFC 6891 forbids them); Packetbeat counts them as additionals.
+    pub spare_opts: u16,
     /// Some records could not be read (cut or damaged): what is listed is what came before.
     pub partial: bool,
+}
+
+impl Message {
+    /// Whether it is a response (QR).
+    pub fn is_response(&self) -> bool {
+        self.flags & 0x8000 != 0
+    }
+
+    /// Operation code, 4 bits.
+    pub fn opcode(&self) -> u8 {
+        (self.flags >> 11 & 0x0F) as u8
+    }
+
+    /// Response code with the bits that EDNS adds, 12 bits.
+    pub fn rcode(&self) -> u16 {
+        self.flags & 0x0F | self.opt.as_ref().map_or(0, |opt| u16::from(opt.ext_rcode) << 4)
+    }
+
+    /// Memory that it takes, in bytes, roughly.
+    pub fn memory(&self) -> usize {
+        let records = [&self.answers, &self.authorities, &self.additionals];
+        let content = self.bytes as usize; // names and RDATA
+        size_of::<Self>()
+            + content
+            + self.questions.iter().map(|q| size_of::<Question>() + q.name.wire().len()).sum::<usize>()
+            + records.into_iter().flatten().map(|r| size_of::<Record>() + r.name.wire().len()).sum::<usize>()
+    }
 }
 
 /// Remarks that Packetbeat writes to `error.message`; the texts are in `packetbeat`'s words (see `event::dns`).
@@ -164,4 +243,11 @@ pub struct Transaction {
     pub notes: Vec<Note>,
     /// Index of the question this transaction is about: a message with several gives one transaction each.
     pub question: usize,
+}
+
+impl Transaction {
+    /// The question this transaction is about: the query's, or the response's where there is no query.
+    pub fn asked(&self) -> Option<&Question> {
+        self.query.as_ref().or(self.response.as_ref())?.questions.get(self.question)
+    }
 }

@@ -1,5 +1,12 @@
-//! DNS messages and transactions.
+//! DNS messages and transactions: datagrams and stream chunks in, queries paired with their responses out.
 
 pub mod message;
+mod parse;
+mod rdata;
+mod tcp;
+mod tracker;
 
 pub use message::{Message, Name, Note, Opt, Question, RData, Record, Transaction};
+pub use parse::{Malformed, looks_like, parse};
+pub use tcp::{Probe, TcpParser, probe};
+pub use tracker::{Config, Counters, Tracker};
