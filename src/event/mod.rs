@@ -3,13 +3,16 @@
 //! [`Writer`] is the only serialiser. It borrows what it describes, keeps nothing, and appends to a buffer that the
 //! caller reuses. The format is Packetbeat's (`doc`), with the additions of the contract's sections 2 to 4.
 
+mod body;
 pub mod dns;
 pub mod doc;
 pub mod envelope;
+pub mod http;
 pub mod icmp;
 pub mod mask;
 pub mod settings;
 pub mod time;
+pub mod url;
 
 use serde::Serialize;
 
@@ -19,7 +22,7 @@ pub use mask::Masker;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp};
 
-use crate::detect::{DnsVerdict, Signals};
+use crate::detect::{DnsVerdict, Signals, Verdict};
 use crate::packet::Timestamp;
 use crate::proto;
 
@@ -55,6 +58,19 @@ impl Writer {
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Appends the event of an HTTP exchange.
+    pub fn http<'a>(
+        &'a self,
+        out: &mut Vec<u8>,
+        id: EventId,
+        tx: &'a proto::http::Transaction,
+        verdict: &'a Verdict,
+        context: &Context<'a>,
+    ) {
+        let doc = http::document(self, id, tx, verdict, context);
+        self.line(out, &doc);
     }
 
     /// Appends the event of a DNS transaction.

@@ -1,0 +1,493 @@
+//! The event of an HTTP exchange (section 2 of the event format), and the `imds` object.
+//!
+//! In: a transaction and the matcher's verdict. Out: a [`Doc`]. Header values and bodies leave only where the settings
+//! ask for them; values of session tokens never do, and of metadata exchanges no body does.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+
+use super::body;
+use super::doc::{
+    Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, NamedTexts, SignalList,
+    Text, Url, UserAgent,
+};
+use super::envelope::{EventId, Exchange, Side};
+use super::mask::HIDDEN;
+use super::settings::HttpSettings;
+use super::url::{self, Params, Target};
+use super::{Context, Writer, text};
+use crate::detect::{self, Verdict};
+use crate::proto::http::{Message, Note, Transaction};
+
+/// The document of an exchange.
+pub(super) fn document<'a>(
+    writer: &'a Writer,
+    id: EventId,
+    tx: &'a Transaction,
+    verdict: &'a Verdict,
+    context: &Context<'a>,
+) -> Doc<'a> {
+    let side = |message: &Message| Side { first: message.first, bytes: message.bytes };
+    let exchange = Exchange {
+        kind: "http",
+        conn: &tx.conn,
+        request: tx.request.as_ref().map(side),
+        response: tx.response.as_ref().map(side),
+        icmp: None,
+    };
+    let mut doc = writer.exchange(id, &exchange, context);
+    let view = View { settings: &writer.settings().http, context, is_metadata: verdict.imds.is_some() };
+    let good = tx.request.is_some() && status_of(tx).is_some_and(|status| status < 400);
+    doc.status = Some(if good { "OK" } else { "Error" });
+
+    let mut http = Http::default();
+    if let Some(request) = &tx.request {
+        view.request(&mut doc, &mut http, tx, request);
+    }
+    if let Some(response) = &tx.response {
+        view.response(&mut doc, &mut http, tx, response);
+    }
+    doc.http = Some(http);
+    if let Some(imds) = &verdict.imds {
+        doc.imds = Some(imds_object(imds, context));
+        writer.add_unknown_process(&mut doc);
+    }
+    doc
+}
+
+/// Status of the response; 0 where a response has none that can be read.
+fn status_of(tx: &Transaction) -> Option<u16> {
+    tx.response.as_ref().map(|response| response.head.status().unwrap_or(0))
+}
+
+/// How one exchange is written.
+struct View<'v, 'a> {
+    settings: &'a HttpSettings,
+    context: &'v Context<'a>,
+    is_metadata: bool,
+}
+
+impl<'a> View<'_, 'a> {
+    fn request(&self, doc: &mut Doc<'a>, http: &mut Http<'a>, tx: &'a Transaction, request: &'a Message) {
+        let known = Known::of(request, self.settings);
+        let body = self.body(request, &known, &self.settings.include_request_body_for);
+        let method = self.text(request.head.method());
+        let is_request_note = |note: &&Note| matches!(note, Note::UnmatchedRequest | Note::LossInRequest);
+        tx.notes.iter().filter(is_request_note).for_each(|note| doc.error.push(note_text(*note)));
+        if let Some(error) = body.error {
+            doc.error.push(error);
+        }
+
+        let (host, host_port) = url::host_and_port(known.host);
+        let port = match host_port {
+            Some(port) if port != tx.conn.server.port => {
+                doc.error.push("Host header port number mismatch");
+                port
+            }
+            _ => tx.conn.server.port,
+        };
+        let target = Target::parse(request.head.target());
+        let path = target.as_ref().map(|target| target.path.clone()).unwrap_or_default();
+        doc.query = Some(format!("{method} {}", self.text(&path)).into());
+        doc.method = Some(method.clone()).filter(|method| !method.is_empty());
+        doc.url = Some(self.url(request, target, (host, port), &known));
+        self.name_ends(doc, host, &known);
+
+        http.version = Some(version(tx, request));
+        http.request = Some(HttpRequest {
+            method: doc.method.clone(),
+            referrer: Some(self.text(known.referer)).filter(|referer| !referer.is_empty()),
+            bytes: Some(request.bytes).filter(|bytes| *bytes > 0),
+            body: body.doc,
+            headers: Some(self.headers(request, &known, "cookie")),
+        });
+        if !known.user_agent.is_empty() {
+            doc.user_agent = Some(UserAgent { original: self.text(known.user_agent) });
+        }
+        if self.settings.send_request && tx.stream.is_none() {
+            doc.request = Some(self.raw(request, body.sent));
+        }
+    }
+
+    /// Host, real client and user: at the ends and in `related`.
+    fn name_ends(&self, doc: &mut Doc<'a>, host: &'a [u8], known: &Known<'a>) {
+        let name = self.text(host);
+        if url::is_ip(host) {
+            doc.related.add_ip_text(name);
+        } else if !name.is_empty() {
+            doc.related.add_host(name.clone());
+            for end in [&mut doc.destination, &mut doc.server].into_iter().flatten() {
+                end.domain = Some(name.clone());
+            }
+        }
+        let real_ip = self.text(known.real_ip);
+        if !real_ip.is_empty() {
+            doc.related.add_ip_text(real_ip.clone());
+            if let Some(network) = &mut doc.network {
+                network.forwarded_ip = Some(real_ip);
+            }
+        }
+        doc.related.add_host(self.text(known.referer));
+        if !self.settings.redact_authorization
+            && self.is_sent("authorization")
+            && let Some(user) = known.authorization.and_then(basic_user)
+        {
+            doc.related.add_user(user.clone().into());
+            doc.user_name = Some(user).filter(|user| !user.is_empty()).map(Cow::Owned);
+        }
+    }
+
+    fn response(&self, doc: &mut Doc<'a>, http: &mut Http<'a>, tx: &'a Transaction, response: &'a Message) {
+        let known = Known::of(response, self.settings);
+        let body = self.body(response, &known, &self.settings.include_response_body_for);
+        let is_response_note = |note: &&Note| matches!(note, Note::UnmatchedResponse | Note::LossInResponse);
+        tx.notes.iter().filter(is_response_note).for_each(|note| doc.error.push(note_text(*note)));
+        if let Some(error) = body.error {
+            doc.error.push(error);
+        }
+        let phrase = self.text(response.head.phrase());
+        http.response = Some(HttpResponse {
+            status_code: response.head.status().filter(|status| *status > 0),
+            status_phrase: Some(lower(phrase)).filter(|phrase| !phrase.is_empty()),
+            bytes: Some(response.bytes).filter(|bytes| *bytes > 0),
+            body: body.doc,
+            headers: Some(self.headers(response, &known, "set-cookie")),
+        });
+        if self.settings.send_response && tx.stream.is_none() {
+            doc.response = Some(self.raw(response, body.sent));
+        }
+    }
+
+    fn url(
+        &self,
+        request: &'a Message,
+        target: Option<Target<'a>>,
+        (host, port): (&'a [u8], u16),
+        known: &Known<'a>,
+    ) -> Url<'a> {
+        let hidden = |key: &[u8]| self.is_hidden(key);
+        let original = match self.settings.hide_keywords.is_empty() {
+            true => self.text(request.head.target()),
+            false => self.owned(&url::hide_in_target(request.head.target(), hidden)),
+        };
+        let query = target.as_ref().and_then(|target| self.query(target, request, known)).unwrap_or_default();
+        let path = target.map(|target| target.path).unwrap_or_default();
+        Url {
+            original: Some(original).filter(|original| !original.is_empty()),
+            full: url::full(host, port, &path, &query).map(|full| self.context.mask.text(full.into())),
+            scheme: Some("http"),
+            domain: Some(self.text(host)).filter(|domain| !domain.is_empty()),
+            port: Some(port).filter(|port| *port != 80 && *port != 0),
+            extension: url::extension(&path).map(|extension| self.owned(extension)),
+            path: Some(path).filter(|path| !path.is_empty()).map(|path| match path {
+                Cow::Borrowed(path) => self.text(path),
+                Cow::Owned(path) => self.owned(&path),
+            }),
+            query: Some(self.context.mask.text(query.into())).filter(|query| !query.is_empty()),
+        }
+    }
+
+    /// Parameters of the target and of a form, sorted. `None` when the form cannot be read.
+    fn query(&self, target: &Target<'_>, request: &Message, known: &Known<'_>) -> Option<String> {
+        let (mut params, _) = Params::parse(target.query);
+        if known.announced.is_some_and(|length| length > 0)
+            && memchr::memmem::find(known.content_type, b"urlencoded").is_some()
+        {
+            let decoded = match self.settings.decode_body {
+                true => body::decode(&request.body.captured, known.content_encoding, self.settings.max_message_size).0,
+                false => Cow::Borrowed(&request.body.captured[..]),
+            };
+            let (form, all) = Params::parse(&decoded);
+            if !all {
+                return None;
+            }
+            params.merge(form);
+            params.hide(|key| self.is_hidden(key));
+            return Some(params.encode());
+        }
+        params.hide(|key| self.is_hidden(key));
+        Some(params.encode())
+    }
+
+    fn is_hidden(&self, key: &[u8]) -> bool {
+        let hidden = &self.settings.hide_keywords;
+        !hidden.is_empty() && hidden.contains(&String::from_utf8_lossy(key).to_lowercase())
+    }
+
+    /// Whether a header (lower case) is among those to be written.
+    fn is_sent(&self, name: &str) -> bool {
+        self.settings.send_all_headers || self.settings.send_headers.iter().any(|sent| sent.eq_ignore_ascii_case(name))
+    }
+
+    fn headers(&self, message: &'a Message, known: &Known<'a>, cookie: &str) -> Headers<'a> {
+        let length = HeaderValue::Number(known.content_length(message));
+        let mut out: Vec<(Text<'a>, HeaderValue<'a>)> = vec![(Cow::Borrowed("content-length"), length)];
+        if !known.content_type.is_empty() {
+            out.push((Cow::Borrowed("content-type"), HeaderValue::Text(self.text(known.content_type))));
+        }
+        if !self.settings.send_all_headers && self.settings.send_headers.is_empty() {
+            return Headers(out);
+        }
+        for (name, value) in message.head.fields() {
+            let name = lower(text(name));
+            if matches!(&*name, "content-length" | "content-type") || name.starts_with(':') || !self.is_sent(&name) {
+                continue;
+            }
+            let value = self.header_value(&name, value);
+            match out.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, HeaderValue::Text(sum))) => *sum = self.context.mask.text(format!("{sum}, {value}").into()),
+                _ => out.push((name, HeaderValue::Text(value))),
+            }
+        }
+        if self.settings.split_cookie {
+            for (name, value) in &mut out {
+                if let HeaderValue::Text(line) = value
+                    && *name == cookie
+                {
+                    *value = HeaderValue::Cookies(split_cookies(line));
+                }
+            }
+        }
+        Headers(out)
+    }
+
+    /// The value of a header as it may be written.
+    fn header_value(&self, name: &str, value: &'a [u8]) -> Text<'a> {
+        match self.redaction(name) {
+            Some(redacted) if !value.is_empty() => Cow::Borrowed(redacted),
+            _ => self.text(value),
+        }
+    }
+
+    /// What stands in the place of a header's value, if it may not be written.
+    fn redaction(&self, name: &str) -> Option<&'static str> {
+        if is_token_header(name) {
+            return Some(HIDDEN);
+        }
+        if matches!(name, "authorization" | "proxy-authorization")
+            && (self.settings.redact_authorization || self.is_metadata)
+        {
+            return Some("*");
+        }
+        self.settings.redact_headers.iter().any(|other| other.eq_ignore_ascii_case(name)).then_some("REDACTED")
+    }
+
+    /// The header block as sent, with what may not be written starred out, and the body where that is written.
+    fn raw(&self, message: &Message, body: Option<Cow<'_, [u8]>>) -> Text<'a> {
+        let mut out = Vec::with_capacity(message.head.raw.len());
+        let mut is_secret = false; // a folded line belongs to the header above it
+        for line in message.head.raw.split_inclusive(|byte| *byte == b'\n') {
+            let content = line.trim_ascii_end();
+            if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+                let name = memchr::memchr(b':', content).map_or(&b""[..], |at| &content[..at]);
+                let name = lower(text(name.trim_ascii()));
+                is_secret = self.redaction(&name).is_some_and(|redacted| redacted != "REDACTED");
+                let kept = if is_secret { memchr::memchr(b':', content).map_or(0, |at| at + 1) } else { content.len() };
+                out.extend_from_slice(&content[..kept]);
+                out.extend(std::iter::repeat_n(b'*', content.len() - kept));
+            } else if is_secret {
+                out.extend(std::iter::repeat_n(b'*', content.len()));
+            } else {
+                out.extend_from_slice(content);
+            }
+            out.extend_from_slice(&line[content.len()..]);
+        }
+        out.extend_from_slice(&body.unwrap_or_default());
+        self.owned(&out)
+    }
+
+    /// What is written of a body.
+    fn body<'m>(&self, message: &'m Message, known: &Known<'_>, types: &[String]) -> WrittenBody<'a, 'm> {
+        let wanted = self.settings.include_body_for.iter().chain(types);
+        let is_sent = !self.is_metadata
+            && !message.body.captured.is_empty()
+            && wanted.into_iter().any(|part| memchr::memmem::find(known.content_type, part.as_bytes()).is_some());
+        let mut out = WrittenBody { doc: None, error: None, sent: None };
+        let mut bytes = message.body.len;
+        if is_sent {
+            let captured = &message.body.captured[..message.body.captured.len().min(self.settings.max_message_size)];
+            let (decoded, error) = match self.settings.decode_body {
+                true => body::decode(captured, known.content_encoding, self.settings.max_message_size),
+                false => (Cow::Borrowed(captured), None),
+            };
+            out.error = error.map(Cow::Owned);
+            if !decoded.is_empty() {
+                bytes = decoded.len() as u64;
+                out.sent = Some(decoded);
+            }
+        }
+        let content = out.sent.as_deref().map(|sent| self.owned(sent));
+        out.doc = (bytes > 0).then(|| HttpBody { bytes: Some(bytes), content });
+        out
+    }
+
+    /// Text from the wire, issued credentials hidden.
+    fn text(&self, bytes: &'a [u8]) -> Text<'a> {
+        self.context.mask.text(text(bytes))
+    }
+
+    /// The same for bytes that do not live as long as the event.
+    fn owned(&self, bytes: &[u8]) -> Text<'a> {
+        Cow::Owned(self.context.mask.text(text(bytes)).into_owned())
+    }
+}
+
+struct WrittenBody<'a, 'm> {
+    doc: Option<HttpBody<'a>>,
+    error: Option<Text<'a>>,
+    sent: Option<Cow<'m, [u8]>>,
+}
+
+/// Headers that an event needs whatever the settings; of a repeated one the last counts, as in Packetbeat.
+#[derive(Default)]
+struct Known<'a> {
+    host: &'a [u8],
+    user_agent: &'a [u8],
+    referer: &'a [u8],
+    content_type: &'a [u8],
+    content_encoding: &'a [u8],
+    real_ip: &'a [u8],
+    authorization: Option<&'a [u8]>,
+    /// Content-Length.
+    announced: Option<u64>,
+    is_chunked: bool,
+}
+
+impl<'a> Known<'a> {
+    fn of(message: &'a Message, settings: &HttpSettings) -> Self {
+        let mut known = Self::default();
+        for (name, value) in message.head.fields() {
+            match name.len() {
+                4 if name.eq_ignore_ascii_case(b"host") => known.host = value,
+                10 if name.eq_ignore_ascii_case(b":authority") && known.host.is_empty() => known.host = value,
+                10 if name.eq_ignore_ascii_case(b"user-agent") => known.user_agent = value,
+                7 if name.eq_ignore_ascii_case(b"referer") => known.referer = value,
+                12 if name.eq_ignore_ascii_case(b"content-type") => known.content_type = value,
+                16 if name.eq_ignore_ascii_case(b"content-encoding") => known.content_encoding = value,
+                14 if name.eq_ignore_ascii_case(b"content-length") => known.announced = Some(leading_number(value)),
+                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => known.is_chunked = is_chunked(value),
+                13 if name.eq_ignore_ascii_case(b"authorization") => known.authorization = Some(value),
+                _ => {}
+            }
+            let real = settings.real_ip_header.as_bytes();
+            if !real.is_empty() && name.eq_ignore_ascii_case(real) {
+                known.real_ip = value.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+            }
+        }
+        known
+    }
+
+    /// `content-length` among the headers: what was announced, else what was counted.
+    fn content_length(&self, message: &Message) -> u64 {
+        self.announced.filter(|_| !self.is_chunked).unwrap_or(message.body.len)
+    }
+}
+
+/// Packetbeat reads the digits that a Content-Length begins with.
+fn leading_number(value: &[u8]) -> u64 {
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |sum: u64, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+}
+
+fn is_chunked(value: &[u8]) -> bool {
+    value.rsplit(|byte| *byte == b',').next().is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// Headers whose values are session tokens or parts of credentials: never written.
+fn is_token_header(name: &str) -> bool {
+    name.ends_with("metadata-token") || matches!(name, "x-identity-header" | "secret" | "x-amz-security-token")
+}
+
+/// Lower case; borrowed where it is already.
+fn lower(text: Text<'_>) -> Text<'_> {
+    match text.chars().any(|c| c.is_uppercase()) {
+        true => Cow::Owned(text.chars().flat_map(char::to_lowercase).collect()),
+        false => text,
+    }
+}
+
+/// User of HTTP Basic authentication.
+fn basic_user(value: &[u8]) -> Option<String> {
+    let (scheme, rest) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let decoded = STANDARD.decode(rest).or_else(|_| STANDARD_NO_PAD.decode(rest)).ok()?;
+    let colon = memchr::memchr(b':', &decoded)?;
+    Some(text(&decoded[..colon]).into_owned())
+}
+
+/// Cookies by lower-case name, quotes stripped; of a repeated one the last counts.
+fn split_cookies<'a>(line: &str) -> Vec<(Text<'a>, Text<'a>)> {
+    let mut out: Vec<(Text<'a>, Text<'a>)> = Vec::new();
+    for (name, value) in line.split(';').filter_map(|cookie| cookie.split_once('=')) {
+        let value = value.trim();
+        let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+        let name = name.trim().to_lowercase();
+        match out.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, old)) => *old = Cow::Owned(value.to_owned()),
+            None => out.push((Cow::Owned(name), Cow::Owned(value.to_owned()))),
+        }
+    }
+    out
+}
+
+/// `http.version`. Packetbeat writes 1.0 for anything that it cannot read.
+fn version(tx: &Transaction, request: &Message) -> Text<'static> {
+    if tx.stream.is_some() {
+        return Cow::Borrowed("2");
+    }
+    match request.head.version.map(|version| (version.major, version.minor)) {
+        Some((1, 1)) => Cow::Borrowed("1.1"),
+        Some((major @ 0..=1, minor @ 0..=2)) if (major, minor) != (1, 0) => format!("{major}.{minor}").into(),
+        _ => Cow::Borrowed("1.0"),
+    }
+}
+
+fn note_text(note: Note) -> &'static str {
+    match note {
+        Note::UnmatchedRequest => "Unmatched request",
+        Note::UnmatchedResponse => "Unmatched response",
+        Note::LossInRequest => "Packet loss while capturing the request",
+        Note::LossInResponse => "Packet loss while capturing the response",
+    }
+}
+
+/// The `imds` object of an exchange: the matcher's, with what the correlator adds.
+pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> Imds<'a> {
+    Imds {
+        provider: imds.provider,
+        service: imds.service,
+        path: Some(context.mask.text(Cow::Borrowed(&imds.path))).filter(|path| !path.is_empty()),
+        path_id: imds.path_id,
+        sensitivity: Some(imds.sensitivity.name()),
+        version: imds.version,
+        credential: imds.credential.as_ref().map(|credential| Credential {
+            issued: credential.issued,
+            kind: credential.kind,
+            id: credential.id.as_deref(),
+            scope: credential.scope.as_deref(),
+            expires: credential.expires.as_deref(),
+            fingerprint: credential.fingerprint.as_deref(),
+        }),
+        headers: NamedTexts(distinct(&imds.headers, context)),
+        signals: SignalList(imds.signals.union(context.signals)),
+        allowed_by: context.allowed_by,
+        ..Imds::default()
+    }
+}
+
+/// The headers, a name once: JSON objects must not repeat a key.
+fn distinct<'a>(headers: &'a [(String, String)], context: &Context<'a>) -> Vec<(&'a str, Text<'a>)> {
+    let mut out: Vec<(&str, Text<'_>)> = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        let value = context.mask.text(Cow::Borrowed(value.as_str()));
+        match out.iter_mut().find(|(other, _)| other == name) {
+            Some((_, sum)) => *sum = format!("{sum}, {value}").into(),
+            None => out.push((name, value)),
+        }
+    }
+    out
+}
