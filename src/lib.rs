@@ -30,6 +30,7 @@ pub mod proto;
 pub mod stream;
 
 // What is looked for, and what one observation means.
+pub mod catalogue;
 pub mod detect;
 pub mod observe;
 

@@ -1,0 +1,406 @@
+//! What is known of metadata services, compiled to lookups: address → endpoints, name → endpoints, path → entries.
+//!
+//! The facts stand in `src/data/catalogue.toml`; a configuration may add to them in the same form. Everything is
+//! `'static`: the built-in data is parsed once per process, additions are kept for good each time they are loaded (a few
+//! kilobytes per reload of a configuration), so that events can name entries without copying.
+
+mod file;
+mod pattern;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{LazyLock, OnceLock};
+
+use regex::Regex;
+
+pub use file::{Additions, Agent, CatalogueError, Endpoint, Marker, PathEntry, Recognised, ScopeAt, Session, Version};
+pub use pattern::{Fit, Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
+
+use file::File;
+use pattern::{DATE, is_date};
+
+const TEXT: &str = include_str!("../data/catalogue.toml");
+
+/// Indicators, ready for lookups.
+#[derive(Debug)]
+pub struct Catalogue {
+    data: &'static File,
+    endpoints: Vec<&'static Endpoint>,
+    paths: Vec<Path>,
+    agents: Vec<&'static Agent>,
+    /// Sorted by address; endpoints whose address alone makes traffic metadata traffic.
+    v4: Vec<(u32, Vec<&'static Endpoint>)>,
+    v6: Vec<(u128, Vec<&'static Endpoint>)>,
+    /// Ports of such addresses that serve something else.
+    excluded: Vec<(IpAddr, u16)>,
+    names: HashMap<&'static str, Vec<&'static Endpoint>>,
+    name_globs: Vec<(&'static Glob, &'static Endpoint)>,
+    /// Indices into `paths` by first segment; [`DATE`] for all dates.
+    by_first: HashMap<&'static str, Vec<usize>>,
+    by_any_first: Vec<usize>,
+    /// Lower-case names of headers that tell metadata clients apart; whether the value is a secret.
+    recorded: HashMap<String, bool>,
+    credential_path: OnceLock<Option<Regex>>,
+    credential_path_any_host: OnceLock<Option<Regex>>,
+}
+
+/// A path entry with the endpoints that have it.
+#[derive(Debug)]
+pub struct Path {
+    /// The entry.
+    pub entry: &'static PathEntry,
+    /// Its endpoints.
+    pub endpoints: Vec<&'static Endpoint>,
+}
+
+impl Path {
+    /// Whether `endpoint` has this path.
+    pub fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.endpoints.iter().any(|e| std::ptr::eq(*e, endpoint))
+    }
+}
+
+/// A path entry that fits a path.
+#[derive(Clone, Copy, Debug)]
+pub struct PathMatch<'c, 'p> {
+    /// Place in the catalogue, for ties.
+    pub order: usize,
+    /// The entry.
+    pub path: &'c Path,
+    /// How well it fits.
+    pub fit: Fit<'p>,
+}
+
+impl Catalogue {
+    /// The compiled-in catalogue.
+    ///
+    /// # Errors
+    /// Never in a released program: a test loads it.
+    pub fn builtin() -> Result<Self, CatalogueError> {
+        Self::with_additions(Additions::default())
+    }
+
+    /// The compiled-in catalogue and what a configuration adds, after it in order.
+    ///
+    /// # Errors
+    /// An unknown class or endpoint, an id given twice, an entry without the fields that its kind needs.
+    pub fn with_additions(mut additions: Additions) -> Result<Self, CatalogueError> {
+        static BUILTIN: LazyLock<Result<File, CatalogueError>> = LazyLock::new(parse);
+        let data = BUILTIN.as_ref().map_err(Clone::clone)?;
+        resolve(data, &mut additions.path, &mut additions.agent)?;
+        let added: &'static Additions = Box::leak(Box::new(additions));
+        let mut new = Self {
+            data,
+            endpoints: data.endpoint.iter().chain(&added.endpoint).collect(),
+            paths: Vec::new(),
+            agents: data.agent.iter().chain(&added.agent).collect(),
+            v4: Vec::new(),
+            v6: Vec::new(),
+            excluded: Vec::new(),
+            names: HashMap::new(),
+            name_globs: Vec::new(),
+            by_first: HashMap::new(),
+            by_any_first: Vec::new(),
+            recorded: HashMap::new(),
+            credential_path: OnceLock::new(),
+            credential_path_any_host: OnceLock::new(),
+        };
+        new.check_ids(data.path.iter().chain(&added.path))?;
+        new.index_endpoints();
+        for entry in data.path.iter().chain(&added.path) {
+            new.add_path(entry)?;
+        }
+        new.index_headers();
+        Ok(new)
+    }
+
+    /// Whether a connection to this end is metadata traffic by its address alone (contract section 3, rule 1).
+    pub fn is_metadata(&self, ip: IpAddr, port: u16) -> bool {
+        !self.endpoints_at(ip).is_empty() && !self.is_other_service(ip.to_canonical(), port)
+    }
+
+    /// Services whose address this is, in catalogue order; IPv4-mapped addresses count as IPv4.
+    pub fn endpoints_at(&self, ip: IpAddr) -> &[&'static Endpoint] {
+        let found = match ip.to_canonical() {
+            IpAddr::V4(v4) => find(&self.v4, u32::from(v4)),
+            IpAddr::V6(v6) => find(&self.v6, u128::from(v6)),
+        };
+        found.unwrap_or_default()
+    }
+
+    /// DNS, DHCP and time on a metadata address.
+    fn is_other_service(&self, ip: IpAddr, port: u16) -> bool {
+        matches!(port, 53 | 67 | 68 | 123) || self.excluded.contains(&(ip, port))
+    }
+
+    /// Services of which this is a name; `name` in lower case without trailing dot.
+    pub fn endpoints_named(&self, name: &str) -> Vec<&'static Endpoint> {
+        let exact = self.names.get(name).into_iter().flatten().copied();
+        let globbed = self.name_globs.iter().filter(|(glob, _)| glob.fits(name.as_bytes())).map(|(_, e)| *e);
+        exact.chain(globbed).collect()
+    }
+
+    /// All services, in order.
+    pub fn endpoints(&self) -> &[&'static Endpoint] {
+        &self.endpoints
+    }
+
+    /// Services recognised by path that listen on `port`.
+    pub fn path_endpoints_on(&self, port: u16) -> impl Iterator<Item = &'static Endpoint> {
+        self.endpoints.iter().copied().filter(move |e| e.by == Recognised::Path && e.ports.contains(&port))
+    }
+
+    /// All paths, in order.
+    pub fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    /// Entries that fit a normalised path; those whose query rules do not fit `query` are left out.
+    pub fn paths_like<'c, 'p>(&'c self, path: &'p str, query: &[u8]) -> Vec<PathMatch<'c, 'p>> {
+        let first = path.split('/').nth(1).unwrap_or_default();
+        let bucket = self.by_first.get(first).into_iter().flatten();
+        let dates = self.by_first.get(DATE).filter(|_| is_date(first)).into_iter().flatten();
+        let candidates = bucket.chain(dates).chain(&self.by_any_first);
+        let mut found: Vec<_> = candidates.filter_map(|at| self.path_match(*at, path)).collect();
+        found.retain(|m| m.path.entry.query.iter().all(|rule| has_parameter(query, rule)));
+        found.sort_unstable_by_key(|m| m.order);
+        found.dedup_by_key(|m| m.order);
+        found
+    }
+
+    fn path_match<'p>(&self, order: usize, path: &'p str) -> Option<PathMatch<'_, 'p>> {
+        let known = self.paths.get(order)?;
+        let fit = known.entry.patterns.iter().filter_map(|p| p.fit(path)).max()?;
+        Some(PathMatch { order, path: known, fit })
+    }
+
+    /// Whether a path (with its query) looks like a credential path of a service that is not in the catalogue.
+    pub fn is_credential_like(&self, path: &str) -> bool {
+        matches(&self.credential_path, &self.data.generic.credential_path, path)
+    }
+
+    /// Whether only metadata services have such a path: for URLs whose host is not known to be one.
+    pub fn is_credential_like_anywhere(&self, path: &str) -> bool {
+        matches(&self.credential_path_any_host, &self.data.generic.credential_path_any_host, path)
+    }
+
+    /// Programs that claim this User-Agent.
+    pub fn agents_called<'a>(&'a self, user_agent: &'a [u8]) -> impl Iterator<Item = &'static Agent> + 'a {
+        self.agents.iter().copied().filter(move |agent| agent.user_agents.iter().any(|g| g.fits(user_agent)))
+    }
+
+    /// All known programs.
+    pub fn agents(&self) -> &[&'static Agent] {
+        &self.agents
+    }
+
+    /// Whether a User-Agent is that of a general tool or library.
+    pub fn is_tool(&self, user_agent: &[u8]) -> bool {
+        self.data.user_agents.tools.iter().any(|g| g.fits(user_agent))
+    }
+
+    /// Whether a User-Agent is that of a browser or of something that fetches or renders what users give it.
+    pub fn is_renderer(&self, user_agent: &[u8]) -> bool {
+        self.data.user_agents.renderers.iter().any(|g| g.fits(user_agent))
+    }
+
+    /// Whether proxies add this header.
+    pub fn is_forwarding_header(&self, name: &[u8]) -> bool {
+        contains(&self.data.headers.forwarding, name)
+    }
+
+    /// Whether only browsers send this header.
+    pub fn is_browser_header(&self, name: &[u8]) -> bool {
+        contains(&self.data.headers.browser, name)
+    }
+
+    /// Whether a header (lower-case name) tells metadata clients apart, and if so whether its value is a secret.
+    pub fn recorded_header(&self, name: &str) -> Option<bool> {
+        self.recorded.get(name).copied()
+    }
+
+    /// Domains under which any name leads to an address that the asker chose.
+    pub fn wildcard_dns(&self) -> &'static [String] {
+        &self.data.names.wildcard_dns
+    }
+
+    /// Whether a host (lower case) is a provider's own API.
+    pub fn is_provider_api(&self, host: &str) -> bool {
+        self.data
+            .names
+            .api_domains
+            .iter()
+            .any(|d| host.strip_suffix(d.as_str()).is_some_and(|head| head.is_empty() || head.ends_with('.')))
+    }
+
+    fn check_ids(&self, paths: impl Iterator<Item = &'static PathEntry>) -> Result<(), CatalogueError> {
+        let endpoints = self.endpoints.iter().map(|e| ("endpoint", &e.id));
+        let agents = self.agents.iter().map(|a| ("agent", &a.id));
+        let mut seen = std::collections::HashSet::new();
+        for (table, id) in endpoints.chain(agents).chain(paths.map(|p| ("path", &p.id))) {
+            if !seen.insert((table, id.get_ref())) {
+                return Err(CatalogueError::new(id.span(), format!("{table} `{}` is given twice", id.get_ref())));
+            }
+        }
+        Ok(())
+    }
+
+    fn index_endpoints(&mut self) {
+        for &endpoint in &self.endpoints {
+            if endpoint.not_metadata() {
+                let pairs = endpoint.addresses.iter().flat_map(|ip| endpoint.ports.iter().map(|port| (*ip, *port)));
+                self.excluded.extend(pairs);
+            }
+            if !endpoint.by_address() {
+                continue;
+            }
+            for ip in &endpoint.addresses {
+                match ip.to_canonical() {
+                    IpAddr::V4(v4) => insert(&mut self.v4, u32::from(v4), endpoint),
+                    IpAddr::V6(v6) => insert(&mut self.v6, u128::from(v6), endpoint),
+                }
+            }
+            for glob in &endpoint.domains {
+                match glob.literal() {
+                    Some(name) => self.names.entry(name).or_default().push(endpoint),
+                    None => self.name_globs.push((glob, endpoint)),
+                }
+            }
+        }
+    }
+
+    fn add_path(&mut self, entry: &'static PathEntry) -> Result<(), CatalogueError> {
+        let mut endpoints = Vec::new();
+        for id in &entry.endpoints {
+            let found = self.endpoints.iter().find(|e| e.id() == id);
+            endpoints.push(*found.ok_or_else(|| {
+                CatalogueError::new(entry.id.span(), format!("path `{}`: there is no endpoint `{id}`", entry.id()))
+            })?);
+        }
+        let at = self.paths.len();
+        for pattern in &entry.patterns {
+            let Some(firsts) = pattern.first_segments() else {
+                self.by_any_first.push(at);
+                continue;
+            };
+            for first in firsts {
+                let bucket = self.by_first.entry(first).or_default();
+                if bucket.last() != Some(&at) {
+                    bucket.push(at);
+                }
+            }
+        }
+        self.by_any_first.dedup();
+        self.paths.push(Path { entry, endpoints });
+        Ok(())
+    }
+
+    fn index_headers(&mut self) {
+        let lists = &self.data.headers;
+        let of_endpoints = self.endpoints.iter().flat_map(|e| e.client_headers.iter().map(|h| &h.name));
+        let of_paths = self.paths.iter().flat_map(|p| {
+            let required = p.entry.required_headers.iter().flat_map(|choice| choice.0.iter().map(|h| &h.name));
+            required.chain(&p.entry.optional_headers)
+        });
+        let plain = lists.recorded.iter().chain(&lists.forwarding).chain(&lists.browser);
+        self.recorded = plain.chain(of_endpoints).chain(of_paths).map(|n| (n.to_ascii_lowercase(), false)).collect();
+        let ttl = self.endpoints.iter().filter_map(|e| e.session_ttl_header.as_ref());
+        self.recorded.extend(ttl.map(|n| (n.to_ascii_lowercase(), false)));
+        let session = self.endpoints.iter().filter_map(|e| e.session_header.as_ref().map(|h| &h.name));
+        self.recorded.extend(session.chain(&lists.secret).map(|n| (n.to_ascii_lowercase(), true)));
+    }
+}
+
+fn parse() -> Result<File, CatalogueError> {
+    let mut file: File = toml::from_str(TEXT)?;
+    let (mut path, mut agent) = (std::mem::take(&mut file.path), std::mem::take(&mut file.agent));
+    resolve(&file, &mut path, &mut agent)?;
+    Ok(File { path, agent, ..file })
+}
+
+/// Fills in the classes of all patterns and checks what an entry's kind needs.
+fn resolve(file: &File, paths: &mut [PathEntry], agents: &mut [Agent]) -> Result<(), CatalogueError> {
+    for path in paths {
+        let span = path.id.span();
+        let error = |what: String| CatalogueError::new(span.clone(), format!("path `{}`: {what}", path.id.get_ref()));
+        for pattern in &mut path.patterns {
+            pattern.resolve(&file.classes).map_err(|class| error(format!("there is no class `{class}`")))?;
+        }
+        if path.sensitivity == crate::detect::Sensitivity::Credential && path.kind.is_none() {
+            return Err(error("a credential path needs `kind`".to_owned()));
+        }
+        if path.any_address && path.required_headers.is_empty() {
+            return Err(error("`any_address` needs `required_headers`".to_owned()));
+        }
+    }
+    for agent in agents {
+        for pattern in &mut agent.patterns {
+            pattern.resolve(&file.classes).map_err(|class| {
+                CatalogueError::new(
+                    agent.id.span(),
+                    format!("agent `{}`: there is no class `{class}`", agent.id.get_ref()),
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn find<K: Ord + Copy, V>(table: &[(K, Vec<V>)], key: K) -> Option<&[V]> {
+    let at = table.binary_search_by_key(&key, |(k, _)| *k).ok()?;
+    table.get(at).map(|(_, found)| found.as_slice())
+}
+
+fn insert<K: Ord + Copy, V>(table: &mut Vec<(K, Vec<V>)>, key: K, value: V) {
+    let at = match table.binary_search_by_key(&key, |(k, _)| *k) {
+        Ok(at) => at,
+        Err(at) => {
+            table.insert(at, (key, Vec::new()));
+            at
+        }
+    };
+    if let Some((_, found)) = table.get_mut(at) {
+        found.push(value);
+    }
+}
+
+/// Regular expressions cost more to compile than the rest of the catalogue: only when first needed.
+fn matches(cell: &OnceLock<Option<Regex>>, source: &str, path: &str) -> bool {
+    cell.get_or_init(|| Regex::new(source).ok()).as_ref().is_some_and(|regex| regex.is_match(path))
+}
+
+fn contains(list: &[String], name: &[u8]) -> bool {
+    list.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+}
+
+fn has_parameter(query: &[u8], rule: &QueryRule) -> bool {
+    query.split(|b| *b == b'&').any(|pair| {
+        let mut halves = pair.splitn(2, |b| *b == b'=');
+        let name = percent(halves.next().unwrap_or_default());
+        let value = percent(halves.next().unwrap_or_default());
+        rule.fits(&name, &value)
+    })
+}
+
+/// One round of percent-decoding.
+fn percent(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+        match (byte, hex(tail.first()), hex(tail.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                out.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Patterns of the catalogue: paths (segments, classes, alternatives, wildcards), header rules, query rules and `*` globs.
+//!
+//! Each is parsed from its text in the data file, so that a bad one is an error with a line number. Matching allocates
+//! nothing and takes time linear in its input (globs: input times pattern).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// A path pattern as written: `/{v}/meta-data/*/**`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PathPattern {
+    segments: Vec<Segment>,
+    /// `/**` at the end: any remainder, also none.
+    rest: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    OneOf(Vec<String>),
+    /// Name of a class, and its members once [`PathPattern::resolve`] has run.
+    Class(String, Vec<String>),
+    Any,
+}
+
+/// How well a path fits a pattern; the better match is the greater one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fit<'p> {
+    /// Number of literal segments.
+    pub literals: usize,
+    /// 2 without wildcards, 1 with `*` or alternatives, 0 with `**`.
+    pub exactness: u8,
+    /// What the last `*` stood for.
+    pub last_any: Option<&'p str>,
+}
+
+impl PathPattern {
+    /// Fills in the classes; the error is the name of an unknown one.
+    pub fn resolve(&mut self, classes: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
+        for segment in &mut self.segments {
+            if let Segment::Class(name, members) = segment {
+                *members = classes.get(name.as_str()).ok_or_else(|| name.clone())?.clone();
+            }
+        }
+        Ok(())
+    }
+
+    /// First segments that a fitting path can begin with; `None`: any, or no segment at all.
+    pub(super) fn first_segments(&self) -> Option<Vec<&str>> {
+        match self.segments.first()? {
+            Segment::Literal(text) => Some(vec![text]),
+            Segment::OneOf(members) | Segment::Class(_, members) => Some(members.iter().map(String::as_str).collect()),
+            Segment::Any => None,
+        }
+    }
+
+    /// How a normalised path fits, if it does.
+    pub fn fit<'p>(&self, path: &'p str) -> Option<Fit<'p>> {
+        let mut parts = path.strip_prefix('/')?.split('/').filter(|part| !part.is_empty());
+        let mut last_any = None;
+        for segment in &self.segments {
+            let part = parts.next()?;
+            let fits = match segment {
+                Segment::Literal(text) => text == part,
+                Segment::OneOf(members) => members.iter().any(|m| m == part),
+                Segment::Class(_, members) => members.iter().any(|m| is_member(m, part)),
+                Segment::Any => {
+                    last_any = Some(part);
+                    true
+                }
+            };
+            if !fits {
+                return None;
+            }
+        }
+        if !self.rest && parts.next().is_some() {
+            return None;
+        }
+        let wild = self.segments.iter().any(|s| matches!(s, Segment::Any | Segment::OneOf(_)));
+        let literals = self.segments.iter().filter(|s| matches!(s, Segment::Literal(_))).count();
+        let exactness = if self.rest { 0 } else { 2 - u8::from(wild) };
+        Some(Fit { literals, exactness, last_any })
+    }
+}
+
+/// Class member that stands for any date of this century.
+pub(super) const DATE: &str = "YYYY-MM-DD";
+
+fn is_member(member: &str, part: &str) -> bool {
+    if member == DATE { is_date(part) } else { member == part }
+}
+
+/// Whether a segment has the form of [`DATE`].
+pub(super) fn is_date(part: &str) -> bool {
+    part.len() == 10
+        && part.starts_with("20")
+        && part.bytes().enumerate().all(|(at, b)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() })
+}
+
+impl TryFrom<String> for PathPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let body = text.strip_prefix('/').ok_or_else(|| format!("path pattern `{text}` does not begin with `/`"))?;
+        let (body, rest) = match body.strip_suffix("**") {
+            Some("") => ("", true),
+            Some(head) => {
+                (head.strip_suffix('/').ok_or_else(|| format!("`**` in `{text}` is not a segment of its own"))?, true)
+            }
+            None => (body, false),
+        };
+        let segments = body.split('/').filter(|_| !body.is_empty()).map(|part| segment(&text, part));
+        Ok(Self { segments: segments.collect::<Result<_, _>>()?, rest })
+    }
+}
+
+fn segment(pattern: &str, part: &str) -> Result<Segment, String> {
+    if part == "*" {
+        return Ok(Segment::Any);
+    }
+    if let Some(inner) = part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
+        return Ok(match inner.contains('|') {
+            true => Segment::OneOf(inner.split('|').map(str::to_owned).collect()),
+            false => Segment::Class(inner.to_owned(), Vec::new()),
+        });
+    }
+    if part.is_empty() || part.contains(['*', '{', '}']) {
+        return Err(format!(
+            "segment `{part}` of path pattern `{pattern}` is neither a word, `*`, `{{a|b}}` nor `{{class}}`"
+        ));
+    }
+    Ok(Segment::Literal(part.to_owned()))
+}
+
+/// A header by name, perhaps with the beginning of its value.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HeaderRule {
+    /// Name as documented; compared ignoring case.
+    pub name: String,
+    /// Beginning of the value; compared ignoring case.
+    pub value: Option<String>,
+}
+
+impl HeaderRule {
+    /// Whether a field fits.
+    pub fn fits(&self, name: &[u8], value: &[u8]) -> bool {
+        name.eq_ignore_ascii_case(self.name.as_bytes()) && self.value.as_deref().is_none_or(|v| begins(value, v))
+    }
+}
+
+fn begins(value: &[u8], prefix: &str) -> bool {
+    value.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+impl TryFrom<String> for HeaderRule {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (name, value) = match text.split_once(':') {
+            Some((name, value)) => (name.trim(), Some(value.trim().to_owned())),
+            None => (text.trim(), None),
+        };
+        if name.is_empty() || name.contains(char::is_whitespace) || value.as_deref() == Some("") {
+            return Err(format!("`{text}` is not `Name` or `Name: value`"));
+        }
+        Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+/// `A | B`: one of these headers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HeaderChoice(pub Vec<HeaderRule>);
+
+impl TryFrom<String> for HeaderChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.split('|').map(|part| HeaderRule::try_from(part.trim().to_owned())).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// A query parameter that must be there, perhaps with one of some values.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct QueryRule {
+    name: String,
+    values: Vec<String>,
+}
+
+impl QueryRule {
+    /// Whether a parameter fits (percent-decoded).
+    pub fn fits(&self, name: &[u8], value: &[u8]) -> bool {
+        name == self.name.as_bytes() && (self.values.is_empty() || self.values.iter().any(|v| v.as_bytes() == value))
+    }
+}
+
+impl TryFrom<String> for QueryRule {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (name, values) = text.split_once('=').unwrap_or((&text, ""));
+        if name.is_empty() {
+            return Err(format!("`{text}` is not `name` or `name=value`"));
+        }
+        let values = values.split('|').filter(|v| !v.is_empty()).map(str::to_owned).collect();
+        Ok(Self { name: name.to_owned(), values })
+    }
+}
+
+/// Text with `*` for anything; ASCII case ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Glob(String);
+
+impl Glob {
+    /// The text in lower case, if it has no `*`.
+    pub fn literal(&self) -> Option<&str> {
+        (!self.0.contains('*')).then_some(&self.0)
+    }
+}
+
+impl From<String> for Glob {
+    fn from(text: String) -> Self {
+        Self(text.to_ascii_lowercase())
+    }
+}
+
+impl Glob {
+    /// Whether all of `text` fits.
+    pub fn fits(&self, text: &[u8]) -> bool {
+        let (mut pattern, mut text) = (self.0.as_bytes(), text);
+        // Where to go on when what follows the last `*` does not fit: the pattern behind it, and the text it ate up to.
+        let mut retry: Option<(&[u8], &[u8])> = None;
+        loop {
+            match (pattern.split_first(), text.split_first()) {
+                (Some((b'*', after)), _) => {
+                    pattern = after;
+                    retry = Some((after, text));
+                }
+                (Some((p, after)), Some((t, rest))) if *p == t.to_ascii_lowercase() => {
+                    pattern = after;
+                    text = rest;
+                }
+                (None, None) => return true,
+                _ => {
+                    let Some((after, [_, rest @ ..])) = retry else { return false };
+                    pattern = after;
+                    text = rest;
+                    retry = Some((after, rest));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> PathPattern {
+        let mut out = PathPattern::try_from(text.to_owned()).unwrap();
+        let v = ["latest", "1.0", "YYYY-MM-DD"].map(str::to_owned).to_vec();
+        out.resolve(&BTreeMap::from([("v".to_owned(), v)])).unwrap();
+        out
+    }
+
+    #[test]
+    fn segments_classes_alternatives_and_remainders() {
+        let creds = pattern("/{v}/meta-data/iam/security-credentials/*");
+        let role = creds.fit("/2009-04-04/meta-data/iam/security-credentials/web").unwrap();
+        assert_eq!((role.last_any, role.literals, role.exactness), (Some("web"), 3, 1));
+        for no in [
+            "/latest/meta-data/iam/security-credentials",
+            "/1.1/meta-data/iam/security-credentials/web",
+            "/Latest/meta-data/iam/security-credentials/web",
+            "/latest/meta-data/iam/security-credentials/web/x",
+        ] {
+            assert_eq!(creds.fit(no), None, "{no}");
+        }
+        let prefix = pattern("/metadata/instance/**");
+        assert!(prefix.fit("/metadata/instance").is_some());
+        assert!(prefix.fit("/metadata/instance/compute/name").is_some());
+        assert!(prefix.fit("/metadata/instances").is_none());
+        assert!(pattern("/").fit("/").is_some() && pattern("/").fit("/x").is_none());
+        assert!(pattern("/**").fit("/").is_some() && pattern("/**").fit("/x/y").is_some());
+        assert!(pattern("/x/{a|b}").fit("/x/b").is_some() && pattern("/x/{a|b}").fit("/x/c").is_none());
+        assert!(pattern("/a/b").fit("/a/b") > pattern("/a/*").fit("/a/b"));
+        assert!(pattern("/a/*").fit("/a/b") > pattern("/a/**").fit("/a/b"));
+    }
+
+    #[test]
+    fn bad_patterns_are_refused() {
+        for bad in ["x", "/a*", "/a//b", "/{", "/a**", "/a}"] {
+            assert!(PathPattern::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+        let mut unknown = PathPattern::try_from("/{w}".to_owned()).unwrap();
+        assert_eq!(unknown.resolve(&BTreeMap::new()), Err("w".to_owned()));
+        for bad in ["", ": x", "a b", "A:"] {
+            assert!(HeaderRule::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn globs() {
+        for (glob, text, fits) in [
+            ("curl/*", "curl/8.1", true),
+            ("curl/*", "Curl/8.1", true),
+            ("curl/*", "libcurl/8", false),
+            ("*HashiCorp*", "x hashicorp y", true),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "a1b2b3", false),
+            ("*", "", true),
+            ("node", "node/1", false),
+        ] {
+            assert_eq!(Glob::from(glob.to_owned()).fits(text.as_bytes()), fits, "{glob} {text}");
+        }
+    }
+}
