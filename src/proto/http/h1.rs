@@ -7,10 +7,12 @@
 
 use std::collections::VecDeque;
 
+use zeroize::Zeroize;
+
 use super::head::Role;
 use super::message::{Head, Message, Note};
 use super::parser::{Env, Exchange};
-use super::reader::{Framing, Reader, Step, message_memory};
+use super::reader::{Framing, Reader, Step, message_memory, wire};
 use crate::observe::Bytes;
 use crate::stream::{Context, Dir, End};
 
@@ -109,26 +111,51 @@ impl Http1 {
         at: Context,
         env: &mut Env<'_>,
     ) -> (usize, Turn) {
-        match dir {
-            Dir::ToServer => {
-                if self.forks.len() < FORKS && !self.holds() {
-                    let mut fork = self.client.clone();
-                    if follow(&mut fork, other, at, env) {
-                        self.forks.push(fork);
-                    }
-                } else {
-                    env.counters.forks_refused = env.counters.forks_refused.saturating_add(1);
-                }
-                self.conflict.0 = true;
-            }
-            Dir::ToClient => self.conflict.1 = true,
+        if dir == Dir::ToClient {
+            self.conflict.1 = true;
+            let turn = self.data(dir, taken, at, env);
+            self.conflict.1 = self.server.is_reading();
+            return turn;
         }
+        let mut fork = self.client.clone();
+        self.conflict.0 = true;
         let turn = self.data(dir, taken, at, env);
-        match dir {
-            Dir::ToServer => self.conflict.0 = self.client.is_reading(),
-            Dir::ToClient => self.conflict.1 = self.server.is_reading(),
+        self.conflict.0 = self.client.is_reading();
+        if self.forks.len() >= FORKS {
+            env.counters.forks_refused = env.counters.forks_refused.saturating_add(1);
+        } else if follow(&mut fork, other, at, env) {
+            self.forks.push(fork);
         }
         turn
+    }
+
+    /// Judges a second reading of the last bytes of a direction: of the client's, each request that it makes is written
+    /// without an answer; the answer stays with the first reading.
+    pub(super) fn reread(&mut self, dir: Dir, other: &[u8], at: Context, env: &mut Env<'_>) {
+        if dir == Dir::ToClient {
+            self.conflict.1 |= self.server.is_reading();
+            return;
+        }
+        let Some(mut tail) = self.client.wire() else { return };
+        self.conflict.0 |= self.client.is_reading();
+        for open in self.open.iter_mut().rev() {
+            if tail.len() >= other.len() {
+                break;
+            }
+            let Some(request) = &open.request else { continue };
+            let Some(mut wire) = wire(request) else { return };
+            open.conflict = true;
+            wire.append(&mut tail);
+            tail = wire;
+        }
+        // more bytes than the messages have: blank lines before them, or what was answered already
+        tail.truncate(tail.len().saturating_sub(other.len()));
+        tail.extend_from_slice(other);
+        let mut fork = Reader::new(Role::Request);
+        if follow(&mut fork, &tail, at, env) && self.forks.len() < FORKS {
+            self.forks.push(fork);
+        }
+        tail.zeroize();
     }
 
     /// Takes note of missing bytes.

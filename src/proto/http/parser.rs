@@ -90,6 +90,11 @@ impl Parser {
         match chunk {
             Chunk::Data(bytes) => self.data(dir, bytes, at, sink),
             Chunk::Conflict { taken, other } => self.conflict(dir, taken, other, at, sink),
+            Chunk::Reread { other } => {
+                if let (Mode::Http1(http), mut env) = self.split(sink) {
+                    http.reread(dir, other, at, &mut env);
+                }
+            }
             Chunk::Gap { len, cut } => match self.split(sink) {
                 (Mode::Http1(http), mut env) => http.gap(dir, len, cut, &mut env),
                 (mode, _) => *mode = Mode::Dead,

@@ -166,6 +166,11 @@ impl Reader {
         self.first.time
     }
 
+    /// The bytes of the message in progress as sent, if all are still held.
+    pub(super) fn wire(&self) -> Option<Vec<u8>> {
+        self.message.as_ref().map_or_else(|| Some(self.partial.clone()), wire)
+    }
+
     /// Head of the message in progress.
     pub(super) fn head(&self) -> Option<&Head> {
         self.message.as_ref().map(|message| &message.head)
@@ -566,6 +571,12 @@ fn capture(captured: &mut Vec<u8>, bytes: &[u8], limit: usize, left: Option<u64>
         *captured = larger;
     }
     captured.extend_from_slice(bytes);
+}
+
+/// A message's bytes as sent, if all are still held: not with chunk framing, nor beyond a limit.
+pub(super) fn wire(message: &Message) -> Option<Vec<u8>> {
+    let bytes = [message.head.raw.as_slice(), &message.body.captured].concat();
+    (bytes.len() as u64 == message.bytes).then_some(bytes)
 }
 
 /// Bytes that a message holds on the heap.

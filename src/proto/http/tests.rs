@@ -18,6 +18,8 @@ enum Ev<'a> {
     S(&'a [u8]),
     /// Client bytes in two readings.
     Two(&'a [u8], &'a [u8]),
+    /// Second reading of the client's last bytes.
+    Again(&'a [u8]),
     /// Missing bytes: direction, number, cut by the snaplen.
     Gap(Dir, u64, bool),
     /// End of a direction.
@@ -62,6 +64,7 @@ fn run_with(limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transaction>, Counters) 
             C(bytes) => (ToServer, Chunk::Data(bytes)),
             S(bytes) => (ToClient, Chunk::Data(bytes)),
             Ev::Two(taken, other) => (ToServer, Chunk::Conflict { taken, other }),
+            Ev::Again(other) => (ToServer, Chunk::Reread { other }),
             Ev::Gap(dir, len, cut) => (dir, Chunk::Gap { len, cut }),
             Ev::End(dir, end) => (dir, Chunk::End(end)),
         };
@@ -292,7 +295,7 @@ fn interim_answers_and_bodiless_statuses_are_passed_over() {
         [
             "HEAD / 19/0/ whole -> 200 OK 40/0/ whole",
             "GET /latest host=h 33/0/ whole -> 304 Not Modified 48/7/ whole",
-            "GET /latest host=h 33/0/ whole -> 204  19/0/ whole",
+            "GET /latest host=h 33/0/ whole -> 204  17/0/ whole",
             "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",
         ]
     );
@@ -327,4 +330,151 @@ fn what_lacks_its_other_half_is_written_at_the_end() {
         told(&[C(GET), S(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), Ev::End(ToClient, End::Fin)]),
         ["GET /latest host=h 33/0/ whole -> 200 OK 41/9/abc unfinished"]
     );
+}
+
+#[test]
+fn of_two_readings_both_are_written_and_one_is_answered() {
+    let both = "GET /a host=h 28/0/ whole";
+    let harmless =
+        ["GET /b host=h 28/0/ whole UnmatchedRequest conflict", &format!("{both} -> 200 OK 40/2/hi whole conflict")]
+            .map(String::from);
+    let (a, b) = (b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(told(&[Ev::Two(a, b), S(OK)]), harmless);
+    assert_eq!(told(&[C(&a[..5]), Ev::Two(&a[5..6], &b[5..6]), C(&a[6..20]), C(&a[20..]), S(OK)]), harmless);
+    assert_eq!(told(&[C(a), Ev::Again(b), S(OK)]), harmless);
+    assert_eq!(told(&[C(a), Ev::Again(&b[5..]), S(OK)]), harmless);
+    assert_eq!(told(&[C(&a[..20]), Ev::Again(&b[5..20]), C(&a[20..]), S(OK)]), harmless);
+    let two = [&a[..], a].concat();
+    assert_eq!(
+        told(&[C(&two), Ev::Again(&b[5..]), S(OK), S(OK)]),
+        [
+            "GET /b host=h 28/0/ whole UnmatchedRequest conflict".to_owned(),
+            format!("{both} -> 200 OK 40/2/hi whole"),
+            format!("{both} -> 200 OK 40/2/hi whole conflict"),
+        ]
+    );
+}
+
+#[test]
+fn gaps_leave_what_can_be_told() {
+    // in a head: method and beginning of the target, then the answer; the rest of the head is passed over
+    assert_eq!(
+        told(&[C(b"GET /latest/meta-d"), Ev::Gap(ToServer, 40, true), C(b"x: y\r\n\r\n"), S(OK), C(GET), S(OK)]),
+        [
+            "GET /latest/meta-d 18/0/ unfinished head-cut cut -> 200 OK 40/2/hi whole",
+            "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",
+        ]
+    );
+    assert_eq!(
+        told(&[C(b"GET /x HTTP/1.1\r\nHost: h\r\nUser-A"), Ev::Gap(ToServer, 40, false), S(OK)]),
+        ["GET /x host=h 32/0/ unfinished head-cut gap -> 200 OK 40/2/hi whole LossInRequest"]
+    );
+    // in bodies: counted where they lie inside, completing where they reach the end
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
+    assert_eq!(
+        told(&[C(GET), S(answer), Ev::Gap(ToClient, 4, false), S(b"hij"), C(GET), S(OK)]),
+        [
+            "GET /latest host=h 33/0/ whole -> 200 OK 45/10/abchij gap LossInResponse",
+            "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",
+        ]
+    );
+    assert_eq!(
+        told(&[C(GET), S(answer), Ev::Gap(ToClient, 70, false), C(GET), S(b"lost"), S(OK)]),
+        [
+            "GET /latest host=h 33/0/ whole -> 200 OK 42/10/abc gap LossInResponse",
+            "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",
+        ]
+    );
+    // in chunks: inside chunk data the framing survives, elsewhere the next message is looked for
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nab";
+    assert_eq!(
+        told(&[C(GET), S(chunked), Ev::Gap(ToClient, 4, false), S(b"gh\r\n0\r\n\r\n")]),
+        ["GET /latest host=h 33/0/ whole -> 200 OK 61/8/abgh gap LossInResponse"]
+    );
+    assert_eq!(
+        told(&[C(GET), S(chunked), Ev::Gap(ToClient, 6, false), S(b"\n0\r\n\r\n"), C(GET), S(OK)]),
+        [
+            "GET /latest host=h 33/0/ whole -> 200 OK 52/8/ab unfinished gap LossInResponse",
+            "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",
+        ]
+    );
+}
+
+#[test]
+fn a_lost_answer_does_not_shift_the_others() {
+    assert_eq!(
+        told(&[C(b"GET /1 HTTP/1.1\r\n\r\n"), Ev::Gap(ToClient, 40, false), C(GET), S(OK)]),
+        ["GET /1 19/0/ whole UnmatchedRequest", "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole"]
+    );
+    let pipelined = [GET, GET].concat();
+    assert_eq!(
+        told(&[C(GET), S(OK), C(&pipelined), Ev::Gap(ToClient, 5, false), S(OK), S(OK)]),
+        ["GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole"; 3]
+    );
+    // the lost thing was a request
+    assert_eq!(
+        told(&[C(GET), S(OK), Ev::Gap(ToServer, 33, false), S(OK), C(b"GET /2 HTTP/1.1\r\n\r\n"), S(OK)]),
+        [
+            "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",
+            " -> 200 OK 40/2/hi whole UnmatchedResponse",
+            "GET /2 19/0/ whole -> 200 OK 40/2/hi whole",
+        ]
+    );
+}
+
+#[test]
+fn proxied_streams_are_probed_anew() {
+    let connect = b"CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: p\r\n\r\n";
+    let yes = b"HTTP/1.0 200 Connection established\r\n\r\n";
+    let inside = [
+        "CONNECT 169.254.169.254:80 host=p 48/0/ whole -> 200 Connection established 39/0/ whole",
+        "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole via=169.254.169.254:80",
+    ];
+    assert_eq!(told(&[C(connect), S(yes), C(GET), S(OK)]), inside);
+    assert_eq!(told(&[C(&[connect, GET].concat()), S(&[&yes[..], OK].concat())]), inside);
+    assert_eq!(told(&[C(connect), S(yes), C(b"\x16\x03\x01\0\x05"), C(GET), S(OK)]), inside[..1]);
+    // refused: what follows is a request to the proxy itself
+    let no = b"HTTP/1.1 407 Auth\r\nContent-Length: 2\r\n\r\nno";
+    assert_eq!(
+        told(&[C(&[connect, GET].concat()), S(no), S(OK)]),
+        [
+            "CONNECT 169.254.169.254:80 host=p 48/0/ whole -> 407 Auth 42/2/no whole",
+            "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",
+        ]
+    );
+    let (greeting, target) = (b"\x05\x02\0\x01", b"\x05\x01\0\x03\x04meta\0\x50");
+    assert_eq!(
+        told(&[C(greeting), S(b"\x05\0"), C(target), S(b"\x05\0\0\x01\x0a\0\0\x01\0\0"), C(GET), S(OK)]),
+        ["GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole via=meta:80"]
+    );
+    let socks4 = b"\x04\x01\0\x50\xa9\xfe\xa9\xfeme\0";
+    assert_eq!(
+        told(&[C(socks4), S(b"\0\x5a\0\0\0\0\0\0"), C(GET), S(OK)]),
+        ["GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole via=169.254.169.254:80"]
+    );
+    assert_eq!(told(&[C(greeting), S(b"\x05\xff"), C(GET), S(OK)]), [""; 0]);
+}
+
+#[test]
+fn other_protocols_end_it() {
+    let upgrade = b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(
+        told(&[C(upgrade), S(switch), C(GET), S(OK)]),
+        ["GET /ws 61/0/ whole -> 101 Switching Protocols 56/0/ whole"]
+    );
+    assert_eq!(
+        told(&[C(&[&upgrade[..], GET].concat()), S(OK), S(OK)]),
+        ["GET /ws 61/0/ whole -> 200 OK 40/2/hi whole", "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole"]
+    );
+}
+
+#[test]
+fn the_side_that_answers_first_bytes_with_a_status_is_the_server() {
+    let found = run(&[C(OK), S(GET), C(OK)]);
+    assert_eq!(
+        found.iter().map(tell).collect::<Vec<_>>(),
+        [" -> 200 OK 40/2/hi whole UnmatchedResponse", "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",]
+    );
+    assert_eq!(found[1].conn.client.port, 80);
 }
