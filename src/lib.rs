@@ -39,6 +39,7 @@ pub mod output;
 
 // What observations mean together.
 pub mod alert;
+pub mod correlate;
 
 // What was found becomes lines of JSON.
 pub mod event;

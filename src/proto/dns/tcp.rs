@@ -223,6 +223,3 @@ impl<F: FnMut(Transaction, u64)> Sink<'_, F> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,328 @@
+//! The allow list: who may use a metadata service without an alert (contract section 4).
+//!
+//! An entry matches when all criteria that it names match. What contradicts an entry (a foreign Host, a forwarding
+//! header, a confirmed theft) is the caller's to check: this module only compares.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::packet::Timestamp;
+use crate::process::Process;
+
+/// One entry, as written in the configuration under `[[alerts.allow]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct AllowEntry {
+    /// Name that an allowed event carries in `imds.allowed_by`.
+    pub name: String,
+    /// Process name, ASCII case ignored.
+    pub process: Option<String>,
+    /// Path of the process's executable, with `*` and `?`.
+    pub executable: Option<String>,
+    /// Addresses of the client.
+    pub client: Option<Network>,
+    /// User-Agent, with `*` and `?`.
+    pub user_agent: Option<String>,
+    /// Normalised path, with `*` and `?`.
+    pub path: Option<String>,
+    /// First moment at which the entry no longer holds.
+    pub expires: Option<Date>,
+    /// Why it is there.
+    pub comment: Option<String>,
+}
+
+/// What an entry is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Packet time.
+    pub now: Timestamp,
+    /// Who asks.
+    pub client: IpAddr,
+    /// Its process, if it is known.
+    pub process: Option<&'a Process>,
+    /// Its User-Agent, if it sent one.
+    pub user_agent: Option<&'a str>,
+    /// Normalised path, if there is one.
+    pub path: Option<&'a str>,
+}
+
+impl AllowEntry {
+    /// The agents that the product's source rule names, by process name.
+    pub fn defaults() -> Vec<Self> {
+        let entry = |name: &&str| Self {
+            name: (*name).to_owned(),
+            process: Some((*name).to_owned()),
+            executable: None,
+            client: None,
+            user_agent: None,
+            path: None,
+            expires: None,
+            comment: None,
+        };
+        DEFAULT_PROCESSES.iter().map(entry).collect()
+    }
+
+    /// Whether every criterion of the entry holds.
+    pub fn matches(&self, asked: &Question<'_>) -> bool {
+        let glob = |pattern: &Option<String>, text: Option<&str>| {
+            pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| matches_glob(pattern, text)))
+        };
+        let name = asked.process.map(|process| process.name.as_str());
+        self.expires.is_none_or(|date| asked.now < date.start())
+            && self.process.as_ref().is_none_or(|wanted| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted)))
+            && glob(&self.executable, asked.process.and_then(|process| process.executable.as_deref()))
+            && self.client.is_none_or(|network| network.contains(asked.client))
+            && glob(&self.user_agent, asked.user_agent)
+            && glob(&self.path, asked.path)
+    }
+}
+
+/// Process names of the default list.
+const DEFAULT_PROCESSES: &[&str] = &[
+    "AzureGuestAgent.exe",
+    "WindowsAzureGuestAgent.exe",
+    "WaAppAgent.exe",
+    "aws-cfn-bootstrap",
+    "cloud-init",
+    "amazon-ssm-agent",
+    "google_guest_agent",
+    "waagent",
+];
+
+/// An entry as typed.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+}
+
+impl TryFrom<Written> for AllowEntry {
+    type Error = String;
+
+    fn try_from(from: Written) -> Result<Self, String> {
+        let parse = |text: &String| Network::parse(text).ok_or_else(|| format!("`{text}` is no address or network"));
+        let date = |text: &String| Date::parse(text).ok_or_else(|| format!("`{text}` is no date (YYYY-MM-DD)"));
+        let entry = Self {
+            client: from.client.as_ref().map(parse).transpose()?,
+            expires: from.expires.as_ref().map(date).transpose()?,
+            name: from.name,
+            process: from.process,
+            executable: from.executable,
+            user_agent: from.user_agent,
+            path: from.path,
+            comment: from.comment,
+        };
+        let criteria = [&entry.process, &entry.executable, &entry.user_agent, &entry.path];
+        if criteria.iter().all(|criterion| criterion.is_none()) && entry.client.is_none() {
+            let names = "process, executable, client, user_agent, path";
+            return Err(format!("allow entry `{}` would allow everything: name one of {names}", entry.name));
+        }
+        Ok(entry)
+    }
+}
+
+impl From<AllowEntry> for Written {
+    fn from(from: AllowEntry) -> Self {
+        Self {
+            name: from.name,
+            process: from.process,
+            executable: from.executable,
+            client: from.client.map(|network| network.to_string()),
+            user_agent: from.user_agent,
+            path: from.path,
+            expires: from.expires.map(|date| date.to_string()),
+            comment: from.comment,
+        }
+    }
+}
+
+/// An address with the number of leading bits that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// `10.0.0.0/8`, `fd00::/8`, or a single address.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address.parse().ok()?, Some(bits.parse().ok()?)),
+            None => (text.parse().ok()?, None),
+        };
+        let most = if matches!(address, IpAddr::V4(_)) { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        (bits <= most).then_some(Self { address, bits })
+    }
+
+    /// Whether `address` lies in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |a: u128, b: u128, width: u32| {
+            let ignored = width.saturating_sub(u32::from(self.bits));
+            (a ^ b).checked_shr(ignored).unwrap_or(0) == 0
+        };
+        match (self.address, address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same(u32::from(a).into(), u32::from(b).into(), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.into(), b.into(), 128),
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// A day in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date {
+    year: i64,
+    month: i64,
+    day: i64,
+}
+
+impl Date {
+    /// `YYYY-MM-DD`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+        let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+        let valid = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+        valid.then_some(Self { year, month, day })
+    }
+
+    /// Its first moment.
+    pub fn start(&self) -> Timestamp {
+        // days from civil, counting years from March
+        let (year, month) = if self.month > 2 { (self.year, self.month - 3) } else { (self.year - 1, self.month + 9) };
+        let day_of_year = (153 * month + 2) / 5 + self.day - 1;
+        let days = 365 * year + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
+        Timestamp::new(days * 86_400, 0)
+    }
+}
+
+impl std::fmt::Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+/// Whether `text` is what `pattern` describes: `*` is any run of characters, `?` one; ASCII case counts not.
+pub fn matches_glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(c) = text.get(t) {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(want) if *want == b'?' || want.eq_ignore_ascii_case(c) => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(p..).is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(toml: &str) -> Result<AllowEntry, toml::de::Error> {
+        toml::from_str(toml)
+    }
+
+    #[test]
+    fn entries_are_read_and_written_back() {
+        let text = "name = \"backup\"\nclient = \"10.0.0.0/8\"\nuser_agent = \"restic/*\"\nexpires = \"2027-03-01\"\n";
+        let entry = entry(text).unwrap();
+        assert_eq!(toml::to_string(&entry).unwrap(), text);
+    }
+
+    #[test]
+    fn entries_that_allow_everything_or_make_no_sense_are_refused() {
+        for bad in [
+            "name = 'x'",
+            "process = 'x'",
+            "name = 'x'\nclient = '10.0.0.0/33'",
+            "name = 'x'\nclient = 'all'",
+            "name = 'x'\npath = '/a'\nexpires = 'soon'",
+            "name = 'x'\nproces = 'y'",
+        ] {
+            assert!(entry(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn all_criteria_must_hold() {
+        let entry = entry("name = 'a'\nclient = 'fd00::/8'\npath = '/latest/*'\nexpires = '1970-01-03'").unwrap();
+        let asked = Question {
+            now: Timestamp::new(86_400 * 2 - 1, 0),
+            client: "fd12::1".parse().unwrap(),
+            process: None,
+            user_agent: None,
+            path: Some("/latest/user-data"),
+        };
+        assert!(entry.matches(&asked));
+        assert!(!entry.matches(&Question { path: Some("/x"), ..asked }));
+        assert!(!entry.matches(&Question { client: "10.0.0.1".parse().unwrap(), ..asked }));
+        assert!(!entry.matches(&Question { now: Timestamp::new(86_400 * 2, 0), ..asked }));
+    }
+
+    #[test]
+    fn default_entries_need_a_known_process() {
+        let waagent = Process { name: "WaAgent".into(), ..Process::default() };
+        let asked = Question {
+            now: Timestamp(0),
+            client: "10.0.0.1".parse().unwrap(),
+            process: None,
+            user_agent: None,
+            path: None,
+        };
+        let allowed = |asked: &Question<'_>| AllowEntry::defaults().iter().any(|entry| entry.matches(asked));
+        assert!(!allowed(&asked));
+        assert!(allowed(&Question { process: Some(&waagent), ..asked }));
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("restic/*", "restic/0.14", true),
+            ("*", "", true),
+            ("a*b*c", "aXXbYYc", true),
+            ("a*b*c", "aXXbYY", false),
+            ("A?C", "abc", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(matches_glob(pattern, text), expected, "{pattern} {text}");
+        }
+        assert_eq!(Date::parse("2024-02-29").unwrap().start(), Timestamp::new(1_709_164_800, 0));
+    }
+}

@@ -1,0 +1,300 @@
+//! What each client did before in this run, and what that says about its present request: the signals that need
+//! memory, whether an SDK or a known agent would have asked like this, and whether it walks the tree.
+//!
+//! Bounded by clients, by kinds of request per client and by paths per walk; what is forgotten only makes a client look
+//! new again.
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+
+use super::subject::key;
+use super::table::Table;
+use crate::alert::ChainLink;
+use crate::catalogue::Catalogue;
+use crate::detect::{Imds, Leg, Sensitivity, Signal, Signals, TokenHash};
+use crate::packet::Timestamp;
+use crate::proto::http;
+
+/// Most kinds of request and paths that are remembered of one client.
+const KINDS: usize = 64;
+/// Most links of a walk that its alert lists.
+const LINKS: usize = 16;
+/// Directories read and followed down that no SDK does in one go.
+const WALK_DIRECTORIES: usize = 3;
+/// Directories followed down and paths missed together.
+const WALK_STEPS: usize = 4;
+/// Most clients that one session token is known to have been issued to (the legs of a proxied request).
+const HOLDERS: usize = 4;
+
+/// All clients of the run, and the session tokens that were issued to them.
+#[derive(Debug)]
+pub struct Clients {
+    clients: Table<IpAddr, Client>,
+    tokens: Table<TokenHash, Session>,
+    /// Quiet time after which a walk counts as over, in nanoseconds.
+    window: i64,
+}
+
+/// What one request means in the light of what came before.
+#[derive(Debug, Default)]
+pub struct Habit {
+    /// Signals to add.
+    pub signals: Signals,
+    /// The same client did the same in an SDK's way before.
+    pub sdk_before: bool,
+    /// User-Agent and path are those of a known agent.
+    pub agent: bool,
+    /// The request completes a walk of the tree: the steps so far.
+    pub walk: Option<Vec<ChainLink>>,
+}
+
+/// One client.
+#[derive(Debug, Default)]
+struct Client {
+    providers: Vec<&'static str>,
+    /// It used a session token.
+    v2: bool,
+    /// It asked for a session token.
+    asked_token: bool,
+    /// Hashes of (provider, kind of path) asked for.
+    kinds: Vec<u128>,
+    /// Hashes of (provider, path, scope) fetched in an SDK's way.
+    sdk: Vec<u128>,
+    /// Hashes of paths read.
+    paths: Vec<u128>,
+    walk: Walk,
+}
+
+/// A walk in progress.
+#[derive(Debug, Default)]
+struct Walk {
+    last: Timestamp,
+    paths: Vec<u128>,
+    directories: Vec<u128>,
+    missing: Vec<u128>,
+    links: Vec<ChainLink>,
+}
+
+/// A session token of a metadata service.
+#[derive(Debug)]
+struct Session {
+    holders: Vec<IpAddr>,
+    /// Until when it is valid.
+    until: Timestamp,
+}
+
+/// One request to a metadata service.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The exchange.
+    pub tx: &'a http::Transaction,
+    /// What the matcher says of it.
+    pub imds: &'a Imds,
+    /// Its User-Agent; empty if it sent none.
+    pub user_agent: &'a [u8],
+    /// First byte of the request.
+    pub start: Timestamp,
+}
+
+impl Clients {
+    /// Room for `limit` clients and as many session tokens.
+    pub fn new(limit: usize, window: i64) -> Self {
+        Self { clients: Table::new(limit), tokens: Table::new(limit), window }
+    }
+
+    /// Entries that made room for others.
+    pub fn evicted(&self) -> u64 {
+        self.clients.evicted + self.tokens.evicted
+    }
+
+    /// Learns from a request; `link` makes its place in a chain.
+    pub fn learn(&mut self, request: Request<'_>, catalogue: &Catalogue, link: impl FnOnce() -> ChainLink) -> Habit {
+        let Request { tx, imds, start, .. } = request;
+        let ip = tx.conn.client.ip;
+        let mut habit = Habit { agent: is_agent(request, catalogue), ..Habit::default() };
+        self.session(ip, imds, start, &mut habit.signals);
+        let client = self.clients.entry(ip, Client::default);
+        client.over_time(imds, &mut habit.signals);
+        if is_impostor(request, client) {
+            habit.signals.add(Signal::ClaimedIdentityMismatch);
+        }
+        if is_sdk(request, imds.signals.union(habit.signals), client) {
+            habit.signals.add(Signal::SdkPattern);
+            let scope = imds.credential.as_ref().and_then(|credential| credential.scope.as_deref());
+            habit.sdk_before =
+                !remember(&mut client.sdk, hash(&[imds.provider, &imds.path, scope.unwrap_or_default()]));
+        }
+        client.asked_token |= imds.sensitivity == Sensitivity::Token;
+        client.v2 |= imds.session_token.is_some();
+        remember(&mut client.paths, hash(&[&imds.path]));
+        if !habit.agent {
+            habit.walk = client.walk(imds, start, self.window, link);
+        }
+        habit
+    }
+
+    /// Session tokens: who holds them, and until when.
+    fn session(&mut self, ip: IpAddr, imds: &Imds, start: Timestamp, signals: &mut Signals) {
+        if let Some(session) = imds.session_token.and_then(|token| self.tokens.peek(&token)) {
+            if !session.holders.contains(&ip) {
+                signals.add(Signal::TokenShared);
+            }
+            if start > session.until {
+                signals.add(Signal::TokenExpired);
+            }
+        }
+        if let Some((token, seconds)) = imds.issued_token {
+            let lifetime = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(Timestamp::SECOND);
+            let until = start.plus(lifetime);
+            let session = self.tokens.entry(token, || Session { holders: Vec::new(), until });
+            session.until = session.until.max(until);
+            if session.holders.len() < HOLDERS && !session.holders.contains(&ip) {
+                session.holders.push(ip);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// `first-seen`, `v1-after-v2`, `multi-cloud`.
+    fn over_time(&mut self, imds: &Imds, signals: &mut Signals) {
+        if remember(&mut self.kinds, hash(&[imds.provider, imds.service, imds.path_id.unwrap_or("")])) {
+            signals.add(Signal::FirstSeen);
+        }
+        if self.v2 && imds.version == Some("v1") {
+            signals.add(Signal::V1AfterV2);
+        }
+        if imds.provider != "unknown" && !self.providers.contains(&imds.provider) && self.providers.len() < KINDS {
+            self.providers.push(imds.provider);
+        }
+        if self.providers.len() > 1 {
+            signals.add(Signal::MultiCloud);
+        }
+    }
+
+    /// Takes a step; the chain so far when the steps are those of a walk. Each further step is one more.
+    fn walk(
+        &mut self,
+        imds: &Imds,
+        now: Timestamp,
+        idle: i64,
+        link: impl FnOnce() -> ChainLink,
+    ) -> Option<Vec<ChainLink>> {
+        let walk = &mut self.walk;
+        if now.since(walk.last) > idle {
+            *walk = Walk::default();
+        }
+        walk.last = walk.last.max(now);
+        let path = hash(&[&imds.path]);
+        let parent = hash(&[parent(&imds.path)]);
+        let impossible = imds.signals.has(Signal::ImpossiblePath);
+        if !remember(&mut walk.paths, path) && !impossible {
+            return None;
+        }
+        if imds.signals.has(Signal::NotFound) {
+            remember(&mut walk.missing, path);
+        }
+        if imds.path != "/" && walk.paths.contains(&parent) {
+            remember(&mut walk.directories, parent);
+        }
+        if walk.links.len() < LINKS {
+            walk.links.push(link());
+        }
+        let walks =
+            walk.directories.len() >= WALK_DIRECTORIES || walk.directories.len() + walk.missing.len() >= WALK_STEPS;
+        (impossible || walks).then(|| walk.links.clone())
+    }
+}
+
+/// Whether User-Agent, path and headers are those of a known agent.
+fn is_agent(request: Request<'_>, catalogue: &Catalogue) -> bool {
+    let Some(message) = request.tx.request.as_ref().filter(|_| !request.user_agent.is_empty()) else { return false };
+    catalogue.agents_called(request.user_agent).any(|agent| {
+        agent.provider.as_ref().is_none_or(|provider| provider == request.imds.provider)
+            && agent.reads(&request.imds.path)
+            && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)))
+    })
+}
+
+/// Whether a credential fetch has the order, headers and version of an SDK, and nothing that speaks against one.
+fn is_sdk(request: Request<'_>, signals: Signals, client: &Client) -> bool {
+    const AGAINST: &[Signal] = &[
+        Signal::V1,
+        Signal::V1AfterV2,
+        Signal::ForeignHost,
+        Signal::Forwarded,
+        Signal::BrowserLike,
+        Signal::ToolUserAgent,
+        Signal::ClaimedIdentityMismatch,
+        Signal::ImpossiblePath,
+        Signal::ObfuscatedPath,
+        Signal::TcpOverlapConflict,
+        Signal::Proxied,
+        Signal::RogueResponder,
+        Signal::TokenShared,
+        Signal::TokenExpired,
+    ];
+    let imds = request.imds;
+    let secret = matches!(imds.sensitivity, Sensitivity::Credential | Sensitivity::Identity | Sensitivity::Token);
+    if !secret || !matches!(imds.leg, Leg::Address | Leg::Named) {
+        return false;
+    }
+    let claims = signals.has(Signal::SdkUserAgent);
+    let is_azure_probe = claims && imds.provider == "azure" && signals.has(Signal::Refused);
+    let against = AGAINST.iter().filter(|signal| !(is_azure_probe && **signal == Signal::V1));
+    if against.into_iter().any(|signal| signals.has(*signal)) {
+        return false;
+    }
+    let header = |name: &str| imds.headers.iter().any(|(header, _)| header == name);
+    match (imds.provider, imds.sensitivity) {
+        (_, Sensitivity::Token) => claims,
+        ("aws", Sensitivity::Credential) if imds.version.is_some() => {
+            imds.session_token.is_some() && client.asked_token && client.paths.contains(&hash(&[parent(&imds.path)]))
+        }
+        ("aws", Sensitivity::Credential) => claims || (signals.has(Signal::NoUserAgent) && is_modern(request)),
+        _ => claims || header("x-goog-api-client"),
+    }
+}
+
+/// HTTP/1.1 with a Host header: what libraries send and hands leave out.
+fn is_modern(request: Request<'_>) -> bool {
+    request.tx.request.as_ref().is_some_and(|message| {
+        message.head.version.is_some_and(|v| (v.major, v.minor) == (1, 1)) && message.head.field("host").is_some()
+    })
+}
+
+/// Whether a request claims to be an SDK that would have asked for a session token, or listed roles, before.
+fn is_impostor(request: Request<'_>, client: &Client) -> bool {
+    let imds = request.imds;
+    let claims = imds.signals.has(Signal::SdkUserAgent) && imds.provider == "aws" && imds.version.is_some();
+    claims && imds.sensitivity == Sensitivity::Credential && !client.asked_token && imds.session_token.is_none()
+}
+
+/// The path without its last segment; `/` above the first.
+fn parent(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(at) if at > 0 => path.get(..at).unwrap_or("/"),
+        _ => "/",
+    }
+}
+
+/// Adds to a bounded set; whether it is new. A full set forgets its oldest.
+fn remember(set: &mut Vec<u128>, hash: u128) -> bool {
+    if set.contains(&hash) {
+        return false;
+    }
+    if set.len() >= KINDS {
+        set.remove(0);
+    }
+    set.push(hash);
+    true
+}
+
+fn hash(parts: &[&str]) -> u128 {
+    key(|hasher| {
+        for part in parts {
+            hasher.write(part.as_bytes());
+            hasher.write_u8(0);
+        }
+    })
+}

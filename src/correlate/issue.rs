@@ -1,0 +1,106 @@
+//! One issuance, one alert (contract section 4): the legs of one issuance are found by path, fingerprint and time.
+//!
+//! In: exchanges whose answer proves a credential. Out: whether to alert now, to wait for the leg to an address of the
+//! catalogue, or not at all. Bounded by count and age.
+
+use std::collections::VecDeque;
+
+use crate::alert::Alert;
+use crate::detect::{Imds, Leg};
+use crate::observe::Conn;
+use crate::packet::Timestamp;
+
+/// How long a leg to another address waits for the leg to a catalogue address, in nanoseconds of packet time.
+pub const HOLD: i64 = 2 * Timestamp::SECOND;
+/// Most legs remembered.
+const LEGS: usize = 4096;
+/// How long a leg is remembered after its answer, in nanoseconds: the other leg ends at most this much later.
+const MEMORY: i64 = 60 * Timestamp::SECOND;
+
+/// Recent legs, and alerts that wait.
+#[derive(Debug, Default)]
+pub struct Issuances {
+    legs: VecDeque<LegSeen>,
+    waiting: VecDeque<(Timestamp, LegSeen, Alert)>,
+}
+
+/// One leg.
+#[derive(Clone, Debug)]
+pub struct LegSeen {
+    path: String,
+    fingerprint: String,
+    first: Timestamp,
+    end: Timestamp,
+    client: crate::observe::Endpoint,
+    server: crate::observe::Endpoint,
+    to_catalogue: bool,
+}
+
+impl LegSeen {
+    /// A leg, if the exchange issued a credential that has a fingerprint.
+    pub fn of(conn: &Conn, imds: &Imds, first: Timestamp, end: Timestamp) -> Option<Self> {
+        let credential = imds.credential.as_ref().filter(|credential| credential.issued)?;
+        Some(Self {
+            path: imds.path.clone(),
+            fingerprint: credential.fingerprint.clone()?,
+            first,
+            end,
+            client: conn.client,
+            server: conn.server,
+            to_catalogue: imds.leg == Leg::Address,
+        })
+    }
+
+    /// Whether both are legs of one issuance: same path and credential, one within the other, and not two clients of
+    /// one server.
+    fn joins(&self, other: &Self) -> bool {
+        let within = |inner: &Self, outer: &Self| outer.first <= inner.first && inner.end <= outer.end;
+        let other_ends = self.server != other.server || self.client.port == other.client.port;
+        self.path == other.path
+            && self.fingerprint == other.fingerprint
+            && other_ends
+            && (within(self, other) || within(other, self))
+    }
+}
+
+impl Issuances {
+    /// Whether the exchange is another leg of an issuance that is known already.
+    pub fn is_other_leg(&self, leg: &LegSeen) -> bool {
+        self.legs.iter().any(|known| known.joins(leg))
+    }
+
+    /// Takes a leg with its alert: the alert passes, waits, or is dropped because another leg has it.
+    pub fn settle(&mut self, leg: LegSeen, alert: Alert, now: Timestamp, out: &mut Vec<Alert>) {
+        let known = self.legs.iter().any(|known| known.joins(&leg));
+        let waits = self.waiting.iter().position(|(_, waiting, _)| waiting.joins(&leg));
+        match waits {
+            // the leg to the catalogue's address takes the place of the one that waited
+            Some(at) if leg.to_catalogue => {
+                self.waiting.remove(at);
+                out.push(alert);
+            }
+            _ if known => {}
+            _ if leg.to_catalogue => out.push(alert),
+            _ => self.waiting.push_back((now.plus(HOLD), leg.clone(), alert)),
+        }
+        if self.legs.len() >= LEGS {
+            self.legs.pop_front();
+        }
+        self.legs.push_back(leg);
+    }
+
+    /// Lets alerts pass that waited long enough, and forgets old legs.
+    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Alert>) {
+        while self.waiting.front().is_some_and(|(until, ..)| *until <= now) {
+            out.extend(self.waiting.pop_front().map(|(_, _, alert)| alert));
+        }
+        while self.legs.front().is_some_and(|leg| now.since(leg.end) > MEMORY) {
+            self.legs.pop_front();
+        }
+    }
+
+    /// Lets all waiting alerts pass.
+    pub fn finish(&mut self, out: &mut Vec<Alert>) {
+        out.extend(self.waiting.drain(..).map(|(_, _, alert)| alert));
+    }
+}

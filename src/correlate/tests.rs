@@ -1,0 +1,416 @@
+//! Hand-built sequences of observations.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::detect::{Credential, Leg};
+use crate::observe::{Endpoint, Order, Proto};
+use crate::proto::http::message::{Body, Head, Message, Start, Version};
+
+/// Milliseconds of packet time.
+fn ms(at: i64) -> Timestamp {
+    Timestamp(at * 1_000_000)
+}
+
+fn end(text: &str) -> Endpoint {
+    let address: std::net::SocketAddr = text.parse().unwrap();
+    Endpoint { ip: address.ip(), port: address.port() }
+}
+
+fn conn(client: &str, server: &str) -> Conn {
+    Conn {
+        client: end(client),
+        server: end(server),
+        proto: Proto::Tcp,
+        first_index: 0,
+        client_ttl: None,
+        server_ttl: None,
+        macs: None,
+        vlans: Default::default(),
+        hops: Default::default(),
+        process: None,
+    }
+}
+
+fn message(first: i64, last: i64, lines: &[&str]) -> Message {
+    let mut raw = Vec::new();
+    let mut range = |text: &str| {
+        let start = raw.len() as u32;
+        raw.extend_from_slice(text.as_bytes());
+        start..raw.len() as u32
+    };
+    let (start, fields) = lines.split_first().unwrap();
+    let words: Vec<&str> = start.split(' ').collect();
+    let start = match words[0].parse() {
+        Ok(status) => Start::Response { status, phrase: range("OK") },
+        Err(_) => Start::Request { method: range(words[0]), target: range(words[1]) },
+    };
+    let fields = fields.iter().map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (range(n), range(v))).collect();
+    let head = Head { start, version: Some(Version { major: 1, minor: 1 }), fields, complete: true, raw };
+    let body = Body { len: 0, captured: Vec::new(), whole: true };
+    Message {
+        first: ms(first),
+        last: ms(last),
+        first_index: 0,
+        head,
+        body,
+        bytes: 0,
+        gap: false,
+        cut: false,
+        complete: true,
+    }
+}
+
+/// One HTTP exchange under construction.
+pub(super) struct Exchange {
+    tx: http::Transaction,
+    verdict: Verdict,
+    end: i64,
+}
+
+/// `GET target` from `client` to `server`, `from..to` milliseconds, answered with `status` (0: not answered).
+fn get(client: &str, server: &str, target: &str, (from, to): (i64, i64), status: u16) -> Exchange {
+    let request = format!("GET {target}");
+    let answer = status.to_string();
+    let tx = http::Transaction {
+        conn: conn(client, server),
+        request: Some(message(from, from, &[&request, "Host: h", "User-Agent: test/1"])),
+        response: (status > 0).then(|| message(to, to, &[&answer])),
+        notes: Vec::new(),
+        conflict: false,
+        via: None,
+        ordinal: 0,
+        stream: None,
+    };
+    Exchange { tx, verdict: Verdict::default(), end: to }
+}
+
+const ROLE: &str = "/latest/meta-data/iam/security-credentials/demo";
+const SECRET: TokenHash = TokenHash(42);
+
+impl Exchange {
+    fn imds(mut self, sensitivity: Sensitivity, leg: Leg) -> Self {
+        let target = String::from_utf8_lossy(self.tx.request.as_ref().unwrap().head.target()).into_owned();
+        self.verdict.imds = Some(Box::new(Imds {
+            provider: "aws",
+            service: "imds",
+            path: crate::detect::canonical::normalise_path(target.as_bytes()),
+            path_id: Some("aws-role-creds"),
+            sensitivity,
+            version: Some("v1"),
+            credential: None,
+            headers: Vec::new(),
+            signals: Signals::default(),
+            leg,
+            session_token: None,
+            issued_token: None,
+        }));
+        self
+    }
+
+    /// The answer proves a credential with the secret [`SECRET`].
+    fn issued(mut self, leg: Leg) -> Self {
+        self = self.imds(Sensitivity::Credential, leg);
+        self.imds_mut().credential = Some(Credential {
+            issued: true,
+            kind: Some("aws-role-keys"),
+            id: Some("ASIAEXAMPLE".into()),
+            scope: Some("demo".into()),
+            fingerprint: Some("f00d".into()),
+            secrets: vec![SECRET],
+            ..Credential::default()
+        });
+        self
+    }
+
+    fn imds_mut(&mut self) -> &mut Imds {
+        self.verdict.imds.as_mut().unwrap()
+    }
+
+    fn signals(mut self, signals: &[Signal]) -> Self {
+        signals.iter().for_each(|signal| self.imds_mut().signals.add(*signal));
+        self
+    }
+
+    fn v2(mut self, token: u64) -> Self {
+        self.imds_mut().version = Some("v2");
+        self.imds_mut().session_token = Some(TokenHash(token));
+        self
+    }
+}
+
+/// A run: observations in, alerts out.
+struct Run {
+    correlator: Correlator,
+    alerts: Vec<Alert>,
+    next: u64,
+}
+
+impl Run {
+    fn new() -> Self {
+        let catalogue = Arc::new(Catalogue::builtin().unwrap());
+        Self { correlator: Correlator::new(Config::default(), catalogue), alerts: Vec::new(), next: 0 }
+    }
+
+    fn see(&mut self, exchange: Exchange) -> Remarks {
+        self.observe(ms(exchange.end), What::Http(Box::new((exchange.tx, exchange.verdict))))
+    }
+
+    fn observe(&mut self, time: Timestamp, what: What) -> Remarks {
+        self.next += 1;
+        let id = format!("event-{}", self.next);
+        let obs = Observation { order: Order { at: self.next, first: self.next, nth: 0 }, time, what };
+        self.correlator.observe(&obs, &id, &mut self.alerts)
+    }
+
+    fn finish(mut self) -> Vec<Alert> {
+        self.correlator.finish(&mut self.alerts);
+        self.alerts
+    }
+}
+
+fn rules(alerts: &[Alert]) -> Vec<(&'static str, Severity)> {
+    alerts.iter().map(|alert| (alert.rule.id(), alert.severity)).collect()
+}
+
+const HOST: &str = "10.0.0.1:4000";
+const IMDS: &str = "169.254.169.254:80";
+
+#[test]
+fn one_alert_per_transaction_by_the_strongest_row() {
+    let mut run = Run::new();
+    run.see(get(HOST, IMDS, "/latest/user-data", (0, 1), 200).imds(Sensitivity::UserData, Leg::Address));
+    run.see(get(HOST, IMDS, ROLE, (2, 3), 200).issued(Leg::Address));
+    run.see(get(HOST, IMDS, ROLE, (4, 5), 404).imds(Sensitivity::Credential, Leg::Address));
+    assert!(run.correlator.is_issued(SECRET) && !run.correlator.is_issued(TokenHash(1)));
+    let alerts = run.finish();
+    let expected = [
+        ("imds-user-data", Severity::Medium),
+        ("imds-credential-issued", Severity::Critical),
+        ("imds-credential-request", Severity::High),
+    ];
+    assert_eq!(rules(&alerts), expected);
+    assert!(alerts[1].message.contains("ASIAEXAMPLE") && alerts[1].outcome == Outcome::Success);
+    assert_eq!(alerts[2].outcome, Outcome::Failure);
+}
+
+#[test]
+fn repeats_are_counted_and_told_when_the_window_ends() {
+    let mut run = Run::new();
+    for at in 0..5 {
+        run.see(get(HOST, IMDS, "/latest/user-data", (at, at), 200).imds(Sensitivity::UserData, Leg::Address));
+    }
+    run.see(get("10.0.0.2:1", IMDS, "/latest/user-data", (9, 9), 200).imds(Sensitivity::UserData, Leg::Address));
+    assert_eq!(run.alerts.len(), 2, "another client is no repeat");
+    run.correlator.tick(ms(60_000), &mut run.alerts);
+    assert_eq!(run.alerts.len(), 3);
+    let (summary, first) = (&run.alerts[2], &run.alerts[0]);
+    assert_eq!(summary.repeats, Some((4, ms(0), ms(4))));
+    assert_eq!(summary.chain[0].id, first.id);
+    assert_ne!(summary.id, first.id);
+    run.see(get(HOST, IMDS, "/latest/user-data", (70_000, 70_000), 200).imds(Sensitivity::UserData, Leg::Address));
+    assert_eq!(run.finish().len(), 4, "a new window begins; nothing followed in it or in the other client's");
+}
+
+#[test]
+fn issuances_are_never_merged_but_their_legs_are() {
+    let mut run = Run::new();
+    // proxied: the leg to the service ends first
+    run.see(get("10.0.0.9:5000", IMDS, ROLE, (2, 3), 200).issued(Leg::Address));
+    let outer = run.see(get(HOST, "10.0.0.9:3128", ROLE, (1, 4), 200).issued(Leg::Named));
+    assert!(outer.signals.has(Signal::Proxied));
+    // a later fetch is another issuance
+    run.see(get(HOST, IMDS, ROLE, (10, 12), 200).issued(Leg::Address));
+    // after DNAT the inner leg ends first and waits for the outer
+    run.see(get(HOST, "127.0.0.1:51679", ROLE, (21, 22), 200).issued(Leg::Path));
+    assert_eq!(run.alerts.len(), 2);
+    run.see(get(HOST, IMDS, ROLE, (20, 23), 200).issued(Leg::Address));
+    // two clients of one server at the same time are two issuances
+    run.see(get("10.0.0.3:1", IMDS, ROLE, (31, 32), 200).issued(Leg::Address));
+    run.see(get("10.0.0.4:2", IMDS, ROLE, (30, 33), 200).issued(Leg::Address));
+    // nobody sees the leg to the service
+    run.see(get(HOST, "10.0.0.9:3128", ROLE, (40, 41), 200).issued(Leg::Named));
+    let alerts = run.finish();
+    let servers: Vec<_> = alerts.iter().map(|alert| (alert.subject.source(), alert.subject.destination())).collect();
+    let expected = [
+        ("10.0.0.9:5000", IMDS),
+        (HOST, IMDS),
+        (HOST, IMDS),
+        ("10.0.0.3:1", IMDS),
+        ("10.0.0.4:2", IMDS),
+        (HOST, "10.0.0.9:3128"),
+    ];
+    assert_eq!(servers, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+fn sdk_refresh(run: &mut Run, at: i64, token: u64) -> Vec<Remarks> {
+    let mut put = get(HOST, IMDS, "/latest/api/token", (at, at), 200).imds(Sensitivity::Token, Leg::Address);
+    put.imds_mut().issued_token = Some((TokenHash(token), 21600));
+    put.imds_mut().version = Some("v2");
+    let list = "/latest/meta-data/iam/security-credentials";
+    let list = get(HOST, IMDS, list, (at + 1, at + 1), 200).imds(Sensitivity::Discovery, Leg::Address);
+    let role = get(HOST, IMDS, ROLE, (at + 2, at + 2), 200).issued(Leg::Address);
+    [put, list.v2(token), role.v2(token)].map(|x| run.see(x.signals(&[Signal::SdkUserAgent]))).into()
+}
+
+#[test]
+fn a_complete_sdk_pattern_lowers_one_step_then_two() {
+    let mut run = Run::new();
+    let first = sdk_refresh(&mut run, 0, 1);
+    assert!(first[2].signals.has(Signal::SdkPattern));
+    sdk_refresh(&mut run, 100, 2);
+    let issued: Vec<_> =
+        run.finish().into_iter().filter(|a| a.rule == Rule::ImdsCredentialIssued).map(|a| a.severity).collect();
+    assert_eq!(issued, [Severity::High, Severity::Medium]);
+}
+
+#[test]
+fn tools_and_proxied_fetches_are_no_sdk_pattern() {
+    for signal in [Signal::ToolUserAgent, Signal::Proxied, Signal::ForeignHost, Signal::Forwarded] {
+        let mut run = Run::new();
+        sdk_refresh(&mut run, 0, 1);
+        let role = get(HOST, IMDS, ROLE, (5, 5), 200).issued(Leg::Address).v2(1).signals(&[signal]);
+        assert!(!run.see(role).signals.has(Signal::SdkPattern), "{}", signal.slug());
+    }
+}
+
+#[test]
+fn memory_of_a_client_gives_signals() {
+    let mut run = Run::new();
+    let refresh = sdk_refresh(&mut run, 0, 1);
+    assert!(
+        refresh
+            .iter()
+            .all(|remarks| remarks.signals.has(Signal::FirstSeen) || !remarks.signals.has(Signal::MultiCloud))
+    );
+    let v1 = run.see(get(HOST, IMDS, ROLE, (5, 5), 200).issued(Leg::Address));
+    assert!(v1.signals.has(Signal::V1AfterV2) && !v1.signals.has(Signal::FirstSeen));
+    let shared = run.see(get("10.0.0.2:1", IMDS, ROLE, (6, 6), 200).issued(Leg::Address).v2(1));
+    assert!(shared.signals.has(Signal::TokenShared) && !shared.signals.has(Signal::TokenExpired));
+    let late = 21_600_001;
+    let expired = run.see(get(HOST, IMDS, ROLE, (late, late), 401).imds(Sensitivity::Credential, Leg::Address).v2(1));
+    assert!(expired.signals.has(Signal::TokenExpired) && !expired.signals.has(Signal::TokenShared));
+    let mut other =
+        get(HOST, IMDS, "/computeMetadata/v1", (late + 1, late + 1), 200).imds(Sensitivity::Discovery, Leg::Address);
+    other.imds_mut().provider = "gcp";
+    assert!(run.see(other).signals.has(Signal::MultiCloud));
+    let boto = get("10.0.0.8:1", IMDS, ROLE, (late + 2, late + 2), 200).issued(Leg::Address);
+    assert!(run.see(boto.signals(&[Signal::SdkUserAgent])).signals.has(Signal::ClaimedIdentityMismatch));
+}
+
+#[test]
+fn walks_are_told_once_and_sdks_do_not_walk() {
+    let mut run = Run::new();
+    sdk_refresh(&mut run, 0, 1);
+    assert!(!run.alerts.iter().any(|alert| alert.rule == Rule::ImdsEnumeration));
+    let tree = [
+        "/latest",
+        "/latest/meta-data",
+        "/latest/meta-data/iam",
+        "/latest/meta-data/iam/info",
+        "/latest/meta-data/mac",
+    ];
+    for (at, path) in tree.iter().enumerate() {
+        let at = 100 + at as i64;
+        run.see(get("10.0.0.2:1", IMDS, path, (at, at), 200).imds(Sensitivity::Discovery, Leg::Address));
+    }
+    let walks: Vec<_> = run.finish().into_iter().filter(|alert| alert.rule == Rule::ImdsEnumeration).collect();
+    assert_eq!(walks.iter().filter(|alert| alert.repeats.is_none()).count(), 1);
+    assert_eq!((walks[0].severity, walks[0].chain.len()), (Severity::High, 4));
+}
+
+#[test]
+fn an_impossible_path_is_a_walk_by_itself_and_a_known_agent_never_walks() {
+    let mut run = Run::new();
+    let wordlist = get(HOST, IMDS, "/latest/user-data/iam/security-credentials", (0, 0), 404)
+        .imds(Sensitivity::Discovery, Leg::Address);
+    run.see(wordlist.signals(&[Signal::ImpossiblePath, Signal::NotFound]));
+    assert!(run.alerts.iter().any(|alert| alert.rule == Rule::ImdsEnumeration));
+    run.alerts.clear();
+    for path in [
+        "/latest/meta-data",
+        "/latest/meta-data/a",
+        "/latest/meta-data/a/b",
+        "/latest/meta-data/a/b/c",
+        "/latest/user-data",
+    ] {
+        let mut exchange = get("10.0.0.2:1", IMDS, path, (1, 1), 200).imds(Sensitivity::UserData, Leg::Address);
+        exchange.tx.request = Some(message(1, 1, &[&format!("GET {path}"), "User-Agent: Cloud-Init/22.4"]));
+        run.see(exchange);
+    }
+    let loud: Vec<_> = run.finish().into_iter().filter(|alert| alert.severity > Severity::Low).collect();
+    assert!(loud.is_empty(), "{:?}", rules(&loud));
+}
+
+#[test]
+fn the_allow_list_keeps_alerts_back_unless_contradicted() {
+    let mut run = Run::new();
+    let process = crate::process::Process { name: "waagent".into(), ..Default::default() };
+    let by_agent = |mut exchange: Exchange| {
+        exchange.tx.conn.process = Some(Arc::new(process.clone()));
+        exchange
+    };
+    let remarks = run.see(by_agent(get(HOST, IMDS, ROLE, (0, 0), 200).issued(Leg::Address)));
+    assert_eq!(remarks.allowed_by.as_deref(), Some("waagent"));
+    assert!(run.alerts.is_empty() && run.correlator.is_issued(SECRET) && run.correlator.counters().allowed == 1);
+    let foreign = by_agent(get(HOST, IMDS, ROLE, (9, 9), 200).issued(Leg::Address).signals(&[Signal::ForeignHost]));
+    assert_eq!(run.see(foreign).allowed_by, None);
+    assert_eq!(rules(&run.alerts), [("imds-credential-issued", Severity::Critical)]);
+}
+
+fn connection(client: &str, at: i64) -> What {
+    let connection = Connection {
+        conn: conn(client, IMDS),
+        why: crate::detect::NoRequest::SynOnly,
+        first: ms(at),
+        last: ms(at),
+        provider: "unknown",
+        service: "imds",
+    };
+    What::Connection(Box::new(connection))
+}
+
+#[test]
+fn connections_without_a_request_are_told_unless_the_two_talk_readably() {
+    let mut run = Run::new();
+    run.observe(ms(0), connection(HOST, 0));
+    run.observe(ms(1), connection("10.0.0.1:4001", 1));
+    run.see(get("10.0.0.2:1", IMDS, "/", (2, 2), 200).imds(Sensitivity::Discovery, Leg::Address));
+    run.observe(ms(3), connection("10.0.0.2:2", 3));
+    let alerts = run.finish();
+    assert_eq!(rules(&alerts).iter().filter(|(rule, _)| *rule == "imds-connection").count(), 2, "one and its repeats");
+    assert!(alerts.iter().all(|alert| alert.severity == Severity::Low));
+}
+
+#[test]
+fn the_same_observations_give_the_same_alerts() {
+    let once = || {
+        let mut run = Run::new();
+        sdk_refresh(&mut run, 0, 1);
+        run.see(get(HOST, IMDS, "/latest/user-data", (9, 9), 200).imds(Sensitivity::UserData, Leg::Address));
+        format!("{:?}", run.finish())
+    };
+    assert_eq!(once(), once());
+}
+
+#[test]
+fn names_of_services_are_lookups() {
+    let lookup = |name: &str| DnsVerdict {
+        metadata_name: Some(("gcp", "metadata-server")),
+        name: name.to_owned(),
+        ..DnsVerdict::default()
+    };
+    let tx = dns::Transaction {
+        conn: conn(HOST, "10.0.0.53:53"),
+        query: Some(dns::Message { time: ms(1), ..Default::default() }),
+        response: None,
+        notes: Vec::new(),
+        question: 0,
+    };
+    let mut run = Run::new();
+    run.observe(ms(1), What::Dns(Box::new((tx, lookup("metadata.google.internal")))));
+    let alerts = run.finish();
+    assert_eq!(rules(&alerts), [("imds-lookup", Severity::Low)]);
+    let client: IpAddr = "10.0.0.1".parse().unwrap();
+    assert!(alerts[0].message.contains("metadata.google.internal") && alerts[0].subject.conn.client.ip == client);
+}
