@@ -91,6 +91,24 @@ pub struct Conn {
     pub process: Option<Arc<crate::process::Process>>,
 }
 
+impl Conn {
+    /// The same conversation with `client` as its client: turned round, without the process, if that is its server.
+    pub fn with_client(self, client: Endpoint) -> Self {
+        if self.client == client {
+            return self;
+        }
+        Self {
+            client: self.server,
+            server: self.client,
+            client_ttl: self.server_ttl,
+            server_ttl: self.client_ttl,
+            macs: self.macs.map(|(client, server)| (server, client)),
+            process: None,
+            ..self
+        }
+    }
+}
+
 /// An application-layer text field of unknown encoding, as bytes.
 pub type Bytes = Box<[u8]>;
 

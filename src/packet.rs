@@ -107,6 +107,20 @@ struct Slot {
     link: LinkType,
 }
 
+impl Slot {
+    fn packet<'b>(&self, arena: &'b [u8], index: u64) -> Packet<'b> {
+        let start = self.start as usize;
+        Packet {
+            index,
+            time: self.time,
+            link: self.link,
+            interface: self.interface,
+            wire_len: self.wire_len,
+            data: arena.get(start..start + self.len as usize).unwrap_or_default(),
+        }
+    }
+}
+
 /// A reusable batch of packets in capture order. Bounded by [`PacketBatch::MAX_BYTES`] and [`PacketBatch::MAX_PACKETS`].
 #[derive(Debug, Default)]
 pub struct PacketBatch {
@@ -135,6 +149,17 @@ impl PacketBatch {
         let start = self.arena.len() as u32;
         self.arena.extend_from_slice(data);
         self.slots.push(Slot { time, start, len: data.len() as u32, wire_len, interface, link });
+    }
+
+    /// Keeps the packets for which `keep` holds; those that stay are numbered on from the first index without gaps.
+    /// `keep` sees them with the numbers they had before.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Packet<'_>) -> bool) {
+        let (arena, first_index, mut at) = (&self.arena, self.first_index, 0);
+        self.slots.retain(|slot| {
+            let packet = slot.packet(arena, first_index + at);
+            at += 1;
+            keep(&packet)
+        });
     }
 
     /// Whether no further packet should be added.
@@ -174,17 +199,7 @@ impl PacketBatch {
 
     /// The packets in capture order.
     pub fn iter(&self) -> impl Iterator<Item = Packet<'_>> {
-        self.slots.iter().enumerate().map(|(at, slot)| {
-            let start = slot.start as usize;
-            Packet {
-                index: self.first_index + at as u64,
-                time: slot.time,
-                link: slot.link,
-                interface: slot.interface,
-                wire_len: slot.wire_len,
-                data: self.arena.get(start..start + slot.len as usize).unwrap_or_default(),
-            }
-        })
+        self.slots.iter().zip(self.first_index..).map(|(slot, index)| slot.packet(&self.arena, index))
     }
 }
 
@@ -207,6 +222,19 @@ mod tests {
             ]
         );
         assert_eq!(batch.next_index(), 9);
+    }
+
+    #[test]
+    fn what_is_retained_is_numbered_anew() {
+        let mut batch = PacketBatch::default();
+        batch.clear(10);
+        for data in [b"a", b"b", b"c"] {
+            batch.push(Timestamp(0), LinkType::RAW, 0, 1, data);
+        }
+        batch.retain(|packet| packet.index != 11);
+        let got: Vec<_> = batch.iter().map(|p| (p.index, p.data)).collect();
+        assert_eq!(got, [(10, &b"a"[..]), (11, &b"c"[..])]);
+        assert_eq!(batch.next_index(), 12);
     }
 
     #[test]

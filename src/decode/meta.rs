@@ -18,12 +18,18 @@ pub struct Vlans {
 impl Vlans {
     /// How many ids are kept.
     pub const MAX: usize = 4;
+    /// No ids.
+    pub const NONE: Self = Self { ids: [0; Self::MAX], len: 0 };
 
-    /// Adds an inner id (12 bits).
-    pub fn push(&mut self, id: u16) {
-        if let Some(slot) = self.ids.get_mut(usize::from(self.len)) {
-            *slot = id;
-            self.len += 1;
+    /// Adds an inner id (12 bits); `false` when there is no room.
+    pub fn push(&mut self, id: u16) -> bool {
+        match self.ids.get_mut(usize::from(self.len)) {
+            Some(slot) => {
+                *slot = id;
+                self.len = self.len.saturating_add(1);
+                true
+            }
+            None => false,
         }
     }
 
@@ -90,6 +96,8 @@ pub struct Hops {
 impl Hops {
     /// Nesting limit.
     pub const MAX: usize = 4;
+    /// No tunnel.
+    pub const NONE: Self = Self { hops: [None; Self::MAX] };
 
     /// Adds the next inner tunnel; `false` when the limit is reached.
     pub fn push(&mut self, hop: Hop) -> bool {
@@ -261,6 +269,24 @@ pub enum Stop {
     NotIp,
     /// A fragment that waits for its others; not an error.
     Fragment,
+}
+
+impl Stop {
+    /// Every reason, in a fixed order.
+    pub const ALL: [Self; 12] = [
+        Self::LinkType,
+        Self::Cut(Layer::Link),
+        Self::Cut(Layer::Ip),
+        Self::Cut(Layer::Tunnel),
+        Self::Cut(Layer::Transport),
+        Self::Malformed(Layer::Link),
+        Self::Malformed(Layer::Ip),
+        Self::Malformed(Layer::Tunnel),
+        Self::Malformed(Layer::Transport),
+        Self::TooDeep,
+        Self::NotIp,
+        Self::Fragment,
+    ];
 }
 
 /// Names of layers in [`Stop`].

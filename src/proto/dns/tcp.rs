@@ -223,3 +223,6 @@ impl<F: FnMut(Transaction, u64)> Sink<'_, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,12 +146,12 @@ impl Tracker {
             (false, false) => self.query(message, route, index, conn, out),
             (true, false) => self.response(message, route, index, conn, out),
             (false, true) => {
-                let conn = oriented(conn(), route.from);
+                let conn = conn().with_client(route.from);
                 self.emit(single(conn, Some(message), None, None), index, out);
             }
             (true, true) => {
                 let note = (!route.to.ip.is_multicast()).then_some(Note::NonDnsResponse);
-                let conn = oriented(conn(), route.to);
+                let conn = conn().with_client(route.to);
                 self.emit(single(conn, None, Some(message), note), index, out);
             }
         }
@@ -213,7 +213,7 @@ impl Tracker {
             notes.push(Note::NonEdnsQueryTooBig);
         }
         let (time, bytes) = (query.time, size_of::<Waiting>() + query.memory());
-        let waiting = Box::new(Waiting { conn: oriented(conn(), route.from), query, notes });
+        let waiting = Box::new(Waiting { conn: conn().with_client(route.from), query, notes });
         for (first, shed) in self.pending.insert(key, waiting, bytes, index, time) {
             self.counters.evicted += 1;
             self.emit(shed.close(Some(Note::NoResponse), None), first, out);
@@ -240,7 +240,7 @@ impl Tracker {
         let (mut transaction, first) = match waiting {
             Some((waiting, first)) => (waiting.close(None, Some(response)), first),
             None => {
-                let conn = oriented(conn(), route.to);
+                let conn = conn().with_client(route.to);
                 (single(conn, None, Some(response), Some(Note::OrphanResponse)), index)
             }
         };
@@ -288,21 +288,6 @@ impl Route {
 
 fn single(conn: Conn, query: Option<Message>, response: Option<Message>, note: Option<Note>) -> Transaction {
     Transaction { conn, query, response, notes: note.into_iter().collect(), question: 0 }
-}
-
-/// `conn` with `client` as its client.
-fn oriented(conn: Conn, client: Endpoint) -> Conn {
-    if conn.client == client {
-        return conn;
-    }
-    Conn {
-        client: conn.server,
-        server: conn.client,
-        client_ttl: conn.server_ttl,
-        server_ttl: conn.client_ttl,
-        macs: conn.macs.map(|(client, server)| (server, client)),
-        ..conn
-    }
 }
 
 /// What Packetbeat remarks on sizes and EDNS over UDP when a response comes.
@@ -366,3 +351,6 @@ impl Copies {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -198,7 +198,7 @@ fn pointers_are_followed_within_bounds() {
         let mut build = Build::new(0x8180, [0, 2, 0, 0]);
         build = build.bytes(&[0, 0, 99, 0, 1, 0, 0, 0, 0]).bytes(&(2 * pointers).to_be_bytes());
         let first = build.0.len();
-        let hops: Vec<u8> = hops.enumerate().map(|(_, byte)| byte).collect();
+        let hops: Vec<u8> = hops.collect();
         let shift = (first - 12) as u16;
         let hops = hops.chunks(2).flat_map(|pair| {
             let value = u16::from_be_bytes([pair[0], pair[1]]);

@@ -1,0 +1,270 @@
+//! Tunnels over IP: IP in IP, GRE with everything that it carries (Ethernet, ERSPAN, PPP, MPLS), VXLAN, GENEVE, GTP-U.
+//!
+//! Tunnels over UDP are told by the destination port and a header in which nothing contradicts; anything else on such a
+//! port stays plain UDP.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use etherparse::EtherType;
+
+use super::Walk;
+use super::link::{MPLS_MULTICAST, MPLS_UNICAST};
+use super::meta::{Hop, Layer, Meta, Stop, Transport, TunnelKind};
+use super::span::Span;
+use crate::bytes::Reader;
+
+/// Destination ports; those of VXLAN are configured.
+const VXLAN_GPE: u16 = 4790;
+const GENEVE: u16 = 6081;
+const GTP_U: u16 = 2152;
+
+/// Protocol types of GRE beside EtherTypes.
+const TRANSPARENT_ETHERNET: EtherType = EtherType(0x6558);
+const ERSPAN_1_2: u16 = 0x88be;
+const ERSPAN_3: u16 = 0x22eb;
+const PPP: u16 = 0x880b;
+/// GRE flags (RFC 2784, RFC 2890, RFC 2637) and version.
+const CHECKSUM: u16 = 0x8000;
+const ROUTING: u16 = 0x4000;
+const KEY: u16 = 0x2000;
+const SEQUENCE: u16 = 0x1000;
+const ACKNOWLEDGMENT: u16 = 0x0080;
+const VERSION: u16 = 0x0007;
+/// Most source route entries in a GRE header.
+const MAX_ROUTES: usize = 16;
+/// Most GTP-U extension headers.
+const MAX_GTP_EXTENSIONS: usize = 8;
+
+const CUT: Stop = Stop::Cut(Layer::Tunnel);
+
+/// What a tunnel carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carries {
+    Ethernet,
+    Ip,
+    Ppp,
+    Mpls,
+}
+
+impl Carries {
+    fn ethertype(ethertype: u16) -> Option<Self> {
+        match EtherType(ethertype) {
+            EtherType::IPV4 | EtherType::IPV6 => Some(Self::Ip),
+            TRANSPARENT_ETHERNET => Some(Self::Ethernet),
+            MPLS_UNICAST | MPLS_MULTICAST => Some(Self::Mpls),
+            _ => None,
+        }
+    }
+}
+
+/// A tunnel header that was read.
+struct Tunnel<'b> {
+    kind: TunnelKind,
+    id: Option<u32>,
+    carries: Carries,
+    inner: Span<'b>,
+}
+
+impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
+    #[inline]
+    pub(super) fn is_tunnel_port(&self, port: u16) -> bool {
+        matches!(port, VXLAN_GPE | GENEVE | GTP_U) || self.decoder.vxlan_ports.contains(&port)
+    }
+
+    /// A datagram to the port of a tunnel: opened if it is one.
+    #[cold]
+    pub(super) fn udp_tunnel(&mut self, meta: &mut Meta, port: u16, segment: Span<'_>) {
+        let tunnel = segment.skip(usize::from(meta.header_len)).and_then(|payload| match port {
+            VXLAN_GPE => vxlan_gpe(payload),
+            GENEVE => geneve(payload),
+            GTP_U => gtp_u(payload),
+            _ => vxlan(payload),
+        });
+        match tunnel {
+            Some(tunnel) => self.open(meta, segment, tunnel),
+            None => self.finish(meta, segment.bytes),
+        }
+    }
+
+    /// IP in IP (RFC 2003, 2473, 4213), both versions in both.
+    pub(super) fn ip_in_ip(&mut self, meta: &mut Meta, inner: Span<'_>) {
+        meta.transport = Transport::Other;
+        self.open(meta, inner, Tunnel { kind: TunnelKind::IpIp, id: None, carries: Carries::Ip, inner });
+    }
+
+    /// GRE (RFC 2784, 2890; version 1: RFC 2637). What it carries and we do not open stays an ordinary IP protocol.
+    pub(super) fn gre(&mut self, meta: &mut Meta, span: Span<'_>) {
+        meta.transport = Transport::Other;
+        match gre_header(span).ok_or(CUT).and_then(|header| header.tunnel()) {
+            Ok(Some(tunnel)) => self.open(meta, span, tunnel),
+            Ok(None) => self.finish(meta, span.bytes),
+            Err(stop) => self.stop(meta, span, stop),
+        }
+    }
+
+    fn open(&mut self, outer: &mut Meta, segment: Span<'_>, tunnel: Tunnel<'_>) {
+        let ends = outer.net.map(|net| (net.source, net.destination));
+        let hop = Hop { kind: tunnel.kind, ends, id: tunnel.id };
+        let Some(mut meta) = self.enter(outer, segment.bytes, hop, tunnel.inner) else { return };
+        match tunnel.carries {
+            Carries::Ethernet => self.ethernet(&mut meta, tunnel.inner),
+            Carries::Ip => self.ip(&mut meta, tunnel.inner),
+            Carries::Ppp => self.ppp(&mut meta, tunnel.inner),
+            Carries::Mpls => self.mpls(&mut meta, tunnel.inner),
+        }
+    }
+}
+
+/// VXLAN (RFC 7348), also with Group Based Policy. Reserved bits must be 0, as Linux demands.
+fn vxlan(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let header = span.bytes.first_chunk::<8>()?;
+    let [.., a, b, c, 0] = *header else { return None };
+    let fits = matches!(*header, [0x08, 0, 0, 0, ..] | [0x88, 0 | 0x08 | 0x40 | 0x48, ..]);
+    let id = Some(u32::from_be_bytes([0, a, b, c]));
+    let inner = span.skip(8).filter(|_| fits)?;
+    Some(Tunnel { kind: TunnelKind::Vxlan, id, carries: Carries::Ethernet, inner })
+}
+
+/// VXLAN with Generic Protocol Extension (draft-ietf-nvo3-vxlan-gpe).
+fn vxlan_gpe(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let &[flags, 0, 0, next, a, b, c, 0] = span.bytes.first_chunk::<8>()? else { return None };
+    let carries = match (flags, next) {
+        (0x08, 0) | (0x0c, 3) => Carries::Ethernet,
+        (0x0c, 1 | 2) => Carries::Ip,
+        (0x0c, 5) => Carries::Mpls,
+        _ => return None,
+    };
+    let id = Some(u32::from_be_bytes([0, a, b, c]));
+    Some(Tunnel { kind: TunnelKind::Vxlan, id, carries, inner: span.skip(8)? })
+}
+
+/// GENEVE (RFC 8926), options skipped.
+fn geneve(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let &[first, flags, p, q, a, b, c, 0] = span.bytes.first_chunk::<8>()? else { return None };
+    if first >> 6 != 0 || flags & 0x3f != 0 {
+        return None;
+    }
+    let options = usize::from(first & 0x3f).saturating_mul(4);
+    let carries = Carries::ethertype(u16::from_be_bytes([p, q]))?;
+    let id = Some(u32::from_be_bytes([0, a, b, c]));
+    Some(Tunnel { kind: TunnelKind::Geneve, id, carries, inner: span.skip(8)?.skip(options)? })
+}
+
+/// GTP-U version 1 (3GPP TS 29.281 section 5) with a user packet of IP.
+fn gtp_u(span: Span<'_>) -> Option<Tunnel<'_>> {
+    const G_PDU: u8 = 255;
+    let mut header = Reader::new(span.bytes);
+    let (flags, kind, length, id) = (header.u8()?, header.u8()?, header.u16()?, header.u32()?);
+    if flags >> 5 != 1 || flags & 0x10 == 0 || kind != G_PDU {
+        return None;
+    }
+    let mut rest = span.skip(8)?;
+    if usize::from(length) > rest.wire() {
+        return None;
+    }
+    rest = rest.trim(usize::from(length));
+    if flags & 0x07 != 0 {
+        // Sequence number, N-PDU number and next extension type stand there if any of their flags is set.
+        let mut next = *rest.bytes.get(3)?;
+        rest = rest.skip(4)?;
+        for _ in 0..MAX_GTP_EXTENSIONS {
+            if flags & 0x04 == 0 || next == 0 {
+                break;
+            }
+            // Length in units of 4 bytes, the next type in the last one.
+            let len = usize::from(*rest.bytes.first()?).saturating_mul(4);
+            next = *rest.bytes.get(len.checked_sub(1)?)?;
+            rest = rest.skip(len)?;
+        }
+    }
+    let fits = matches!(rest.bytes.first()? >> 4, 4 | 6);
+    fits.then_some(Tunnel { kind: TunnelKind::GtpU, id: Some(id), carries: Carries::Ip, inner: rest })
+}
+
+/// A GRE header.
+struct Gre<'b> {
+    flags: u16,
+    protocol: u16,
+    key: Option<u32>,
+    payload: Span<'b>,
+}
+
+/// `None` if it is cut, or contradicts itself.
+fn gre_header(span: Span<'_>) -> Option<Gre<'_>> {
+    let mut header = Reader::new(span.bytes);
+    let (flags, protocol) = (header.u16()?, header.u16()?);
+    let version = flags & VERSION;
+    if version == 0 && flags & (CHECKSUM | ROUTING) != 0 {
+        header.skip(4)?;
+    }
+    let key = if flags & KEY != 0 { Some(header.u32()?) } else { None };
+    if flags & SEQUENCE != 0 {
+        header.skip(4)?;
+    }
+    if version == 1 && flags & ACKNOWLEDGMENT != 0 {
+        header.skip(4)?;
+    }
+    if version == 0 && flags & ROUTING != 0 {
+        skip_routes(&mut header)?;
+    }
+    let payload = span.skip(span.bytes.len().saturating_sub(header.len()))?;
+    Some(Gre { flags, protocol, key, payload })
+}
+
+/// Source route entries (RFC 1701): family, offset, length, addresses; ends with family and length 0.
+fn skip_routes(header: &mut Reader<'_>) -> Option<()> {
+    for _ in 0..MAX_ROUTES {
+        let (family, _, length) = (header.u16()?, header.u8()?, header.u8()?);
+        if family == 0 && length == 0 {
+            return Some(());
+        }
+        header.skip(usize::from(length))?;
+    }
+    None
+}
+
+impl<'b> Gre<'b> {
+    /// What it carries, if that is opened.
+    fn tunnel(&self) -> Result<Option<Tunnel<'b>>, Stop> {
+        match (self.flags & VERSION, self.protocol) {
+            (0, ERSPAN_1_2 | ERSPAN_3) => self.erspan(),
+            (0, protocol) => Ok(Carries::ethertype(protocol).map(|carries| Tunnel {
+                kind: TunnelKind::Gre,
+                id: self.key,
+                carries,
+                inner: self.payload,
+            })),
+            (1, PPP) => Ok(self.pptp()),
+            _ => Ok(None),
+        }
+    }
+
+    /// Version 1 (RFC 2637): the key is payload length and call id; a bare acknowledgment carries nothing.
+    fn pptp(&self) -> Option<Tunnel<'b>> {
+        let key = self.key?;
+        let inner = self.payload.trim(usize::try_from(key >> 16).ok()?);
+        let carries_packet = inner.wire() > 0 && self.flags & SEQUENCE != 0;
+        let id = Some(key & 0xffff);
+        carries_packet.then_some(Tunnel { kind: TunnelKind::Gre, id, carries: Carries::Ppp, inner })
+    }
+
+    /// ERSPAN (draft-foschiano-erspan): type I is a bare frame, II and III have a header of their own.
+    fn erspan(&self) -> Result<Option<Tunnel<'b>>, Stop> {
+        let (inner, id) = if self.protocol == ERSPAN_1_2 && self.flags & SEQUENCE == 0 {
+            (self.payload, None)
+        } else {
+            let header = self.payload.bytes;
+            let &[first, _, a, b, ..] = header else { return Err(CUT) };
+            let len = match (first >> 4, header.get(11)) {
+                (1, _) => 8,
+                (2, Some(last)) if last & 1 == 1 => 20, // with a platform specific subheader
+                (2, Some(_)) => 12,
+                (2, None) => return Err(CUT),
+                _ => return Ok(None),
+            };
+            let session = u16::from_be_bytes([a, b]) & 0x03ff;
+            (self.payload.skip(len).ok_or(CUT)?, Some(u32::from(session)))
+        };
+        Ok(Some(Tunnel { kind: TunnelKind::Erspan, id, carries: Carries::Ethernet, inner }))
+    }
+}

@@ -1,0 +1,559 @@
+//! HTTP/1 on one connection: two [`Reader`]s, and the queue that joins requests with their responses in order.
+//!
+//! Responses answer requests in the order of the requests (RFC 9112 section 9.3.2); interim responses are passed over.
+//! A response that is finished before its request waits for it. Bounds: [`Limits::pending`] requests and
+//! [`Limits::memory`] bytes waiting, [`HOLD`] bytes behind a CONNECT or Upgrade, [`FORKS`] second readings.
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use std::collections::VecDeque;
+
+use zeroize::Zeroize;
+
+use super::head::Role;
+use super::message::{Head, Message, Note};
+use super::parser::{Env, Exchange};
+use super::reader::{Framing, Reader, Step, message_memory, wire};
+use crate::observe::Bytes;
+use crate::stream::{Context, Dir, End};
+
+/// Client bytes kept behind a request that may change the protocol, until its answer tells.
+const HOLD: usize = 16 * 1024;
+/// Second readings of a request alive at the same time.
+const FORKS: usize = 2;
+
+/// What became of the connection after some bytes.
+pub(super) enum Turn {
+    /// HTTP/1 goes on.
+    Stay,
+    /// A CONNECT was accepted: what follows is a stream to `via`, `held` its first client bytes.
+    Tunnel { via: Bytes, held: Vec<u8> },
+    /// An upgrade to HTTP/2 was accepted: `request` is answered on stream 1.
+    Http2 { request: Option<Message>, held: Vec<u8> },
+    /// Another protocol was agreed on, or it never was HTTP.
+    Dead,
+}
+
+/// What a request asks for beyond an ordinary answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Head,
+    Connect,
+    Upgrade { h2c: bool },
+}
+
+/// A request waiting for its response; `request` is there once it ended.
+struct Open {
+    kind: Kind,
+    request: Option<Message>,
+    response: Option<Message>,
+    conflict: bool,
+    first_index: u64,
+}
+
+/// State of an HTTP/1 connection.
+pub(super) struct Http1 {
+    client: Reader,
+    server: Reader,
+    open: VecDeque<Open>,
+    /// Requests given up for lack of room: that many responses belong to none in `open`.
+    orphans: u64,
+    /// Whether the client's current message came in two readings, and the server's.
+    conflict: (bool, bool),
+    forks: Vec<Reader>,
+    /// Client bytes behind a request that may change the protocol.
+    held: Vec<u8>,
+    /// A response that came before its request (packets out of order in the capture), or without it.
+    early: Option<Message>,
+    /// Heap bytes of the messages in `open`.
+    waiting: usize,
+}
+
+impl Http1 {
+    pub(super) fn new() -> Self {
+        Self {
+            client: Reader::new(Role::Request),
+            server: Reader::new(Role::Response),
+            open: VecDeque::new(),
+            orphans: 0,
+            conflict: (false, false),
+            forks: Vec::new(),
+            held: Vec::new(),
+            early: None,
+            waiting: 0,
+        }
+    }
+
+    /// Bytes held, roughly.
+    pub(super) fn memory(&self) -> usize {
+        let early = self.early.as_ref().map_or(0, message_memory);
+        let fixed = self.held.capacity().saturating_add(self.waiting).saturating_add(early);
+        let queue = self.open.capacity().saturating_mul(size_of::<Open>());
+        let readers = self.client.memory().saturating_add(self.server.memory());
+        let forks = self.forks.iter().map(Reader::memory).sum::<usize>();
+        fixed.saturating_add(queue).saturating_add(readers).saturating_add(forks)
+    }
+
+    /// Feeds bytes; says how many of them were used, and whether the protocol changes behind them.
+    pub(super) fn data(&mut self, dir: Dir, bytes: &[u8], at: Context, env: &mut Env<'_>) -> (usize, Turn) {
+        match dir {
+            Dir::ToServer => (bytes.len(), self.requests(bytes, at, env)),
+            Dir::ToClient => self.responses(bytes, at, env),
+        }
+    }
+
+    /// Feeds a stretch of which two readings remain: both are judged, the answer goes to `taken`.
+    pub(super) fn conflict(
+        &mut self,
+        dir: Dir,
+        taken: &[u8],
+        other: &[u8],
+        at: Context,
+        env: &mut Env<'_>,
+    ) -> (usize, Turn) {
+        if dir == Dir::ToClient {
+            self.conflict.1 = true;
+            let turn = self.data(dir, taken, at, env);
+            self.conflict.1 = self.server.is_reading();
+            return turn;
+        }
+        let mut fork = self.client.clone();
+        self.conflict.0 = true;
+        let turn = self.data(dir, taken, at, env);
+        self.conflict.0 = self.client.is_reading();
+        if self.forks.len() >= FORKS {
+            env.counters.forks_refused = env.counters.forks_refused.saturating_add(1);
+        } else if follow(&mut fork, other, at, env) {
+            self.forks.push(fork);
+        }
+        turn
+    }
+
+    /// Judges a second reading of the last bytes of a direction: of the client's, each request that it makes is written
+    /// without an answer; the answer stays with the first reading.
+    pub(super) fn reread(&mut self, dir: Dir, other: &[u8], at: Context, env: &mut Env<'_>) {
+        if dir == Dir::ToClient {
+            self.conflict.1 |= self.server.is_reading();
+            return;
+        }
+        let Some(mut tail) = self.client.wire() else { return };
+        self.conflict.0 |= self.client.is_reading();
+        for open in self.open.iter_mut().rev() {
+            if tail.len() >= other.len() {
+                break;
+            }
+            let Some(request) = &open.request else { continue };
+            let Some(mut wire) = wire(request) else { return };
+            open.conflict = true;
+            wire.append(&mut tail);
+            tail = wire;
+        }
+        // more bytes than the messages have: blank lines before them, or what was answered already
+        tail.truncate(tail.len().saturating_sub(other.len()));
+        tail.extend_from_slice(other);
+        let mut fork = Reader::new(Role::Request);
+        if follow(&mut fork, &tail, at, env) && self.forks.len() < FORKS {
+            self.forks.push(fork);
+        }
+        tail.zeroize();
+    }
+
+    /// Takes note of missing bytes.
+    pub(super) fn gap(&mut self, dir: Dir, len: u64, cut: bool, env: &mut Env<'_>) {
+        match dir {
+            Dir::ToServer => {
+                self.forks.clear();
+                let framed = self.client.is_framed();
+                if let Some(message) = self.client.gap(len, cut) {
+                    if !framed {
+                        self.enqueue(kind(&message.head), message.first_index);
+                    }
+                    self.request_done(message, env);
+                }
+            }
+            Dir::ToClient => {
+                let framed = self.server.is_framed();
+                if let Some(message) = self.server.gap(len, cut) {
+                    if !framed {
+                        self.align(message.first_index, env);
+                    }
+                    self.response_done(message, env);
+                }
+            }
+        }
+    }
+
+    /// One direction ended.
+    pub(super) fn end(&mut self, dir: Dir, end: End, env: &mut Env<'_>) {
+        match dir {
+            Dir::ToServer => {
+                self.forks.clear();
+                let framed = self.client.is_framed();
+                if let Some(message) = self.client.end(end) {
+                    if !framed {
+                        self.enqueue(kind(&message.head), message.first_index);
+                    }
+                    self.request_done(message, env);
+                }
+            }
+            Dir::ToClient => {
+                if let Some(message) = self.server.end(end) {
+                    self.response_done(message, env);
+                }
+                self.flush(env);
+            }
+        }
+    }
+
+    /// Nothing more will come: everything open is written.
+    pub(super) fn finish(&mut self, env: &mut Env<'_>) {
+        self.end(Dir::ToServer, End::Lost, env);
+        self.end(Dir::ToClient, End::Lost, env);
+        if let Some(response) = self.early.take() {
+            emit(None, Some(response), false, env);
+        }
+    }
+
+    /// Whether the answer to a request decides what the client's further bytes are; if so, and no answer will come,
+    /// [`Http1::give_up_waiting`] settles it.
+    pub(super) fn holds(&self) -> bool {
+        self.open.back().is_some_and(|open| {
+            open.request.is_some()
+                && matches!(open.kind, Kind::Connect | Kind::Upgrade { .. })
+                && open.response.is_none()
+        })
+    }
+
+    /// No answer to the CONNECT will be seen: its stream is taken as accepted if bytes are held.
+    pub(super) fn give_up_waiting(&mut self) -> Turn {
+        let open = self.open.back().filter(|open| open.kind == Kind::Connect && open.request.is_some());
+        match open.and_then(|open| open.request.as_ref()) {
+            Some(request) if !self.held.is_empty() => {
+                Turn::Tunnel { via: request.head.target().into(), held: std::mem::take(&mut self.held) }
+            }
+            _ => Turn::Stay,
+        }
+    }
+
+    fn requests(&mut self, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -> Turn {
+        self.forks.retain_mut(|fork| follow(fork, bytes, at, env));
+        if !self.holds() {
+            self.client.chunk_start(bytes);
+        }
+        loop {
+            if self.holds() {
+                return self.hold(bytes);
+            }
+            match self.client.step(&mut bytes, at, env.limits) {
+                Step::More => break,
+                Step::Junk => env.counters.junk = env.counters.junk.saturating_add(1),
+                Step::Done(message) => self.request_done(message, env),
+                Step::Head => {
+                    let Some(head) = self.client.head() else { break };
+                    let framing = request_framing(head);
+                    let (kind, first_index) = (kind(head), self.client.first_index());
+                    self.enqueue(kind, first_index);
+                    if let Some(message) = self.client.frame(framing) {
+                        self.request_done(message, env);
+                    }
+                }
+            }
+        }
+        if self.client.is_hopeless() && self.server.seen() == 0 { Turn::Dead } else { Turn::Stay }
+    }
+
+    fn responses(&mut self, bytes: &[u8], at: Context, env: &mut Env<'_>) -> (usize, Turn) {
+        let mut rest = bytes;
+        if self.server.is_open_ended() && self.open.len() > 1 && self.server.begins_with(bytes) {
+            // an answer without length on a connection that goes on was meant to be empty
+            if let Some(message) = self.server.cut_off() {
+                self.response_done(message, env);
+            }
+        }
+        self.server.chunk_start(bytes);
+        loop {
+            match self.server.step(&mut rest, at, env.limits) {
+                Step::More => break,
+                Step::Junk => env.counters.junk = env.counters.junk.saturating_add(1),
+                Step::Done(message) => {
+                    self.response_done(message, env);
+                    if let Some(turn) = self.release(env) {
+                        return (bytes.len().saturating_sub(rest.len()), turn);
+                    }
+                }
+                Step::Head => {
+                    if let Some(turn) = self.response_head(env) {
+                        return (bytes.len().saturating_sub(rest.len()), turn);
+                    }
+                }
+            }
+        }
+        let dead = self.server.is_hopeless() && self.client.seen() == 0;
+        (bytes.len(), if dead { Turn::Dead } else { Turn::Stay })
+    }
+
+    /// Frames the response whose head is known by the request it answers.
+    fn response_head(&mut self, env: &mut Env<'_>) -> Option<Turn> {
+        self.align(self.server.first_index(), env);
+        let head = self.server.head()?;
+        let status = head.status().unwrap_or_default();
+        let kind = self.answered().map(|open| open.kind);
+        let switches = match kind {
+            Some(Kind::Connect) => (200..300).contains(&status),
+            Some(Kind::Upgrade { .. }) | None => status == 101,
+            _ => false,
+        };
+        if !switches && (100..200).contains(&status) {
+            drop(self.server.frame(Framing::None));
+            return None;
+        }
+        let framing = if switches || kind == Some(Kind::Head) { Framing::None } else { response_framing(head, status) };
+        let counted_len = if kind == Some(Kind::Head) { None } else { content_length(head) };
+        let mut message = self.server.frame(framing)?;
+        message.body.len = counted_len.filter(|_| !switches).unwrap_or_default();
+        if switches {
+            return Some(self.switch(kind, message, env));
+        }
+        self.response_done(message, env);
+        self.release(env)
+    }
+
+    /// Protocol change agreed on by `response`.
+    fn switch(&mut self, kind: Option<Kind>, response: Message, env: &mut Env<'_>) -> Turn {
+        let held = std::mem::take(&mut self.held);
+        let target =
+            self.answered().and_then(|open| open.request.as_ref()).map(|request| Bytes::from(request.head.target()));
+        if kind == Some(Kind::Upgrade { h2c: true }) && upgrades_to(&response.head, b"h2c") {
+            let request = self.open.pop_front().and_then(|open| open.request);
+            return Turn::Http2 { request, held };
+        }
+        self.response_done(response, env);
+        match (kind, target) {
+            (Some(Kind::Connect), Some(via)) => Turn::Tunnel { via, held },
+            _ => Turn::Dead,
+        }
+    }
+
+    /// After a refusal the bytes that were held are requests.
+    fn release(&mut self, env: &mut Env<'_>) -> Option<Turn> {
+        if self.held.is_empty() || self.holds() {
+            return None;
+        }
+        let held = std::mem::take(&mut self.held);
+        let at = Context { time: self.client.last_time(), index: self.client.first_index() };
+        match self.requests(&held, at, env) {
+            Turn::Stay => None,
+            turn => Some(turn),
+        }
+    }
+
+    fn hold(&mut self, bytes: &[u8]) -> Turn {
+        if self.held.len().saturating_add(bytes.len()) > HOLD {
+            let turn = self.give_up_waiting();
+            return if matches!(turn, Turn::Stay) { Turn::Dead } else { turn };
+        }
+        self.held.extend_from_slice(bytes);
+        Turn::Stay
+    }
+
+    /// The request that the next response answers.
+    fn answered(&self) -> Option<&Open> {
+        if self.orphans > 0 {
+            return None;
+        }
+        self.open.iter().find(|open| open.response.is_none())
+    }
+
+    /// After a loss on the server's side: of several open requests that came one after the other (not in one packet),
+    /// only the last can be the one answered now, unless the client pipelines.
+    fn align(&mut self, response_index: u64, env: &mut Env<'_>) {
+        if !self.server.after_gap() {
+            return;
+        }
+        self.orphans = 0;
+        while let [first, second, ..] = self.open.make_contiguous() {
+            if first.response.is_some()
+                || second.first_index > response_index
+                || first.first_index == second.first_index
+            {
+                break;
+            }
+            self.pop(env);
+        }
+    }
+
+    fn enqueue(&mut self, kind: Kind, first_index: u64) {
+        self.open.push_back(Open { kind, request: None, response: None, conflict: false, first_index });
+    }
+
+    fn request_done(&mut self, message: Message, env: &mut Env<'_>) {
+        let conflict = std::mem::take(&mut self.conflict.0);
+        if let Some(early) = self.early.take() {
+            let answers =
+                self.open.len() == 1 && message.first <= early.first && self.open.iter().all(|o| o.response.is_none());
+            if answers {
+                self.waiting = self.waiting.saturating_add(message_memory(&early));
+                if let Some(open) = self.open.back_mut() {
+                    open.response = Some(early);
+                }
+            } else {
+                emit(None, Some(early), false, env);
+            }
+        }
+        self.waiting = self.waiting.saturating_add(message_memory(&message));
+        if let Some(open) = self.open.back_mut() {
+            open.request = Some(message);
+            open.conflict |= conflict;
+        }
+        self.drain(env);
+        while self.open.len() > env.limits.pending.max(1) || self.waiting > env.limits.memory {
+            env.counters.requests_evicted = env.counters.requests_evicted.saturating_add(1);
+            self.orphans = self.orphans.saturating_add(1);
+            if !self.pop(env) {
+                break;
+            }
+        }
+    }
+
+    fn response_done(&mut self, message: Message, env: &mut Env<'_>) {
+        let conflict = std::mem::take(&mut self.conflict.1);
+        let open = if self.orphans > 0 { None } else { self.open.iter_mut().find(|open| open.response.is_none()) };
+        match open {
+            Some(open) => {
+                self.waiting = self.waiting.saturating_add(message_memory(&message));
+                open.conflict |= conflict;
+                open.response = Some(message);
+                self.drain(env);
+            }
+            None => {
+                let orphan = self.orphans > 0;
+                self.orphans = self.orphans.saturating_sub(1);
+                let earlier = if orphan { Some(message) } else { self.early.replace(message) };
+                if let Some(response) = earlier {
+                    emit(None, Some(response), conflict, env);
+                }
+            }
+        }
+    }
+
+    /// Writes the exchanges at the front that are complete.
+    fn drain(&mut self, env: &mut Env<'_>) {
+        while self.open.front().is_some_and(|open| open.request.is_some() && open.response.is_some()) {
+            self.pop(env);
+        }
+    }
+
+    /// Writes the exchange at the front as it is; `false` if there was none to write.
+    fn pop(&mut self, env: &mut Env<'_>) -> bool {
+        let Some(open) = self.open.pop_front() else { return false };
+        let held = |message: &Option<Message>| message.as_ref().map_or(0, message_memory);
+        self.waiting = self.waiting.saturating_sub(held(&open.request)).saturating_sub(held(&open.response));
+        if open.request.is_some() || open.response.is_some() {
+            emit(open.request, open.response, open.conflict, env);
+        }
+        true
+    }
+
+    fn flush(&mut self, env: &mut Env<'_>) {
+        let reading = self.client.is_reading();
+        while self.open.len() > usize::from(reading) && self.pop(env) {}
+    }
+}
+
+/// Feeds a second reading of the client's bytes; `false` once its message ended (and was written) or came to nothing.
+fn follow(fork: &mut Reader, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -> bool {
+    loop {
+        let done = match fork.step(&mut bytes, at, env.limits) {
+            Step::More => return fork.is_reading(),
+            Step::Junk => return false,
+            Step::Done(message) => Some(message),
+            Step::Head => {
+                let Some(framing) = fork.head().map(request_framing) else { return false };
+                fork.frame(framing)
+            }
+        };
+        if let Some(message) = done {
+            emit(Some(message), None, true, env);
+            if bytes.is_empty() {
+                return false;
+            }
+        }
+    }
+}
+
+fn emit(request: Option<Message>, response: Option<Message>, conflict: bool, env: &mut Env<'_>) {
+    let mut notes = Vec::new();
+    if request.as_ref().is_some_and(|message| message.gap) {
+        notes.push(Note::LossInRequest);
+    }
+    if response.is_none() {
+        notes.push(Note::UnmatchedRequest);
+    }
+    if response.as_ref().is_some_and(|message| message.gap) {
+        notes.push(Note::LossInResponse);
+    }
+    if request.is_none() {
+        notes.push(Note::UnmatchedResponse);
+    }
+    env.emit(Exchange { request, response, notes, conflict, stream: None });
+}
+
+fn kind(head: &Head) -> Kind {
+    match head.method() {
+        // method names are case-sensitive, but servers that take `head` answer it as HEAD
+        method if method.eq_ignore_ascii_case(b"HEAD") => Kind::Head,
+        method if method.eq_ignore_ascii_case(b"CONNECT") => Kind::Connect,
+        _ if head.field("upgrade").is_some() => Kind::Upgrade { h2c: upgrades_to(head, b"h2c") },
+        _ => Kind::Plain,
+    }
+}
+
+fn upgrades_to(head: &Head, protocol: &[u8]) -> bool {
+    tokens(head, "upgrade").any(|token| token.eq_ignore_ascii_case(protocol))
+}
+
+/// Elements of a comma-separated field, over all its lines.
+fn tokens<'h>(head: &'h Head, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    head.fields()
+        .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+        .flat_map(|(_, value)| value.split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+}
+
+/// RFC 9112 section 6.3 for requests.
+fn request_framing(head: &Head) -> Framing {
+    if is_chunked(head) { Framing::Chunked } else { content_length(head).map_or(Framing::None, Framing::Length) }
+}
+
+/// RFC 9112 section 6.3 for final responses to anything but HEAD and CONNECT.
+fn response_framing(head: &Head, status: u16) -> Framing {
+    if matches!(status, 204 | 304) {
+        return Framing::None;
+    }
+    if is_chunked(head) {
+        return Framing::Chunked;
+    }
+    content_length(head).map_or_else(|| Framing::UntilClose { counted: announces_close(head) }, Framing::Length)
+}
+
+fn is_chunked(head: &Head) -> bool {
+    tokens(head, "transfer-encoding").last().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+}
+
+/// Content-Length: of several the last one, 0 where it is no number, as Packetbeat has it.
+fn content_length(head: &Head) -> Option<u64> {
+    let value = head.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length")).last()?.1;
+    let number = value.split(|b| *b == b',').next_back()?.trim_ascii();
+    let number = std::str::from_utf8(number).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    Some(number.and_then(|text| text.parse().ok()).unwrap_or_default())
+}
+
+/// Whether Packetbeat counts what follows until the connection closes.
+fn announces_close(head: &Head) -> bool {
+    let connection = head.field("connection").unwrap_or_default();
+    connection == b"close" || (!is_http_1_1(head) && connection != b"keep-alive")
+}
+
+fn is_http_1_1(head: &Head) -> bool {
+    head.version.is_some_and(|version| version.major == 1 && version.minor != 0)
+}

@@ -1,0 +1,291 @@
+//! One connection: chunks of both directions in, HTTP transactions out, through every change of protocol (CONNECT,
+//! SOCKS, upgrades).
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use super::h1::{Http1, Turn};
+use super::message::{Message, Note, Transaction};
+use super::probe::{Probe, probe};
+use super::socks::{Progress, Socks};
+use crate::observe::{Bytes, Conn};
+use crate::stream::{Chunk, Context, Dir, End};
+
+/// Bounds of one connection's parser.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes kept of a message's head; a longer one is used as far as it goes, its end is still found.
+    pub head: usize,
+    /// Bytes captured of each body.
+    pub body: usize,
+    /// Requests (and HTTP/2 streams) waiting for their answer; beyond it the oldest is written without one.
+    pub pending: usize,
+    /// Heap bytes of waiting messages; beyond it the oldest is written as it is.
+    pub memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: 64 * 1024, body: 64 * 1024, pending: 4096, memory: 4 * 1024 * 1024 }
+    }
+}
+
+/// How often bounds and oddities were met, over all connections of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes where a message should begin were none.
+    pub junk: u64,
+    /// Requests were written without their answer because [`Limits::pending`] or [`Limits::memory`] was reached.
+    pub requests_evicted: u64,
+    /// Second readings were not followed because enough were alive.
+    pub forks_refused: u64,
+    /// HTTP/2 connections were given up because of [`Limits`], or because they were no HTTP/2.
+    pub http2_abandoned: u64,
+}
+
+/// What a parser needs of its surroundings while it is fed.
+pub struct Sink<'a> {
+    /// Says who talks; asked once per transaction.
+    pub conn: &'a dyn Fn() -> Conn,
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// Counters.
+    pub counters: &'a mut Counters,
+    /// Takes what is found.
+    pub out: &'a mut dyn FnMut(Transaction),
+}
+
+/// Parser of one connection, both directions. Create it once [`probe`] says so, then feed it everything from those first
+/// bytes on.
+pub struct Parser {
+    mode: Mode,
+    swapped: bool,
+    via: Option<Bytes>,
+    ordinal: u32,
+}
+
+#[expect(clippy::large_enum_variant, reason = "nearly every parser stays in the largest")]
+enum Mode {
+    Http1(Http1),
+    Socks(Socks),
+    /// Inside an accepted CONNECT or SOCKS stream, before its first bytes tell what it carries.
+    Tunnel(Vec<u8>),
+    /// Nothing of interest will come.
+    Dead,
+}
+
+impl Parser {
+    /// A parser for a connection that `kind` was found on (anything but `No` and `More`). `swapped`: the side taken for
+    /// the client is the one that answers ([`Probe::Response`] from it, or [`Probe::Http1`] from the other side).
+    pub fn new(kind: Probe, swapped: bool) -> Self {
+        let mode = match kind {
+            Probe::Http1 | Probe::Response => Mode::Http1(Http1::new()),
+            Probe::Socks => Mode::Socks(Socks::default()),
+            Probe::Http2 | Probe::No | Probe::More => Mode::Dead,
+        };
+        Self { mode, swapped, via: None, ordinal: 0 }
+    }
+
+    /// Feeds the next chunk of one direction.
+    pub fn feed(&mut self, dir: Dir, chunk: Chunk<'_>, at: Context, sink: &mut Sink<'_>) {
+        let dir = if self.swapped { dir.flip() } else { dir };
+        match chunk {
+            Chunk::Data(bytes) => self.data(dir, bytes, at, sink),
+            Chunk::Conflict { taken, other } => self.conflict(dir, taken, other, at, sink),
+            Chunk::Reread { other } => {
+                if let (Mode::Http1(http), mut env) = self.split(sink) {
+                    http.reread(dir, other, at, &mut env);
+                }
+            }
+            Chunk::Gap { len, cut } => match self.split(sink) {
+                (Mode::Http1(http), mut env) => http.gap(dir, len, cut, &mut env),
+                (mode, _) => *mode = Mode::Dead,
+            },
+            Chunk::End(end) => self.end(dir, end, at, sink),
+        }
+    }
+
+    /// The connection is over for us (end of input, idle, replaced): what is open is written. Can be called after the
+    /// ends of both directions were fed; writes nothing twice.
+    pub fn finish(&mut self, at: Context, sink: &mut Sink<'_>) {
+        self.settle(at, sink);
+        if let (Mode::Http1(http), mut env) = self.split(sink) {
+            http.finish(&mut env);
+        }
+        self.mode = Mode::Dead;
+    }
+
+    /// Whether further chunks can come to anything; if not, the parser may be dropped.
+    pub fn wants_more(&self) -> bool {
+        !matches!(self.mode, Mode::Dead)
+    }
+
+    /// Bytes held, roughly.
+    pub fn memory(&self) -> usize {
+        let held = match &self.mode {
+            Mode::Http1(http) => http.memory(),
+            Mode::Socks(socks) => socks.memory(),
+            Mode::Tunnel(held) => held.capacity(),
+            Mode::Dead => 0,
+        };
+        held.saturating_add(size_of::<Self>())
+    }
+
+    fn data(&mut self, dir: Dir, mut bytes: &[u8], at: Context, sink: &mut Sink<'_>) {
+        while !bytes.is_empty() {
+            let (used, turn) = match self.split(sink) {
+                (Mode::Http1(http), mut env) => http.data(dir, bytes, at, &mut env),
+                (Mode::Socks(socks), _) => {
+                    let progress = socks.data(dir, bytes);
+                    return self.socks(progress, at, sink);
+                }
+                (Mode::Tunnel(held), _) => match dir {
+                    Dir::ToServer => {
+                        held.extend_from_slice(bytes);
+                        return self.tunnel(at, sink);
+                    }
+                    // a server that speaks first carries another protocol
+                    Dir::ToClient if probe(bytes) != Probe::Response => (bytes.len(), Turn::Dead),
+                    Dir::ToClient => return,
+                },
+                (Mode::Dead, _) => return,
+            };
+            bytes = bytes.get(used..).unwrap_or_default();
+            self.turn(turn, at, sink);
+        }
+    }
+
+    fn conflict(&mut self, dir: Dir, taken: &[u8], other: &[u8], at: Context, sink: &mut Sink<'_>) {
+        let (Mode::Http1(http), mut env) = self.split(sink) else {
+            return self.data(dir, taken, at, sink);
+        };
+        let (used, turn) = http.conflict(dir, taken, other, at, &mut env);
+        self.turn(turn, at, sink);
+        self.data(dir, taken.get(used..).unwrap_or_default(), at, sink);
+    }
+
+    fn end(&mut self, dir: Dir, end: End, at: Context, sink: &mut Sink<'_>) {
+        if dir == Dir::ToClient {
+            self.settle(at, sink);
+        }
+        match self.split(sink) {
+            (Mode::Http1(http), mut env) => http.end(dir, end, &mut env),
+            (Mode::Socks(_) | Mode::Tunnel(_) | Mode::Dead, _) => {}
+        }
+    }
+
+    /// Client bytes that wait for an answer which will not come are judged without it.
+    fn settle(&mut self, at: Context, sink: &mut Sink<'_>) {
+        if let Mode::Http1(http) = &mut self.mode {
+            let turn = http.give_up_waiting();
+            self.turn(turn, at, sink);
+        }
+    }
+
+    /// Changes the protocol.
+    fn turn(&mut self, turn: Turn, at: Context, sink: &mut Sink<'_>) {
+        match turn {
+            Turn::Stay => {}
+            Turn::Tunnel { via, held } => {
+                self.close(sink);
+                self.via = Some(via);
+                self.mode = Mode::Tunnel(held);
+                self.tunnel(at, sink);
+            }
+            Turn::Http2 { .. } | Turn::Dead => {
+                self.close(sink);
+                self.mode = Mode::Dead;
+            }
+        }
+    }
+
+    /// Writes what is open before the protocol changes.
+    fn close(&mut self, sink: &mut Sink<'_>) {
+        if let (Mode::Http1(http), mut env) = self.split(sink) {
+            http.finish(&mut env);
+        }
+    }
+
+    fn socks(&mut self, progress: Progress, at: Context, sink: &mut Sink<'_>) {
+        match progress {
+            Progress::More => {}
+            Progress::Over => self.mode = Mode::Dead,
+            Progress::Accepted { via, held, early } => {
+                self.via = Some(via);
+                self.mode = Mode::Tunnel(held);
+                self.tunnel(at, sink);
+                self.data(Dir::ToClient, &early, at, sink);
+            }
+        }
+    }
+
+    /// Judges the first client bytes of a tunnelled stream.
+    fn tunnel(&mut self, at: Context, sink: &mut Sink<'_>) {
+        let Mode::Tunnel(held) = &mut self.mode else { return };
+        self.mode = match probe(held) {
+            Probe::More => return,
+            Probe::Response | Probe::No => Mode::Dead,
+            kind => {
+                let held = std::mem::take(held);
+                self.mode = Self::new(kind, false).mode;
+                return self.data(Dir::ToServer, &held, at, sink);
+            }
+        };
+    }
+
+    /// The mode, and the surroundings as the protocols see them.
+    fn split<'s>(&'s mut self, sink: &'s mut Sink<'_>) -> (&'s mut Mode, Env<'s>) {
+        let env = Env {
+            limits: sink.limits,
+            counters: sink.counters,
+            conn: sink.conn,
+            out: sink.out,
+            swapped: self.swapped,
+            via: self.via.as_ref(),
+            ordinal: &mut self.ordinal,
+        };
+        (&mut self.mode, env)
+    }
+}
+
+/// An exchange as HTTP/1 and HTTP/2 know it.
+pub(super) struct Exchange {
+    pub(super) request: Option<Message>,
+    pub(super) response: Option<Message>,
+    pub(super) notes: Vec<Note>,
+    pub(super) conflict: bool,
+    pub(super) stream: Option<u32>,
+}
+
+/// Surroundings of a protocol's state machine.
+pub(super) struct Env<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) counters: &'a mut Counters,
+    conn: &'a dyn Fn() -> Conn,
+    out: &'a mut dyn FnMut(Transaction),
+    swapped: bool,
+    via: Option<&'a Bytes>,
+    ordinal: &'a mut u32,
+}
+
+impl Env<'_> {
+    /// Hands on a transaction.
+    pub(super) fn emit(&mut self, exchange: Exchange) {
+        let Exchange { request, response, notes, conflict, stream } = exchange;
+        let conn = if self.swapped { turned((self.conn)()) } else { (self.conn)() };
+        let ordinal = *self.ordinal;
+        *self.ordinal = ordinal.saturating_add(1);
+        (self.out)(Transaction { conn, request, response, notes, conflict, via: self.via.cloned(), ordinal, stream });
+    }
+}
+
+/// The connection seen from the other end.
+fn turned(conn: Conn) -> Conn {
+    Conn {
+        client: conn.server,
+        server: conn.client,
+        client_ttl: conn.server_ttl,
+        server_ttl: conn.client_ttl,
+        macs: conn.macs.map(|(client, server)| (server, client)),
+        process: None,
+        ..conn
+    }
+}

@@ -1,0 +1,65 @@
+//! Tells by the first bytes of a direction whether it is HTTP. Stateless; looks at no port.
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use super::head::{self, Role};
+
+/// What a client sends first in HTTP/2 (RFC 9113 section 3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// [`Probe::More`] is never answered for more bytes than this.
+pub const MAX_PROBE: usize = 512;
+
+/// What first bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// An HTTP/1 request line, or what so far can only be one.
+    Http1,
+    /// An HTTP/1 status line: these bytes come from the server, whatever side was taken for it.
+    Response,
+    /// The HTTP/2 preface, or frames of a client's HTTP/2 stream (only from [`probe_resumed`]).
+    Http2,
+    /// A SOCKS 4 or 5 client.
+    Socks,
+    /// None of these.
+    No,
+    /// Too few bytes to tell: ask again with these and the ones that follow.
+    More,
+}
+
+/// Judges the first bytes that one side of a connection sent.
+pub fn probe(bytes: &[u8]) -> Probe {
+    let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let bytes = bytes.get(blank..).unwrap_or_default();
+    let Some(first) = bytes.first() else {
+        return if blank < MAX_PROBE { Probe::More } else { Probe::No };
+    };
+    if matches!(first, 4 | 5) {
+        return if blank == 0 { probe_socks(bytes) } else { Probe::No };
+    }
+    if bytes.starts_with(PREFACE) {
+        return Probe::Http2;
+    }
+    if bytes.len() >= 4 && PREFACE.starts_with(bytes) {
+        return Probe::More;
+    }
+    match (head::begins(Role::Response, bytes), head::begins(Role::Request, bytes)) {
+        (Some(true), _) => Probe::Response,
+        (_, Some(true)) => Probe::Http1,
+        (None, _) | (_, None) if bytes.len() < MAX_PROBE => Probe::More,
+        _ => Probe::No,
+    }
+}
+
+/// SOCKS 5 (RFC 1928): version, number of methods, that many methods and nothing else. SOCKS 4: version, command, port,
+/// address, user id with its end.
+fn probe_socks(bytes: &[u8]) -> Probe {
+    match bytes {
+        [5] | [4] => Probe::More,
+        [5, 0, ..] => Probe::No,
+        [5, count, methods @ ..] if methods.len() == usize::from(*count) => Probe::Socks,
+        [5, count, methods @ ..] if methods.len() < usize::from(*count) => Probe::More,
+        [4, 1 | 2, _, _, _, _, _, _, user @ ..] if user.last() == Some(&0) => Probe::Socks,
+        [4, 1 | 2, ..] if bytes.len() < MAX_PROBE => Probe::More,
+        _ => Probe::No,
+    }
+}
