@@ -1,6 +1,18 @@
 //! Flow records as Packetbeat reports them: counters per 5-tuple, pair of MACs and VLAN ids.
+//!
+//! In: the [`Meta`] of every level of every packet, and ticks of packet time. Out: a [`Record`] per flow when it has
+//! been idle for the timeout, when its place is needed, at the end, and every period where one is set. Bound: the
+//! number of flows given to [`Table::new`]; a flow costs about 150 bytes. A packet costs one lookup, a tick only what
+//! is due: flows wait in a wheel of one-second buckets and are looked at again when their bucket comes up.
 
-use crate::decode::meta::{Mac, Net, Transport, Vlans};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+use crate::decode::meta::{Mac, Meta, Net, Transport, Vlans};
+use crate::observe::Proto;
 use crate::packet::Timestamp;
 
 /// Counters of one direction.
@@ -12,27 +24,571 @@ pub struct Counters {
     pub packets: u64,
 }
 
-/// One flow at its end (or at a periodic report).
-#[derive(Clone, Debug)]
+/// One flow at its end (or at a periodic report). The sender of its first packet is the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Network layer of the first packet: its source is the flow's source. `None` for non-IP frames.
-    pub net: Option<Net>,
-    /// Transport header of the first packet.
-    pub transport: Transport,
+    /// Source and destination address; `None` for frames that are not IP.
+    pub addresses: Option<(IpAddr, IpAddr)>,
+    /// TCP or UDP with source and destination port. All else between two addresses is one flow.
+    pub ports: Option<(Proto, u16, u16)>,
+    /// Type and code of the last ICMP message that the source sent, if it sent one and they are not both 0 (in which
+    /// case Packetbeat does not know that the flow is ICMP).
+    pub icmp: Option<(u8, u8)>,
     /// Source and destination MAC.
     pub macs: Option<(Mac, Mac)>,
     /// VLAN ids.
     pub vlans: Vlans,
     /// Time of the first packet.
     pub first: Timestamp,
-    /// Time of the last packet.
+    /// Time of the last packet; not before `first`.
     pub last: Timestamp,
+    /// Packet time of this report.
+    pub reported: Timestamp,
     /// Number of the first packet.
     pub first_index: u64,
+    /// Tunnels around it: tells apart the flows that one packet begins.
+    pub level: u8,
     /// What the source sent.
     pub source: Counters,
     /// What the destination sent.
     pub destination: Counters,
-    /// Whether the flow is over (idle or end of run), not just reported.
+    /// Whether the flow is over (idle, evicted or end of run), not just reported.
     pub last_report: bool,
 }
+
+/// When flows end and are reported.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Most flows that are tracked at once.
+    pub max_flows: usize,
+    /// Idle time after which a flow is over, in nanoseconds of packet time.
+    pub timeout: i64,
+    /// Time between reports of flows that go on, in nanoseconds; 0 reports at the end only.
+    pub period: i64,
+    /// Count anew after each report.
+    pub delta: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_flows: 1 << 20, timeout: 30 * Timestamp::SECOND, period: 0, delta: false }
+    }
+}
+
+/// What the table has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Flows begun.
+    pub begun: u64,
+    /// Flows that ended because they were idle.
+    pub expired: u64,
+    /// Flows that ended early because the table was full.
+    pub evicted: u64,
+}
+
+/// All flows that are going on.
+#[derive(Debug)]
+pub struct Table {
+    config: Config,
+    entries: Vec<Entry>,
+    /// Indices into `entries` by key.
+    index: HashTable<u32>,
+    hasher: RandomState,
+    wheel: Wheel,
+    /// Head of the list of unused entries.
+    free: u32,
+    /// The entry of the last packet: packets come in trains.
+    recent: u32,
+    next_report: Option<Timestamp>,
+    stats: Stats,
+}
+
+/// No entry.
+const NONE: u32 = u32::MAX;
+
+impl Table {
+    /// An empty table.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config: Config { max_flows: config.max_flows.clamp(1, NONE as usize), ..config },
+            entries: Vec::new(),
+            index: HashTable::new(),
+            hasher: RandomState::default(),
+            wheel: Wheel::new(config.timeout),
+            free: NONE,
+            recent: NONE,
+            next_report: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Counts one level of one packet. A flow that had to make room goes to `out`.
+    ///
+    /// Fragments of IPv4 packets count with the one that completes them, as in Packetbeat; frames with neither MACs
+    /// nor addresses belong to no flow.
+    pub fn touch(&mut self, meta: &Meta, out: &mut Vec<Record>) {
+        let Some((key, reversed)) = Key::of(meta) else {
+            return;
+        };
+        let at = match self.entries.get(self.recent as usize) {
+            Some(entry) if entry.key == key => self.recent,
+            _ => self.find_or_begin(key, reversed, meta, out),
+        };
+        self.recent = at;
+        let entry = &mut self.entries[at as usize];
+        entry.last = entry.last.max(meta.time);
+        let from_source = entry.reversed == reversed;
+        let counters = if from_source { &mut entry.source } else { &mut entry.destination };
+        counters.packets += 1;
+        counters.bytes += u64::from(meta.wire_len);
+        if from_source && let Transport::Icmp { kind, code } = meta.transport {
+            entry.icmp = [kind, code];
+        }
+    }
+
+    /// Reports what is due at packet time `now`: flows idle for longer than the timeout (rounded up to a whole second of
+    /// the clock), in the order in which they began, and before them all flows if a period has passed. Call it on ticks; times that go back do nothing.
+    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        self.report_period(now, out);
+        let from = out.len();
+        let mut due = self.wheel.take_due(now, &mut self.entries);
+        while due != NONE {
+            let at = due;
+            let entry = &self.entries[at as usize];
+            due = entry.next;
+            if self.wheel.is_over(entry, now) {
+                out.push(self.end(at, now));
+                self.stats.expired += 1;
+            } else {
+                self.wheel.add(at, &mut self.entries);
+            }
+        }
+        in_order(&mut out[from..]);
+    }
+
+    /// Reports every flow as over; the table is empty afterwards.
+    pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        let from = out.len();
+        out.extend(self.index.iter().map(|at| self.entries[*at as usize].record(now, true)));
+        in_order(&mut out[from..]);
+        self.index.clear();
+        self.entries.clear();
+        self.wheel = Wheel::new(self.config.timeout);
+        (self.free, self.recent) = (NONE, NONE);
+    }
+
+    /// Flows going on.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether none is going on.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Memory held, in bytes.
+    pub fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.index.allocation_size()
+            + self.wheel.buckets.capacity() * size_of::<Bucket>()
+    }
+
+    fn find_or_begin(&mut self, key: Key, reversed: bool, meta: &Meta, out: &mut Vec<Record>) -> u32 {
+        let hash = self.hasher.hash_one(key);
+        if let Some(at) = self.index.find(hash, |at| self.entries[*at as usize].key == key) {
+            return *at;
+        }
+        if self.index.len() >= self.config.max_flows {
+            self.evict(meta.time, out);
+        }
+        let entry = Entry {
+            key,
+            first: meta.time,
+            last: meta.time,
+            first_index: meta.index,
+            source: Counters::default(),
+            destination: Counters::default(),
+            next: NONE,
+            reversed,
+            level: meta.hops.iter().count() as u8,
+            icmp: [0, 0],
+        };
+        let at = match self.entries.get_mut(self.free as usize) {
+            Some(unused) => {
+                let at = self.free;
+                self.free = unused.next;
+                *unused = entry;
+                at
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        };
+        let hasher = |at: &u32| self.hasher.hash_one(self.entries[*at as usize].key);
+        self.index.insert_unique(hash, at, hasher);
+        self.wheel.add(at, &mut self.entries);
+        self.stats.begun += 1;
+        at
+    }
+
+    /// Ends a flow that has been idle for long: the first in the wheel that saw no packet since it was queued, or the
+    /// last of a few that did.
+    fn evict(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        const TRIES: usize = 16;
+        for left in (0..TRIES).rev() {
+            let (at, slot) = self.wheel.take_next(&mut self.entries);
+            if at == NONE {
+                return;
+            }
+            if left == 0 || self.wheel.slot_of(&self.entries[at as usize]) == slot {
+                out.push(self.end(at, now));
+                self.stats.evicted += 1;
+                return;
+            }
+            self.wheel.add(at, &mut self.entries);
+        }
+    }
+
+    /// Takes a flow, already out of the wheel, out of the table.
+    fn end(&mut self, at: u32, now: Timestamp) -> Record {
+        let hash = self.hasher.hash_one(self.entries[at as usize].key);
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
+            found.remove();
+        }
+        if self.recent == at {
+            self.recent = NONE;
+        }
+        let entry = &mut self.entries[at as usize];
+        entry.next = self.free;
+        self.free = at;
+        entry.record(now, true)
+    }
+
+    /// All flows, when a period has passed.
+    fn report_period(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        let Config { period, delta, .. } = self.config;
+        if period <= 0 {
+            return;
+        }
+        let due = self.next_report.is_some_and(|next| now >= next);
+        if due || self.next_report.is_none() {
+            let boundary = now.0.div_euclid(period).saturating_add(1).saturating_mul(period);
+            self.next_report = Some(Timestamp(boundary));
+        }
+        if !due {
+            return;
+        }
+        let from = out.len();
+        for at in &self.index {
+            let entry = &mut self.entries[*at as usize];
+            if self.wheel.is_over(entry, now) {
+                continue; // its last report follows at once
+            }
+            out.push(entry.record(now, false));
+            if delta {
+                (entry.source, entry.destination) = Default::default();
+            }
+        }
+        in_order(&mut out[from..]);
+    }
+}
+
+/// The order of output never depends on the order of the table.
+fn in_order(records: &mut [Record]) {
+    records.sort_unstable_by_key(|record| (record.first_index, record.level));
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    key: Key,
+    first: Timestamp,
+    last: Timestamp,
+    first_index: u64,
+    source: Counters,
+    destination: Counters,
+    /// Next entry in the bucket, or in the list of unused ones.
+    next: u32,
+    /// Whether the first packet's ends stand in the key the other way round.
+    reversed: bool,
+    level: u8,
+    icmp: [u8; 2],
+}
+
+impl Entry {
+    fn record(&self, now: Timestamp, last_report: bool) -> Record {
+        let turn = |low, high| if self.reversed { (high, low) } else { (low, high) };
+        let key = &self.key;
+        Record {
+            addresses: key.addresses().map(|(low, high)| turn(low, high)),
+            ports: key.proto().map(|proto| match self.reversed {
+                false => (proto, key.port(0), key.port(1)),
+                true => (proto, key.port(1), key.port(0)),
+            }),
+            icmp: Some((self.icmp[0], self.icmp[1])).filter(|icmp| *icmp != (0, 0)),
+            macs: key.macs().map(|(low, high)| if self.reversed { (high, low) } else { (low, high) }),
+            vlans: key.vlans(),
+            first: self.first,
+            last: self.last,
+            reported: now,
+            first_index: self.first_index,
+            level: self.level,
+            source: self.source,
+            destination: self.destination,
+            last_report,
+        }
+    }
+}
+
+/// What makes a flow: MACs, VLAN ids, addresses and ports, each pair turned so that both directions have one key. As in
+/// Packetbeat the first pair that differs (MACs before addresses before ports) decides for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key([u8; 60]);
+
+/// Offsets in [`Key`].
+mod at {
+    use std::ops::Range;
+
+    /// Which parts are there.
+    pub const FLAGS: usize = 0;
+    /// Number of VLAN ids.
+    pub const VLAN_COUNT: usize = 1;
+    /// Two ports, little-endian: Packetbeat compares them in that form.
+    pub const PORTS: Range<usize> = 2..6;
+    /// VLAN ids, little-endian.
+    pub const VLANS: Range<usize> = 6..14;
+    /// Two MACs.
+    pub const MACS: Range<usize> = 14..26;
+    /// Two addresses, IPv4 in the first four bytes of its sixteen.
+    pub const ADDRESSES: Range<usize> = 26..58;
+}
+
+const HAS_MACS: u8 = 1;
+const IS_V4: u8 = 2;
+const IS_V6: u8 = 4;
+const IS_TCP: u8 = 8;
+const IS_UDP: u8 = 16;
+
+impl Key {
+    /// The key of a packet, and whether its ends were turned round; `None` when it belongs to no flow.
+    fn of(meta: &Meta) -> Option<(Self, bool)> {
+        if meta.net.is_some_and(|net| net.fragment && net.source.is_ipv4()) {
+            return None;
+        }
+        if meta.macs.is_none() && meta.net.is_none() && meta.vlans.ids().is_empty() {
+            return None;
+        }
+        let mut pairs = Pairs::default();
+        let mut key = [0; 60];
+        if let Some((source, destination)) = meta.macs {
+            key[at::FLAGS] |= HAS_MACS;
+            pairs.put(&mut key[at::MACS], source, destination);
+        }
+        let vlans = meta.vlans.ids();
+        key[at::VLAN_COUNT] = vlans.len() as u8;
+        for (place, id) in key[at::VLANS].chunks_mut(2).zip(vlans) {
+            place.copy_from_slice(&id.to_le_bytes());
+        }
+        if let Some(Net { source, destination, .. }) = meta.net {
+            key[at::FLAGS] |= if source.is_ipv4() { IS_V4 } else { IS_V6 };
+            pairs.put(&mut key[at::ADDRESSES], octets(source), octets(destination));
+            if let Some((source, destination)) = meta.ports() {
+                key[at::FLAGS] |= if matches!(meta.transport, Transport::Tcp(_)) { IS_TCP } else { IS_UDP };
+                pairs.put(&mut key[at::PORTS], source.to_le_bytes(), destination.to_le_bytes());
+            }
+        }
+        Some((Self(key), pairs.reversed == Some(true)))
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.0[at::FLAGS] & flag != 0
+    }
+
+    fn macs(&self) -> Option<(Mac, Mac)> {
+        let (low, rest) = self.0[at::MACS].split_first_chunk()?;
+        self.has(HAS_MACS).then_some((*low, *rest.first_chunk()?))
+    }
+
+    fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
+        let (low, rest) = self.0[at::ADDRESSES].split_first_chunk::<16>()?;
+        let high = rest.first_chunk::<16>()?;
+        let v4 = |bytes: &[u8; 16]| IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]));
+        let v6 = |bytes: &[u8; 16]| IpAddr::V6(Ipv6Addr::from(*bytes));
+        match (self.has(IS_V4), self.has(IS_V6)) {
+            (true, _) => Some((v4(low), v4(high))),
+            (_, true) => Some((v6(low), v6(high))),
+            _ => None,
+        }
+    }
+
+    fn proto(&self) -> Option<Proto> {
+        match (self.has(IS_TCP), self.has(IS_UDP)) {
+            (true, _) => Some(Proto::Tcp),
+            (_, true) => Some(Proto::Udp),
+            _ => None,
+        }
+    }
+
+    fn port(&self, nth: usize) -> u16 {
+        let at = at::PORTS.start + 2 * nth;
+        u16::from_le_bytes([self.0[at], self.0[at + 1]])
+    }
+
+    fn vlans(&self) -> Vlans {
+        let mut vlans = Vlans::default();
+        let count = usize::from(self.0[at::VLAN_COUNT]);
+        self.0[at::VLANS].chunks(2).take(count).for_each(|id| vlans.push(u16::from_le_bytes([id[0], id[1]])));
+        vlans
+    }
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V6(v6) => v6.octets(),
+        IpAddr::V4(v4) => {
+            let mut out = [0; 16];
+            out[..4].copy_from_slice(&v4.octets());
+            out
+        }
+    }
+}
+
+/// Turns pairs as the first unequal one of them demands. Also the order in which a flow's id is written.
+#[derive(Default)]
+pub(crate) struct Pairs {
+    reversed: Option<bool>,
+}
+
+impl Pairs {
+    /// The pair in the flow's order.
+    pub(crate) fn order<T: Ord>(&mut self, source: T, destination: T) -> (T, T) {
+        if self.reversed.is_none() && source != destination {
+            self.reversed = Some(source > destination);
+        }
+        if self.reversed == Some(true) { (destination, source) } else { (source, destination) }
+    }
+
+    fn put<const N: usize>(&mut self, place: &mut [u8], source: [u8; N], destination: [u8; N]) {
+        let (low, high) = self.order(source, destination);
+        for (to, from) in place.iter_mut().zip(low.iter().chain(&high)) {
+            *to = *from;
+        }
+    }
+}
+
+/// Buckets of one second of packet time; a flow is in the bucket of the second after which it may be idle for too long.
+#[derive(Debug)]
+struct Wheel {
+    timeout: i64,
+    buckets: Vec<Bucket>,
+    /// The second up to which buckets were emptied; `None` before the first tick.
+    done: Option<i64>,
+}
+
+/// A queue of entries, linked through [`Entry::next`].
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    head: u32,
+    tail: u32,
+}
+
+const EMPTY: Bucket = Bucket { head: NONE, tail: NONE };
+
+/// Longest look-ahead in seconds; flows with a longer timeout are looked at in between.
+const MAX_BUCKETS: i64 = 1 << 12;
+
+impl Wheel {
+    fn new(timeout: i64) -> Self {
+        let buckets = (timeout / Timestamp::SECOND).saturating_add(3).clamp(2, MAX_BUCKETS);
+        Self { timeout, buckets: vec![EMPTY; (buckets as u64).next_power_of_two() as usize], done: None }
+    }
+
+    fn slot(&self, second: i64) -> usize {
+        second as usize & (self.buckets.len() - 1)
+    }
+
+    /// The first whole second after the flow has been idle for the timeout.
+    fn deadline(&self, entry: &Entry) -> i64 {
+        entry.last.plus(self.timeout).seconds().saturating_add(1)
+    }
+
+    fn is_over(&self, entry: &Entry, now: Timestamp) -> bool {
+        now.seconds() >= self.deadline(entry)
+    }
+
+    /// Where an entry belongs by its last packet.
+    fn slot_of(&self, entry: &Entry) -> usize {
+        let deadline = self.deadline(entry);
+        self.slot(match self.done {
+            // Not in a bucket that was just emptied, nor beyond the horizon.
+            Some(done) => deadline.clamp(done.saturating_add(1), done.saturating_add(self.buckets.len() as i64)),
+            None => deadline,
+        })
+    }
+
+    /// Queues an entry.
+    fn add(&mut self, at: u32, entries: &mut [Entry]) {
+        let slot = self.slot_of(&entries[at as usize]);
+        entries[at as usize].next = NONE;
+        let bucket = &mut self.buckets[slot];
+        match entries.get_mut(bucket.tail as usize) {
+            Some(last) => last.next = at,
+            None => bucket.head = at,
+        }
+        bucket.tail = at;
+    }
+
+    /// Takes out all entries of the seconds up to `now`, as one list.
+    fn take_due(&mut self, now: Timestamp, entries: &mut [Entry]) -> u32 {
+        let second = now.seconds();
+        // Before the first tick entries were queued without a horizon, so every bucket may hold what is due.
+        let done = self.done.unwrap_or_else(|| second.saturating_sub(self.buckets.len() as i64));
+        let steps = second.saturating_sub(done).min(self.buckets.len() as i64);
+        if steps <= 0 {
+            return NONE;
+        }
+        let mut list = EMPTY;
+        for step in 1..=steps {
+            let slot = self.slot(second.wrapping_sub(steps).wrapping_add(step));
+            let bucket = std::mem::replace(&mut self.buckets[slot], EMPTY);
+            if bucket.head == NONE {
+                continue;
+            }
+            match entries.get_mut(list.tail as usize) {
+                Some(last) => last.next = bucket.head,
+                None => list.head = bucket.head,
+            }
+            list.tail = bucket.tail;
+        }
+        self.done = Some(second);
+        list.head
+    }
+
+    /// Takes out the first entry of the bucket that comes up next; also that bucket's slot.
+    fn take_next(&mut self, entries: &mut [Entry]) -> (u32, usize) {
+        let start = self.done.map_or(0, |done| done.saturating_add(1));
+        for step in 0..self.buckets.len() as i64 {
+            let slot = self.slot(start.wrapping_add(step));
+            let bucket = &mut self.buckets[slot];
+            if let Some(first) = entries.get_mut(bucket.head as usize) {
+                let at = bucket.head;
+                bucket.head = first.next;
+                if bucket.head == NONE {
+                    bucket.tail = NONE;
+                }
+                first.next = NONE;
+                return (at, slot);
+            }
+        }
+        (NONE, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,12 @@ mod body;
 pub mod dns;
 pub mod doc;
 pub mod envelope;
+pub mod flow;
 pub mod http;
 pub mod icmp;
 pub mod mask;
 pub mod settings;
+mod stats;
 pub mod time;
 pub mod url;
 
@@ -18,6 +20,7 @@ use serde::Serialize;
 
 pub use doc::{Doc, Text};
 pub use envelope::{CommunityId, EventId, Exchange, IdHasher, Side, event_id};
+pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp};
@@ -89,6 +92,24 @@ impl Writer {
     /// Appends the event of an ICMP transaction.
     pub fn icmp<'a>(&'a self, out: &mut Vec<u8>, id: EventId, tx: &'a proto::icmp::Transaction, context: &Context<'a>) {
         let doc = icmp::document(self, id, tx, context);
+        self.line(out, &doc);
+    }
+
+    /// Appends the event of a flow.
+    pub fn flow<'a>(
+        &'a self,
+        out: &mut Vec<u8>,
+        id: EventId,
+        record: &'a crate::flow::Record,
+        context: &FlowContext<'a>,
+    ) {
+        let doc = flow::document(self, id, record, context);
+        self.line(out, &doc);
+    }
+
+    /// Appends a `stats` event: counters of the program by name, dots in names allowed.
+    pub fn stats(&self, out: &mut Vec<u8>, time: Timestamp, counters: &[(&str, u64)]) {
+        let doc = stats::document(self, time, counters);
         self.line(out, &doc);
     }
 
