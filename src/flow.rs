@@ -443,7 +443,9 @@ impl Key {
     fn vlans(&self) -> Vlans {
         let mut vlans = Vlans::default();
         let count = usize::from(self.0[at::VLAN_COUNT]);
-        self.0[at::VLANS].chunks(2).take(count).for_each(|id| vlans.push(u16::from_le_bytes([id[0], id[1]])));
+        for id in self.0[at::VLANS].chunks(2).take(count) {
+            vlans.push(u16::from_le_bytes([id[0], id[1]]));
+        }
         vlans
     }
 }
