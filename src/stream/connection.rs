@@ -1,0 +1,510 @@
+//! One TCP connection: which segments its receivers take, and in which order their bytes are handed on.
+//!
+//! In: [`Segment`]s of both directions in capture order. Out: [`Chunk`]s through a callback, and a [`Verdict`] each.
+//! Three things keep it right where captures are not:
+//!
+//! * A connection whose first packet is no SYN is held for [`OPENING`] segments, so that a file whose packets are
+//!   mixed up still gets its beginning right.
+//! * A segment that its receiver would not have taken is kept aside, and taken after all when the receiver
+//!   acknowledges it and nothing else explains that.
+//! * Bytes wait until what their sender had received by then (its acknowledgement number) has been handed on too, so
+//!   that an answer never overtakes its question.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use super::half::{Half, Sums};
+use super::queue::{Arrival, Fill};
+use super::seq::{advance, after, before, distance, earliest, latest};
+use super::{Chunk, Context, Dir, End, Limits, Reason, Segment, Verdict};
+use crate::decode::meta::{Checksum, Net, Tcp, TcpFlags};
+
+/// Segments that are held where the first one is no SYN.
+const OPENING: usize = 4;
+/// Longest segment whose checksum is worth computing: longer ones were put together by a network card or driver,
+/// which also means that nobody has computed their checksum.
+const MAX_VERIFIED: usize = 2048;
+/// Bytes of an answer after which its segments are not verified any more.
+const MAX_VERIFIED_RUN: u32 = 16 * 1024;
+
+/// Largest window without scaling.
+const MAX_UNSCALED: u32 = 0xffff;
+/// No window is larger (RFC 7323 section 2.3).
+const FAR: u32 = 1 << 30;
+
+/// A segment held at the opening.
+#[derive(Debug)]
+struct Early {
+    dir: Dir,
+    net: Net,
+    tcp: Tcp,
+    payload: Vec<u8>,
+    missing: u32,
+    at: Context,
+}
+
+impl Early {
+    fn segment(&self) -> Segment<'_> {
+        let Self { dir, ref net, ref tcp, ref payload, missing, at } = *self;
+        Segment { dir, net, tcp, payload, missing, at }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Connection {
+    to_server: Half,
+    to_client: Half,
+    opening: Vec<Early>,
+    /// Sequence number after a SYN that came inside the connection, and who sent it.
+    pending_syn: Option<(Dir, u32)>,
+    started: bool,
+    reset: bool,
+    refused: bool,
+}
+
+impl Connection {
+    /// A connection of which nothing was seen yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Direction of a connection's first captured segment: a SYN comes from the client, a SYN-ACK from the server;
+    /// otherwise the lower port is taken to be the server's.
+    pub fn direction_of_first(tcp: &Tcp) -> Dir {
+        let from_server = match (tcp.flags.syn(), tcp.flags.ack()) {
+            (true, false) => false,
+            (true, true) => true,
+            (false, _) => tcp.source < tcp.destination,
+        };
+        if from_server { Dir::ToClient } else { Dir::ToServer }
+    }
+
+    /// Feeds one segment. `verify` computes its TCP checksum and is called only where that matters.
+    pub fn segment(
+        &mut self,
+        segment: &Segment<'_>,
+        limits: &Limits,
+        verify: impl FnOnce() -> Checksum,
+        out: &mut impl FnMut(Dir, Chunk<'_>, Context),
+    ) -> Verdict {
+        let sum = self.checksum(segment, verify);
+        if self.started {
+            return self.receive(segment, sum, limits, out);
+        }
+        let syn = segment.tcp.flags.syn();
+        if syn && self.opening.is_empty() {
+            self.started = true;
+            return self.receive(segment, sum, limits, out);
+        }
+        let Segment { dir, net, tcp, payload, missing, at } = *segment;
+        let tcp = Tcp { checksum: sum, ..*tcp };
+        self.opening.push(Early { dir, net: *net, tcp, payload: payload.to_vec(), missing, at });
+        if syn || self.opening.len() >= OPENING {
+            self.release_opening(limits, out);
+        }
+        Verdict::Taken
+    }
+
+    /// An ICMP time-exceeded message quotes the segment that `dir` sent at `seq`: it never arrived.
+    pub fn time_exceeded(&mut self, dir: Dir, seq: u32) {
+        self.opening.retain(|early| early.dir != dir || early.tcp.seq != seq || early.payload.is_empty());
+        self.halves(dir).0.never_arrived(seq);
+    }
+
+    /// Ends both directions: hands on what its receiver has acknowledged, holes as gaps, and leaves out the rest.
+    pub fn finish(&mut self, why: End, at: Context, limits: &Limits, out: &mut impl FnMut(Dir, Chunk<'_>, Context)) {
+        self.release_opening(limits, out);
+        self.pump(at, false, limits, out);
+        loop {
+            let skipped = [Dir::ToServer, Dir::ToClient].into_iter().any(|dir| {
+                let (half, other) = self.halves(dir);
+                half.skip_hole(false, other.visible, at, &mut |chunk, at| out(dir, chunk, at))
+            });
+            if !skipped {
+                break;
+            }
+            self.pump(at, false, limits, out);
+        }
+        for dir in [Dir::ToServer, Dir::ToClient] {
+            let (half, other) = self.halves(dir);
+            half.resolve(|ack| !after(ack, other.next), limits);
+        }
+        self.pump(at, false, limits, out);
+        let why = if self.reset { End::Reset } else { why };
+        for dir in [Dir::ToServer, Dir::ToClient] {
+            let half = self.halves(dir).0;
+            let fill = Fill { context: at, arrived: false };
+            if half.anchored && !half.ended {
+                half.drain(fill, false, |_| true, |chunk, at| out(dir, chunk, at));
+                half.end(why, at, &mut |chunk, at| out(dir, chunk, at));
+            }
+        }
+    }
+
+    /// Whether both SYN and SYN-ACK were seen.
+    pub fn handshake_seen(&self) -> bool {
+        self.to_server.syn && self.to_client.syn
+    }
+
+    /// Whether the client only knocked: a SYN and nothing from the server but perhaps a refusal.
+    pub fn syn_only(&self) -> bool {
+        self.to_server.syn && !self.to_client.syn && !self.to_client.anchored
+    }
+
+    /// Whether the server refused the connection with a RST.
+    pub fn refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Whether it is over: reset, or FIN and all bytes before it seen from both sides.
+    pub fn closed(&self) -> bool {
+        self.reset || (self.to_server.ended && self.to_client.ended)
+    }
+
+    /// Memory held in bytes, this struct included.
+    pub fn memory(&self) -> usize {
+        let opening: usize =
+            self.opening.iter().map(|early| early.payload.len().saturating_add(size_of::<Early>())).sum();
+        size_of::<Self>()
+            .saturating_add(opening)
+            .saturating_add(self.to_server.memory())
+            .saturating_add(self.to_client.memory())
+    }
+
+    /// The half that `dir` sends on, and the other one.
+    fn halves(&mut self, dir: Dir) -> (&mut Half, &mut Half) {
+        match dir {
+            Dir::ToServer => (&mut self.to_server, &mut self.to_client),
+            Dir::ToClient => (&mut self.to_client, &mut self.to_server),
+        }
+    }
+
+    /// The segment's checksum where it can tell a decoy, else `Unknown`.
+    fn checksum(&mut self, segment: &Segment<'_>, verify: impl FnOnce() -> Checksum) -> Checksum {
+        let (half, _) = self.halves(segment.dir);
+        let flags = segment.tcp.flags;
+        let matters = match segment.payload.len() {
+            0 => flags.any(TcpFlags::RST | TcpFlags::FIN) || half.tcp_sums == Sums::Unknown,
+            len => len <= MAX_VERIFIED && (segment.dir == Dir::ToServer || half.run < MAX_VERIFIED_RUN),
+        };
+        match segment.tcp.checksum {
+            Checksum::Unknown if matters && segment.missing == 0 => verify(),
+            known => known,
+        }
+    }
+
+    /// Puts the held segments in order and receives them: SYN, SYN-ACK, then the rest as they came, each direction
+    /// beginning with the lowest of its data.
+    fn release_opening(&mut self, limits: &Limits, out: &mut impl FnMut(Dir, Chunk<'_>, Context)) {
+        self.started = true;
+        let mut opening = std::mem::take(&mut self.opening);
+        opening.sort_by_key(|early| match (early.tcp.flags.syn(), early.tcp.flags.ack()) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, _) => 2,
+        });
+        let syns = opening.partition_point(|early| early.tcp.flags.syn());
+        let rest = opening.split_off(syns);
+        for early in &opening {
+            self.receive(&early.segment(), early.tcp.checksum, limits, out);
+        }
+        for dir in [Dir::ToServer, Dir::ToClient] {
+            let mine = || rest.iter().filter(move |early| early.dir == dir && !early.tcp.flags.rst());
+            let data = mine().filter(|early| !early.payload.is_empty() || early.missing > 0);
+            let first = data.map(|early| early.tcp.seq).reduce(earliest);
+            let first = first.or_else(|| mine().map(|early| early.tcp.seq).reduce(latest));
+            let half = self.halves(dir).0;
+            if let (Some(first), false) = (first, half.anchored) {
+                half.anchor(first);
+            }
+        }
+        for early in &rest {
+            self.receive(&early.segment(), early.tcp.checksum, limits, out);
+        }
+    }
+
+    /// Judges one segment and takes what is to be taken.
+    fn receive(
+        &mut self,
+        segment: &Segment<'_>,
+        sum: Checksum,
+        limits: &Limits,
+        out: &mut impl FnMut(Dir, Chunk<'_>, Context),
+    ) -> Verdict {
+        let Segment { dir, net, tcp, payload, missing, at } = *segment;
+        let flags = tcp.flags;
+        let data = !payload.is_empty() || missing > 0;
+        let (half, other) = self.halves(dir);
+        let bad_sum = half.tcp_sums.doubts(sum, data) | half.ip_sums.doubts(net.checksum, data);
+        if flags.syn() {
+            return if bad_sum { Verdict::Ignored(Reason::Checksum) } else { self.syn(segment, limits) };
+        }
+        if !flags.rst() {
+            if !half.anchored {
+                half.anchor(tcp.seq);
+            }
+            if flags.ack() && !other.anchored && half.syn && tcp.seq == half.start {
+                other.anchor(tcp.ack);
+            }
+        }
+        half.ttl.get_or_insert(net.ttl);
+        let arrival = Arrival { seq: tcp.seq, data: payload, cut: missing, ack: tcp.ack, at };
+        let end = arrival.end();
+        let doubt = if bad_sum {
+            Some(Reason::Checksum)
+        } else if half.is_ttl_low(net.ttl) && (data || flags.any(TcpFlags::FIN | TcpFlags::RST)) {
+            Some(Reason::Ttl)
+        } else {
+            receiver_objects(half, other, tcp, end, data)
+        };
+        if doubt != Some(Reason::Checksum) && self.is_reuse(segment, data) {
+            return Verdict::NewConnection;
+        }
+        if flags.rst() {
+            return self.rst(segment, doubt, out);
+        }
+        let (half, other) = self.halves(dir);
+        let full_end = end.wrapping_add(u32::from(flags.fin()));
+        if let Some(reason) = doubt {
+            if full_end != tcp.seq {
+                half.set_aside(arrival, flags, reason, limits);
+            }
+            if reason == Reason::Window && flags.ack() && other.is_claimed(tcp.ack) {
+                // Both sides are where nothing was seen of them before: it is the capture that lost what is between.
+                other.acknowledge(tcp.ack);
+                self.pump(at, false, limits, out);
+                self.skip_old_holes(at, limits, out);
+            }
+            return Verdict::Ignored(reason);
+        }
+        half.visible = true;
+        half.seen = latest(half.seen, full_end);
+        if flags.ack() {
+            if other.anchored {
+                other.acknowledge(tcp.ack);
+            }
+            other.offer(tcp.ack, u32::from(tcp.window) << half.shift());
+        }
+        half.stamp(tcp, end);
+        let verdict = self.take(segment, arrival, limits, out);
+        if !(self.to_server.is_idle() && self.to_client.is_idle()) {
+            self.pump(at, verdict == Verdict::Taken && data, limits, out);
+        }
+        self.skip_old_holes(at, limits, out);
+        verdict
+    }
+
+    /// Takes the data and FIN of a segment that the receiver accepts.
+    fn take(
+        &mut self,
+        segment: &Segment<'_>,
+        arrival: Arrival<'_>,
+        limits: &Limits,
+        out: &mut impl FnMut(Dir, Chunk<'_>, Context),
+    ) -> Verdict {
+        let Segment { dir, tcp, payload, missing, at, .. } = *segment;
+        let (half, other) = self.halves(dir);
+        let end = arrival.end();
+        let data = end != tcp.seq;
+        if half.ended {
+            let old = !after(end, half.next);
+            return if !data || old { Verdict::Ignored(Reason::Duplicate) } else { Verdict::Ignored(Reason::Closed) };
+        }
+        if tcp.flags.urg() {
+            half.mark_urgent(tcp.seq.wrapping_add(u32::from(tcp.urgent.saturating_sub(1))));
+        }
+        if tcp.flags.fin() {
+            half.mark_fin(end);
+        }
+        if !data {
+            return Verdict::Taken;
+        }
+        let old = distance(tcp.seq, half.next);
+        let remember = dir == Dir::ToServer && other.visible;
+        let keep_alive = end.wrapping_sub(tcp.seq) == 1;
+        let mut reread = if old > 0 && !keep_alive { half.reread(tcp.seq, payload) } else { None };
+        let fresh = payload.get(old as usize..).unwrap_or_default();
+        let cut = missing.min(distance(half.next, end));
+        let verdict = if !after(end, half.next) {
+            Verdict::Ignored(Reason::Duplicate)
+        } else if !after(tcp.seq, half.next) && half.is_idle() && is_caused(tcp.ack, other) {
+            half.hand_on(fresh, None, remember, |chunk| out(dir, chunk, at));
+            if cut > 0 {
+                half.hand_on_cut(cut, |chunk| out(dir, chunk, at));
+            }
+            if let Some(reading) = &mut reread {
+                reading.extend_from_slice(fresh);
+            }
+            other.run = 0;
+            Verdict::Taken
+        } else if half.enqueue(Arrival { seq: latest(tcp.seq, half.next), data: fresh, cut, ..arrival }, limits) {
+            Verdict::Taken
+        } else {
+            Verdict::Ignored(Reason::Full)
+        };
+        if let Some(reading) = reread {
+            out(dir, Chunk::Reread { other: &reading }, at);
+        }
+        verdict
+    }
+
+    /// Hands on everything that can be, in both directions, until nothing moves.
+    fn pump(&mut self, at: Context, arrived: bool, limits: &Limits, out: &mut impl FnMut(Dir, Chunk<'_>, Context)) {
+        let fill = Fill { context: at, arrived };
+        loop {
+            let mut moved = false;
+            for dir in [Dir::ToServer, Dir::ToClient] {
+                let (half, other) = self.halves(dir);
+                if let Some(ack) = half.resolve(|_| false, limits) {
+                    other.acknowledge(ack);
+                    moved = true;
+                }
+                if half.is_idle() {
+                    continue;
+                }
+                let remember = dir == Dir::ToServer && other.visible;
+                moved |= half.drain(fill, remember, |ack| is_caused(ack, other), |chunk, at| out(dir, chunk, at));
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+
+    /// Gives up holes that the receiver does not have, once they are old.
+    fn skip_old_holes(&mut self, at: Context, limits: &Limits, out: &mut impl FnMut(Dir, Chunk<'_>, Context)) {
+        for dir in [Dir::ToServer, Dir::ToClient] {
+            let (half, other) = self.halves(dir);
+            if !half.is_hole_old(other.visible, at.time) {
+                continue;
+            }
+            loop {
+                let (half, other) = self.halves(dir);
+                if !half.skip_hole(true, other.visible, at, &mut |chunk, at| out(dir, chunk, at)) {
+                    break;
+                }
+                self.pump(at, false, limits, out);
+            }
+        }
+    }
+
+    /// A RST: taken when it is exactly what the receiver waits for (RFC 5961 section 3.2).
+    fn rst(
+        &mut self,
+        segment: &Segment<'_>,
+        doubt: Option<Reason>,
+        out: &mut impl FnMut(Dir, Chunk<'_>, Context),
+    ) -> Verdict {
+        let Segment { dir, tcp, at, .. } = *segment;
+        if let Some(reason @ (Reason::Checksum | Reason::Ttl)) = doubt {
+            return Verdict::Ignored(reason);
+        }
+        let (half, other) = self.halves(dir);
+        let answers_syn = !half.visible && !half.syn && other.syn;
+        let exact = match answers_syn {
+            true => tcp.flags.ack() && tcp.ack == other.seen,
+            false => !half.anchored || tcp.seq == half.expected(),
+        };
+        if !exact {
+            return Verdict::Ignored(Reason::Reset);
+        }
+        half.end(End::Reset, at, &mut |chunk, at| out(dir, chunk, at));
+        self.reset = true;
+        self.refused |= answers_syn;
+        Verdict::Taken
+    }
+
+    /// A SYN or SYN-ACK: opens, repeats, or announces another connection.
+    fn syn(&mut self, segment: &Segment<'_>, limits: &Limits) -> Verdict {
+        let Segment { dir, net, tcp, payload, missing, at } = *segment;
+        let start = tcp.seq.wrapping_add(1);
+        let closed = self.closed();
+        let pending = self.pending_syn;
+        let (half, other) = self.halves(dir);
+        let syn_ack = tcp.flags.ack();
+        if half.anchored && half.start != start {
+            let answers_pending = syn_ack && pending == Some((dir.flip(), tcp.ack));
+            let unanswered = !syn_ack && half.syn && !other.visible && half.next == half.start;
+            if closed || answers_pending || unanswered || (syn_ack && !other.visible) {
+                return Verdict::NewConnection;
+            }
+            if !syn_ack {
+                self.pending_syn = Some((dir, start));
+            }
+            return Verdict::Ignored(Reason::Syn);
+        }
+        let data_end = advance(start, payload.len()).wrapping_add(missing);
+        if syn_ack && other.anchored && (before(tcp.ack, other.start) || (other.syn && after(tcp.ack, other.seen))) {
+            return Verdict::Ignored(Reason::Syn);
+        }
+        if half.syn {
+            return Verdict::Ignored(Reason::Duplicate);
+        }
+        half.syn = true;
+        half.visible = true;
+        half.ttl = Some(net.ttl);
+        if !half.anchored {
+            half.anchor(start);
+        }
+        half.scale = Some(tcp.window_scale.unwrap_or(0).min(14));
+        if tcp.window_scale.is_none() {
+            other.scale = Some(0);
+        }
+        if syn_ack {
+            if !other.anchored {
+                other.anchor(tcp.ack);
+            }
+            other.acknowledge(tcp.ack);
+            other.offer(tcp.ack, u32::from(tcp.window));
+        }
+        half.ts_recent = tcp.timestamps.map(|(value, _)| value);
+        if data_end != start {
+            // No receiver takes data on a SYN, but for one that acknowledges it (RFC 7413).
+            half.seen = latest(half.seen, data_end);
+            half.doubt(Arrival { seq: start, data: payload, cut: missing, ack: tcp.ack, at }, false, false, limits);
+        }
+        Verdict::Taken
+    }
+
+    /// Whether a segment shows that the ports are used for another connection by now: it follows a SYN that came inside
+    /// this one (where the answer cannot be seen), or has data from far outside after both sides have said FIN.
+    fn is_reuse(&mut self, segment: &Segment<'_>, data: bool) -> bool {
+        let Segment { dir, tcp, .. } = *segment;
+        let (pending, over) = (self.pending_syn, self.to_server.ended && self.to_client.ended && !self.reset);
+        let (half, other) = self.halves(dir);
+        let follows_syn = !other.visible && pending == Some((dir, tcp.seq)) && tcp.flags.ack();
+        let far = distance(half.next, tcp.seq).max(distance(tcp.seq, half.next)) > FAR;
+        follows_syn || (over && data && far && !tcp.flags.rst())
+    }
+}
+
+/// Whether everything that `ack` acknowledges has been handed on, or never will be.
+fn is_caused(ack: u32, other: &Half) -> bool {
+    !other.anchored || !other.visible || other.ended || !after(ack, other.next)
+}
+
+/// The reason for which the receiver of `half` drops a segment, if there is one (RFC 9293 section 3.10.7.4, RFC 7323
+/// section 5, RFC 5961 section 5).
+fn receiver_objects(half: &Half, other: &Half, tcp: &Tcp, end: u32, data: bool) -> Option<Reason> {
+    let rst = tcp.flags.rst();
+    if !tcp.flags.ack() && !rst {
+        return Some(Reason::Ack);
+    }
+    let negotiated = other.ts_recent.is_some() || !other.visible;
+    if let (Some((value, _)), Some(recent), true) = (tcp.timestamps, half.ts_recent, negotiated && !rst)
+        && before(value, recent)
+    {
+        return Some(Reason::Timestamp);
+    }
+    let outside = |edge: u32| after(tcp.seq, edge) || (data && after(end, edge));
+    if half.edge.is_some_and(outside) {
+        return Some(Reason::Window);
+    }
+    if rst || !other.anchored || !other.visible || other.claimed.is_some_and(|claimed| !after(tcp.ack, claimed)) {
+        return None;
+    }
+    let unsent = (data || tcp.flags.fin()) && after(tcp.ack, other.seen);
+    let impossible = other.edge.is_some_and(|edge| after(tcp.ack, edge.wrapping_add(1)));
+    let stale = data && other.acked.is_some_and(|acked| distance(tcp.ack, acked) > other.window().max(MAX_UNSCALED));
+    (unsent || impossible || stale).then_some(Reason::Ack)
+}
