@@ -65,12 +65,12 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
     /// Packetbeat opens 802.1Q and 802.1ad tags, but neither 0x9100 nor 802.3 frames: it counts those as flows of their
     /// MACs. So where IP follows them, the frame is a level of its own, and the IP packet another.
     pub(super) fn ethertype(&mut self, meta: &mut Meta, mut ethertype: EtherType, mut span: Span<'_>) {
-        let mut unopened = None;
+        let mut unopened: Option<Meta> = None;
         for _ in 0..=MAX_TAGS {
             meta.ethertype = if ethertype.0 < MIN_ETHERTYPE { 0 } else { ethertype.0 };
             let opened = match ethertype {
                 EtherType::IPV4 | EtherType::IPV6 => {
-                    if let Some(outer) = unopened {
+                    if let Some(outer) = unopened.filter(|outer| outer.macs.is_some()) {
                         (self.visit)(&outer, span.bytes);
                     }
                     return if ethertype == EtherType::IPV4 { self.ipv4(meta, span) } else { self.ipv6(meta, span) };
@@ -229,7 +229,7 @@ fn llc(span: Span<'_>) -> Result<(EtherType, Span<'_>), Stop> {
 fn pseudo_wire(span: Span<'_>) -> Option<Span<'_>> {
     let behind_word = span.skip(4);
     match span.bytes.first()? >> 4 {
-        4 | 6 if !looks_like_frame(span.bytes) || looks_like_ip(span.bytes) => None,
+        4 | 6 if !looks_like_frame(span.bytes) || looks_like_ip(span) => None,
         0 if behind_word.is_some_and(|s| looks_like_frame(s.bytes)) || !looks_like_frame(span.bytes) => behind_word,
         _ => Some(span),
     }
@@ -253,15 +253,13 @@ fn looks_like_frame(frame: &[u8]) -> bool {
     }
 }
 
-/// Whether an IP header's lengths fit what is there.
-fn looks_like_ip(packet: &[u8]) -> bool {
-    match *packet {
-        [first, _, a, b, ..] if first >> 4 == 4 => {
-            let header = usize::from(first & 15).saturating_mul(4);
-            header >= 20 && usize::from(u16::from_be_bytes([a, b])) >= header
-        }
-        [first, ..] => first >> 4 == 6,
-        [] => false,
+/// Whether the length in an IP header is exactly what there is.
+fn looks_like_ip(span: Span<'_>) -> bool {
+    let word = |a: u8, b: u8| usize::from(u16::from_be_bytes([a, b]));
+    match *span.bytes {
+        [first, _, a, b, ..] if first >> 4 == 4 => word(a, b) == span.wire(),
+        [first, _, _, _, a, b, ..] if first >> 4 == 6 => word(a, b).saturating_add(40) == span.wire(),
+        _ => false,
     }
 }
 

@@ -18,8 +18,6 @@ pub struct Vlans {
 impl Vlans {
     /// How many ids are kept.
     pub const MAX: usize = 4;
-    /// No ids.
-    pub const NONE: Self = Self { ids: [0; Self::MAX], len: 0 };
 
     /// Adds an inner id (12 bits); `false` when there is no room.
     pub fn push(&mut self, id: u16) -> bool {
@@ -96,8 +94,6 @@ pub struct Hops {
 impl Hops {
     /// Nesting limit.
     pub const MAX: usize = 4;
-    /// No tunnel.
-    pub const NONE: Self = Self { hops: [None; Self::MAX] };
 
     /// Adds the next inner tunnel; `false` when the limit is reached.
     pub fn push(&mut self, hop: Hop) -> bool {

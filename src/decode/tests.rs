@@ -184,6 +184,7 @@ fn tunnels() -> Vec<Form> {
     let labels = |payload: &[u8]| cat(&[&[0, 1, 0, 64, 0, 2, 1, 64], payload]);
     let low_mac = cat(&[&[0, 0x1b], &frame[2..]]);
     let four_mac = cat(&[&[0x40, 0x1b], &frame[2..]]);
+    let six_mac = cat(&[&[0x6c, 0x1b], &frame[2..]]);
     let erspan3 = cat(&[&[0, 0, 0, 1], &[0x20, 0x64, 0, 5], &[0; 8], &frame]);
     let erspan3_sub = cat(&[&[0, 0, 0, 1], &[0x20, 0x64, 0, 5], &[0; 7], &[1], &[9; 8], &frame]);
     let vxlan = |payload: &[u8]| udp(4789, &cat(&[&[8, 0, 0, 0, 0, 1, 2, 0], payload]));
@@ -196,6 +197,7 @@ fn tunnels() -> Vec<Form> {
         ("MPLS, no control word", e, eth(0x8847, &labels(&frame)), 2, vec![Mpls]),
         ("MPLS, MAC like a control word", e, eth(0x8847, &labels(&low_mac)), 2, vec![Mpls]),
         ("MPLS, MAC like IPv4", e, eth(0x8847, &labels(&four_mac)), 2, vec![Mpls]),
+        ("MPLS, MAC like IPv6", e, eth(0x8847, &labels(&six_mac)), 2, vec![Mpls]),
         ("PPPoE", e, cat(&[&eth(0x8864, &pppoe(&ppp4)), &[0; 9]]), 2, vec![Pppoe]),
         ("PPPoE alone", LinkType::PPP_ETHER, pppoe(&ppp4), 1, vec![Pppoe]),
         ("PPPoE, VLAN", e, eth(0x8100, &cat(&[&[0, 7, 0x88, 0x64], &pppoe(&ppp4)])), 2, vec![Pppoe]),
