@@ -34,12 +34,11 @@ pub mod catalogue;
 pub mod detect;
 pub mod observe;
 
-// Where events go.
-pub mod output;
-
 // What observations mean together.
 pub mod alert;
 pub mod correlate;
+pub mod rules;
 
-// What was found becomes lines of JSON.
+// What was found becomes lines of JSON, and where they go.
 pub mod event;
+pub mod output;

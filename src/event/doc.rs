@@ -92,6 +92,9 @@ pub struct Doc<'a> {
     /// DNS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Box<Dns<'a>>>,
+    /// DNS, on alerts; never beside `dns`.
+    #[serde(rename = "dns", skip_serializing_if = "Option::is_none")]
+    pub dns_subject: Option<DnsSubject<'a>>,
     /// ICMP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<Icmp<'a>>,
@@ -145,6 +148,7 @@ impl<'a> Doc<'a> {
             user_agent: None,
             http: None,
             dns: None,
+            dns_subject: None,
             icmp: None,
             flow: None,
             rule: None,
@@ -187,8 +191,7 @@ impl Serialize for Notes<'_> {
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
     /// Stable across replays of the same packets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<EventId>,
+    pub id: IdText<'a>,
     /// `event`, `alert` or `metric`.
     pub kind: &'static str,
     /// Categories.
@@ -223,6 +226,16 @@ pub struct Event<'a> {
     /// Nanoseconds between the two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<i64>,
+}
+
+/// `event.id`: of transactions and flows a hash made here, of alerts what the correlator made.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum IdText<'a> {
+    /// Transactions, flows, stats.
+    Event(EventId),
+    /// Alerts.
+    Alert(&'a str),
 }
 
 /// `data_stream.*`.
@@ -640,6 +653,32 @@ impl Serialize for HeaderValue<'_> {
     }
 }
 
+/// What an alert says of the DNS transaction that it is about.
+#[derive(Clone, Debug, Serialize)]
+pub struct DnsSubject<'a> {
+    /// `answer` or `query`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Question.
+    pub question: DnsQuestion<'a>,
+    /// RCODE name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_code: Option<&'a str>,
+    /// Addresses answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolved_ip: Vec<Ip>,
+}
+
+/// `dns.question` of an alert.
+#[derive(Clone, Debug, Serialize)]
+pub struct DnsQuestion<'a> {
+    /// Name.
+    pub name: Text<'a>,
+    /// Type.
+    #[serde(rename = "type", skip_serializing_if = "str::is_empty")]
+    pub kind: &'a str,
+}
+
 /// Packetbeat's `icmp`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Icmp<'a> {
@@ -744,8 +783,10 @@ pub struct Technique {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Imds<'a> {
     /// Provider.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub provider: &'a str,
     /// Service.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub service: &'a str,
     /// Normalised path.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use sha1::{Digest, Sha1};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::doc::{Doc, End, Event, Ip, Network, ProcessDoc, Tunnel};
+use super::doc::{Doc, End, Event, IdText, Ip, Network, ProcessDoc, Tunnel};
 use super::settings::Settings;
 use super::{Context, Writer};
 use crate::decode::meta::Mac;
@@ -257,7 +257,7 @@ impl Writer {
         let Exchange { kind, conn, request, response, .. } = *exchange;
         let start = request.map(|side| side.first);
         let end = response.map(|side| side.first);
-        let mut event = self.event(id, kind);
+        let mut event = self.event(IdText::Event(id), kind);
         event.types = if kind == "icmp" { &["connection"] } else { &["connection", "protocol"] };
         event.start = start.map(|time| self.stamp(time));
         event.end = end.map(|time| self.stamp(time));
@@ -286,9 +286,9 @@ impl Writer {
     }
 
     /// `event` with what every event of a kind has.
-    pub(super) fn event<'a>(&self, id: EventId, kind: &'static str) -> Event<'a> {
+    pub(super) fn event<'a>(&self, id: IdText<'a>, kind: &'static str) -> Event<'a> {
         Event {
-            id: Some(id),
+            id,
             kind: "event",
             category: match kind {
                 "http" if self.settings.is_network_traffic() => &["network", "web"],

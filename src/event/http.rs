@@ -212,8 +212,7 @@ impl<'a> View<'_, 'a> {
     }
 
     fn is_hidden(&self, key: &[u8]) -> bool {
-        let hidden = &self.settings.hide_keywords;
-        !hidden.is_empty() && hidden.contains(&String::from_utf8_lossy(key).to_lowercase())
+        is_keyword(self.settings, key)
     }
 
     /// Whether a header (lower case) is among those to be written.
@@ -393,6 +392,12 @@ fn leading_number(value: &[u8]) -> u64 {
 
 fn is_chunked(value: &[u8]) -> bool {
     value.rsplit(|byte| *byte == b',').next().is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// Whether the values of a parameter are to be hidden.
+pub(super) fn is_keyword(settings: &HttpSettings, key: &[u8]) -> bool {
+    let hidden = &settings.hide_keywords;
+    !hidden.is_empty() && hidden.contains(&String::from_utf8_lossy(key).to_lowercase())
 }
 
 /// Headers whose values are session tokens or parts of credentials: never written.

@@ -3,6 +3,7 @@
 //! [`Writer`] is the only serialiser. It borrows what it describes, keeps nothing, and appends to a buffer that the
 //! caller reuses. The format is Packetbeat's (`doc`), with the additions of the contract's sections 2 to 4.
 
+mod alert;
 mod body;
 pub mod dns;
 pub mod doc;
@@ -104,6 +105,12 @@ impl Writer {
         context: &FlowContext<'a>,
     ) {
         let doc = flow::document(self, id, record, context);
+        self.line(out, &doc);
+    }
+
+    /// Appends an alert.
+    pub fn alert<'a>(&'a self, out: &mut Vec<u8>, alert: &'a crate::alert::Alert, context: &Context<'a>) {
+        let doc = alert::document(self, alert, context);
         self.line(out, &doc);
     }
 

@@ -1,0 +1,226 @@
+//! The event of an alert (contract section 4).
+//!
+//! In: an [`Alert`]. Out: a [`Doc`] with rule, ATT&CK technique, the ends and protocol fields of its subject, and the
+//! `imds` object of its metadata leg.
+
+use std::borrow::Cow;
+
+use super::doc::{
+    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, IdText, Imds, Ip, Link,
+    Network, RuleDoc, SignalList, Technique, Text, Threat, Url, UserAgent,
+};
+use super::envelope::end_of;
+use super::url::{self, Params, Target};
+use super::{Context, Writer, http};
+use crate::alert::{Alert, HttpSubject, Outcome, Rule, Subject};
+use crate::rules;
+
+/// The document of an alert.
+pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Context<'a>) -> Doc<'a> {
+    let subject = &*alert.subject;
+    let mut doc = Doc::new("alert", writer.stamp(alert.time), event(writer, alert));
+    doc.data_stream = writer.data_stream("alert");
+    doc.message = Some(context.mask.text(Cow::Borrowed(&alert.message)));
+    doc.rule = Some(rule(alert.rule));
+    doc.threat = Some(threat(alert.rule));
+    doc.network = Some(Network { protocol: protocol(subject), ..writer.network(&subject.conn, None) });
+    doc.source = Some(end_of(&subject.conn.client));
+    doc.client = doc.source.clone();
+    let server = end_of(&subject.conn.server);
+    doc.server = Some(server.clone());
+    doc.destination = Some(End { address: server.ip, ..server });
+    relate(&mut doc, alert, context);
+    if let Some(http) = &subject.http {
+        add_http(writer, &mut doc, subject, http, context);
+    }
+    if let Some(dns) = &subject.dns {
+        doc.dns_subject = Some(DnsSubject {
+            kind: if dns.response_code.is_some() { "answer" } else { "query" },
+            question: DnsQuestion { name: context.mask.text(Cow::Borrowed(&dns.name)), kind: &dns.qtype },
+            response_code: dns.response_code.as_deref(),
+            resolved_ip: dns.resolved.iter().copied().map(Ip).collect(),
+        });
+    }
+    writer.add_process(&mut doc, &subject.conn, context);
+    if subject.imds.is_some() {
+        writer.add_unknown_process(&mut doc);
+    }
+    doc.imds = Some(imds(writer, alert, context));
+    doc
+}
+
+fn event<'a>(writer: &Writer, alert: &'a Alert) -> Event<'a> {
+    let mut event = writer.event(IdText::Alert(&alert.id), "alert");
+    event.kind = "alert";
+    event.category = &["network", "intrusion_detection"];
+    event.types = match alert.outcome {
+        Outcome::Unknown => &["info"],
+        Outcome::Success => &["info", "allowed"],
+        Outcome::Failure => &["info", "denied"],
+    };
+    event.outcome = Some(match alert.outcome {
+        Outcome::Unknown => "unknown",
+        Outcome::Success => "success",
+        Outcome::Failure => "failure",
+    });
+    event.severity = Some(alert.severity.number());
+    event.risk_score = Some(alert.risk_score);
+    let (start, end) = match alert.repeats {
+        Some((_, start, end)) => (start, Some(end)),
+        None => (alert.subject.start, alert.subject.end),
+    };
+    event.start = Some(writer.stamp(start));
+    event.end = end.map(|end| writer.stamp(end));
+    event.duration = end.map(|end| end.since(start)).filter(|nanos| *nanos >= 0);
+    event
+}
+
+fn rule(rule: Rule) -> RuleDoc<'static> {
+    let text = rules::text(rule);
+    RuleDoc {
+        id: rule.id(),
+        name: text.name,
+        description: text.description,
+        reference: text.references.first().copied().unwrap_or(rules::TECHNIQUE),
+        ruleset: rules::RULESET,
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// Credential Access through Unsecured Credentials; SSRF also exploits a public-facing application.
+fn threat(rule: Rule) -> Threat {
+    const ACCESS: Catalogued = Catalogued {
+        id: &["TA0006"],
+        name: &["Credential Access"],
+        reference: &["https://attack.mitre.org/tactics/TA0006/"],
+    };
+    const UNSECURED: Catalogued = Catalogued {
+        id: &["T1552"],
+        name: &["Unsecured Credentials"],
+        reference: &["https://attack.mitre.org/techniques/T1552/"],
+    };
+    const UNSECURED_AND_EXPLOIT: Catalogued = Catalogued {
+        id: &["T1552", "T1190"],
+        name: &["Unsecured Credentials", "Exploit Public-Facing Application"],
+        reference: &["https://attack.mitre.org/techniques/T1552/", "https://attack.mitre.org/techniques/T1190/"],
+    };
+    const METADATA: Catalogued =
+        Catalogued { id: &["T1552.005"], name: &["Cloud Instance Metadata API"], reference: &[rules::TECHNIQUE] };
+    let entries = match rule {
+        Rule::SsrfAttempt | Rule::SsrfConfirmed => UNSECURED_AND_EXPLOIT,
+        _ => UNSECURED,
+    };
+    let technique = Technique { entries, subtechnique: METADATA };
+    Threat { framework: "MITRE ATT&CK", tactic: ACCESS, technique }
+}
+
+fn protocol(subject: &Subject) -> Option<&'static str> {
+    match (&subject.http, &subject.dns) {
+        (Some(_), _) => Some("http"),
+        (None, Some(_)) => Some("dns"),
+        (None, None) => None,
+    }
+}
+
+/// Everything that the alert touches: its ends, the metadata leg's, answered addresses, names.
+fn relate<'a>(doc: &mut Doc<'a>, alert: &'a Alert, context: &Context<'a>) {
+    let subjects = [Some(&*alert.subject), alert.leg.as_deref()];
+    for subject in subjects.into_iter().flatten() {
+        doc.related.add_ip(subject.conn.client.ip);
+        doc.related.add_ip(subject.conn.server.ip);
+        subject.dns.iter().flat_map(|dns| &dns.resolved).for_each(|ip| doc.related.add_ip(*ip));
+        if let Some(dns) = &subject.dns {
+            doc.related.add_host(context.mask.text(Cow::Borrowed(&dns.name)));
+        }
+        let Some(host) = subject.http.as_ref().and_then(|http| http.host.as_deref()) else { continue };
+        let (host, _) = url::host_and_port(host.as_bytes());
+        let name = context.mask.text(super::text(host));
+        match url::is_ip(host) {
+            true => doc.related.add_ip_text(name),
+            false => doc.related.add_host(name),
+        }
+    }
+}
+
+fn add_http<'a>(
+    writer: &'a Writer,
+    doc: &mut Doc<'a>,
+    subject: &'a Subject,
+    http: &'a HttpSubject,
+    context: &Context<'a>,
+) {
+    let masked = |text: Text<'a>| context.mask.text(text);
+    let header = http.host.as_deref().unwrap_or_default().as_bytes();
+    let (host, port) = url::host_and_port(header);
+    let port = port.unwrap_or(subject.conn.server.port);
+    if !host.is_empty() && !url::is_ip(host) {
+        for end in [&mut doc.destination, &mut doc.server].into_iter().flatten() {
+            end.domain = Some(masked(super::text(host)));
+        }
+    }
+    if !http.method.is_empty() {
+        doc.url = Some(subject_url(writer, http, (host, port), context));
+    }
+    if let Some(agent) = &http.user_agent {
+        doc.user_agent = Some(UserAgent { original: masked(Cow::Borrowed(agent)) });
+    }
+    let method = Some(masked(Cow::Borrowed(&http.method))).filter(|method| !method.is_empty());
+    doc.http = Some(Http {
+        version: http.version.as_deref().map(Cow::Borrowed),
+        request: method.map(|method| HttpRequest { method: Some(method), ..HttpRequest::default() }),
+        response: http.status.map(|status| HttpResponse { status_code: Some(status), ..HttpResponse::default() }),
+    });
+}
+
+fn subject_url<'a>(
+    writer: &Writer,
+    http: &'a HttpSubject,
+    (host, port): (&'a [u8], u16),
+    context: &Context<'a>,
+) -> Url<'a> {
+    let hidden = |key: &[u8]| http::is_keyword(&writer.settings().http, key);
+    let masked = |bytes: &[u8]| -> Text<'a> { Cow::Owned(context.mask.text(super::text(bytes)).into_owned()) };
+    let target = Target::parse(http.target.as_bytes());
+    let query = target.as_ref().map(|target| {
+        let (mut params, _) = Params::parse(target.query);
+        params.hide(hidden);
+        params.encode()
+    });
+    let query = query.unwrap_or_default();
+    let path = target.map(|target| target.path).unwrap_or_default();
+    Url {
+        original: Some(masked(&url::hide_in_target(http.target.as_bytes(), hidden))),
+        full: url::full(host, port, &path, &query).map(|full| context.mask.text(full.into())),
+        scheme: Some("http"),
+        domain: Some(context.mask.text(super::text(host))).filter(|domain| !domain.is_empty()),
+        port: Some(port).filter(|port| *port != 80 && *port != 0),
+        extension: url::extension(&path).map(masked),
+        path: Some(masked(&path)).filter(|path| !path.is_empty()),
+        query: Some(context.mask.text(query.into())).filter(|query| !query.is_empty()),
+    }
+}
+
+/// The metadata leg's object where there is one, else the subject's own, with what the alert adds.
+fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a> {
+    let leg = alert.leg.as_ref().and_then(|leg| leg.imds.as_deref());
+    let mut imds = match leg.or(alert.subject.imds.as_deref()) {
+        Some(imds) => http::imds_object(imds, context),
+        None => Imds::default(),
+    };
+    imds.signals = SignalList(alert.signals);
+    imds.allowed_by = None;
+    imds.repeats = alert.repeats.map(|(count, ..)| count);
+    imds.chain = alert
+        .chain
+        .iter()
+        .map(|link| Link {
+            id: &link.id,
+            time: writer.stamp(link.time),
+            what: link.what,
+            source: &link.source,
+            destination: &link.destination,
+            url: context.mask.text(Cow::Borrowed(&link.url)),
+        })
+        .collect();
+    imds
+}
