@@ -1,15 +1,20 @@
-//! The event of a DNS transaction (section 3 of the event format).
+//! The event of a DNS transaction (section 3 of the event format): the document, the `dns` object, and the texts of
+//! `request` and `response`.
+
+mod names;
+mod record;
 
 use serde::Serialize;
 
-use super::doc::{Doc, Text};
+use super::doc::{Doc, Imds, Ip, Shown, SignalList, Text};
 use super::envelope::{EventId, Exchange, Side};
-use super::{Context, Writer};
+use super::{Context, Masker, Writer};
 use crate::detect::DnsVerdict;
-use crate::proto::dns::{Message, Transaction};
+use crate::proto::dns::{Message, Note, Opt, Question, Record, Transaction};
+use record::RecordDoc;
 
-/// Packetbeat's `dns` object.
-#[derive(Clone, Debug, Default, Serialize)]
+/// Packetbeat's `dns` object: of the response if there is one, else of the query.
+#[derive(Debug, Serialize)]
 pub struct Dns<'a> {
     /// Message id.
     pub id: u16,
@@ -17,7 +22,105 @@ pub struct Dns<'a> {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Opcode name.
-    pub op_code: Text<'a>,
+    pub op_code: Text<'static>,
+    /// Response code name.
+    pub response_code: Text<'static>,
+    /// Header flags as booleans.
+    pub flags: Flags,
+    /// Header flags that are set, and `DO`.
+    pub header_flags: Vec<&'static str>,
+    /// The question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<QuestionDoc<'a>>,
+    /// Number of answers.
+    pub answers_count: usize,
+    /// Answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<RecordDoc<'a>>,
+    /// Addresses among the answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolved_ip: Vec<Ip>,
+    /// Number of authorities.
+    pub authorities_count: usize,
+    /// Authorities, with `include_authorities`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<RecordDoc<'a>>,
+    /// Number of additionals without EDNS.
+    pub additionals_count: usize,
+    /// Additionals without EDNS, with `include_additionals`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub additionals: Vec<RecordDoc<'a>>,
+    /// EDNS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opt: Option<OptDoc>,
+}
+
+/// `dns.flags`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Flags {
+    authoritative: bool,
+    truncated_response: bool,
+    recursion_desired: bool,
+    recursion_available: bool,
+    authentic_data: bool,
+    checking_disabled: bool,
+}
+
+impl Flags {
+    fn of(message: &Message) -> Self {
+        let bit = |bit: u16| message.flags & bit != 0;
+        Self {
+            authoritative: bit(0x0400),
+            truncated_response: bit(0x0200),
+            recursion_desired: bit(0x0100),
+            recursion_available: bit(0x0080),
+            authentic_data: bit(0x0020),
+            checking_disabled: bit(0x0010),
+        }
+    }
+
+    /// Mnemonics of those that are set, in the order of the header.
+    fn mnemonics(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.authoritative, "AA"),
+            (self.truncated_response, "TC"),
+            (self.recursion_desired, "RD"),
+            (self.recursion_available, "RA"),
+            (self.authentic_data, "AD"),
+            (self.checking_disabled, "CD"),
+        ]
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+    }
+}
+
+/// `dns.question`.
+#[derive(Debug, Serialize)]
+pub struct QuestionDoc<'a> {
+    name: Text<'a>,
+    #[serde(rename = "type")]
+    kind: Text<'static>,
+    class: Text<'static>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registered_domain: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etld_plus_one: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_level_domain: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdomain: Option<String>,
+}
+
+/// `dns.opt`.
+#[derive(Debug, Serialize)]
+pub struct OptDoc {
+    #[serde(rename = "do")]
+    dnssec_ok: bool,
+    version: Shown<u8>,
+    udp_size: u16,
+    ext_rcode: Text<'static>,
+    #[serde(flatten)]
+    options: std::collections::BTreeMap<&'static str, String>,
 }
 
 /// The document of a transaction.
@@ -25,7 +128,7 @@ pub(super) fn document<'a>(
     writer: &'a Writer,
     id: EventId,
     tx: &'a Transaction,
-    _verdict: &'a DnsVerdict,
+    verdict: &'a DnsVerdict,
     context: &Context<'a>,
 ) -> Doc<'a> {
     let side = |message: &Message| Side { first: message.time, bytes: message.bytes };
@@ -36,5 +139,187 @@ pub(super) fn document<'a>(
         response: tx.response.as_ref().map(side),
         icmp: None,
     };
-    writer.exchange(id, &exchange, context)
+    let mut doc = writer.exchange(id, &exchange, context);
+    let settings = &writer.settings().dns;
+    let answered = tx.query.is_some() && tx.response.as_ref().is_some_and(|response| response.rcode() == 0);
+    doc.status = Some(if answered { "OK" } else { "Error" });
+    for note in &tx.notes {
+        doc.error.push(remark(*note));
+    }
+    if let Some(first) = tx.query.as_ref().or(tx.response.as_ref()) {
+        doc.method = Some(names::opcode(first.opcode()));
+    }
+    if let Some(asked) = tx.asked() {
+        doc.query = Some(context.mask.text(question_text(asked).into()));
+        doc.resource = Some(context.mask.text(asked.name.to_string().into()));
+    }
+    if let Some(shown) = tx.response.as_ref().or(tx.query.as_ref()) {
+        let mut dns = object(shown, asked_in(tx, shown), &context.mask);
+        if settings.include_authorities {
+            dns.authorities = record::list(&shown.authorities, &context.mask);
+        }
+        if settings.include_additionals {
+            dns.additionals = record::list(&shown.additionals, &context.mask);
+        }
+        dns.resolved_ip.iter().for_each(|ip| doc.related.add_ip(ip.0));
+        doc.dns = Some(Box::new(dns));
+    }
+    let raw = |wanted: bool, message: &Option<Message>| {
+        message.as_ref().filter(|_| wanted).map(|message| context.mask.text(message_text(message).into()))
+    };
+    doc.request = raw(settings.send_request, &tx.query);
+    doc.response = raw(settings.send_response, &tx.response);
+    doc.imds = imds_object(verdict, context);
+    if doc.imds.is_some() {
+        writer.add_unknown_process(&mut doc);
+    }
+    doc
 }
+
+/// The `imds` object of a transaction that asks for a metadata name or gives a metadata address.
+fn imds_object<'a>(verdict: &'a DnsVerdict, context: &Context<'a>) -> Option<Imds<'a>> {
+    let answer = verdict.metadata_answers.first().map(|(_, provider, service)| (*provider, *service));
+    let (provider, service) = verdict.metadata_name.or(answer)?;
+    let signals = SignalList(context.signals);
+    Some(Imds { provider, service, signals, allowed_by: context.allowed_by, ..Imds::default() })
+}
+
+/// The question of `message` that the transaction is about. Of several, responders repeat but the first as a rule.
+fn asked_in<'a>(tx: &'a Transaction, message: &'a Message) -> Option<&'a Question> {
+    let own = message.questions.get(tx.question);
+    if tx.question == 0 { own } else { own.or_else(|| tx.asked()) }
+}
+
+/// The `dns` object of a message, without authorities and additionals.
+fn object<'a>(message: &'a Message, question: Option<&'a Question>, mask: &Masker<'a>) -> Dns<'a> {
+    let flags = Flags::of(message);
+    let dnssec_ok = message.opt.as_ref().is_some_and(|opt| opt.dnssec_ok);
+    Dns {
+        id: message.id,
+        kind: if message.is_response() { "answer" } else { "query" },
+        op_code: names::opcode(message.opcode()),
+        response_code: names::rcode(message.rcode()),
+        flags,
+        header_flags: flags.mnemonics().chain(dnssec_ok.then_some("DO")).collect(),
+        question: question.map(|question| question_object(question, mask)),
+        answers_count: message.answers.len(),
+        answers: record::list(&message.answers, mask),
+        resolved_ip: message.answers.iter().filter_map(record::address).collect(),
+        authorities_count: message.authorities.len(),
+        authorities: Vec::new(),
+        additionals_count: message.additionals.len() + usize::from(message.spare_opts),
+        additionals: Vec::new(),
+        opt: message.opt.as_ref().map(opt_object),
+    }
+}
+
+fn question_object<'a>(question: &Question, mask: &Masker<'a>) -> QuestionDoc<'a> {
+    let name = mask.text(question.name.to_string().into());
+    let domain = Domain::of(&name);
+    QuestionDoc {
+        kind: names::rtype(question.qtype),
+        class: names::class(question.class),
+        registered_domain: domain.registered.map(Into::into),
+        etld_plus_one: domain.etld_plus_one.map(Into::into),
+        top_level_domain: domain.top_level.map(Into::into),
+        subdomain: domain.subdomain.map(Into::into),
+        name,
+    }
+}
+
+/// Parts of a question name by the Public Suffix List, private section included, case as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Domain<'n> {
+    registered: Option<&'n str>,
+    etld_plus_one: Option<&'n str>,
+    top_level: Option<&'n str>,
+    subdomain: Option<&'n str>,
+}
+
+impl<'n> Domain<'n> {
+    fn of(name: &'n str) -> Self {
+        // What Go's list refuses: an empty label, as an escaped dot at a border looks to it, and addresses.
+        let refused = name.starts_with('.')
+            || name.ends_with('.')
+            || name.contains("..")
+            || name.parse::<std::net::IpAddr>().is_ok();
+        match psl::domain_str(name).filter(|_| !refused) {
+            Some(registered) => Self {
+                registered: Some(registered),
+                etld_plus_one: Some(registered),
+                top_level: registered.split_once('.').map(|(_, suffix)| suffix),
+                subdomain: name
+                    .strip_suffix(registered)
+                    .map(|rest| rest.trim_end_matches('.'))
+                    .filter(|rest| !rest.is_empty()),
+            },
+            // A public suffix of two labels, and the root.
+            None if name.matches('.').count() == 1 => Self {
+                registered: Some(name),
+                top_level: name.split_once('.').map(|(_, top)| top).filter(|top| !top.is_empty()),
+                ..Self::default()
+            },
+            None => Self::default(),
+        }
+    }
+}
+
+fn opt_object(opt: &Opt) -> OptDoc {
+    OptDoc {
+        dnssec_ok: opt.dnssec_ok,
+        version: Shown(opt.version),
+        udp_size: opt.udp_size,
+        ext_rcode: names::rcode(u16::from(opt.ext_rcode) << 4),
+        options: opt.options.iter().filter_map(|(code, data)| record::option(*code, data)).collect(),
+    }
+}
+
+/// Packetbeat's words.
+fn remark(note: Note) -> &'static str {
+    match note {
+        Note::NoResponse => "No response to this query was received",
+        Note::OrphanResponse => "Response: received without an associated Query",
+        Note::DuplicateQuery => {
+            "Another query with the same DNS ID from this client was received so this query was closed without receiving a response"
+        }
+        Note::NonEdnsQueryTooBig => "Non-EDNS packet has size greater than 512",
+        Note::NonEdnsResponseTooBig => "Response: Non-EDNS packet has size greater than 512",
+        Note::NoEdnsSupport => "Responder does not support EDNS",
+        Note::UnexpectedEdns => "Unexpected EDNS answer",
+        Note::NonDnsResponse => "Response: Message's data could not be decoded as DNS",
+        Note::ZeroLength => "Response: Message's length was set to zero",
+        Note::UnexpectedLength => "Response: Unexpected message data length",
+        Note::IncompleteResponse => "Response: Message's data is incomplete",
+    }
+}
+
+/// `class IN, type A, name`
+fn question_text(question: &Question) -> String {
+    let (class, kind) = (names::class(question.class), names::rtype(question.qtype));
+    format!("class {class}, type {kind}, {}", question.name)
+}
+
+/// A message in one line, as Packetbeat's `send_request` and `send_response` write it.
+fn message_text(message: &Message) -> String {
+    let role = if message.is_response() { "response" } else { "query" };
+    let (opcode, rcode) = (names::opcode(message.opcode()), names::rcode(message.rcode()));
+    let flags = Flags::of(message).mnemonics().collect::<Vec<_>>().join(" ").to_lowercase();
+    let mut out = format!("ID {}; QR {role}; OPCODE {opcode}; FLAGS {flags}; RCODE {rcode}", message.id);
+    let mut section = |title: &str, texts: Vec<String>| {
+        if !texts.is_empty() {
+            out.push_str(&format!("; {title} {}", texts.join("; ")));
+        }
+    };
+    let texts = |records: &[Record]| records.iter().map(record::text).collect::<Vec<_>>();
+    section("QUESTION", message.questions.iter().map(question_text).collect());
+    section("ANSWER", texts(&message.answers));
+    section("AUTHORITY", texts(&message.authorities));
+    let mut additionals = texts(&message.additionals);
+    let opts = usize::from(message.spare_opts) + usize::from(message.opt.is_some());
+    additionals.resize(additionals.len() + opts, String::new()); // Packetbeat shows EDNS as nothing
+    section("ADDITIONAL", additionals);
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -218,7 +218,7 @@ impl Tracker {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
     use super::*;
     use crate::decode::meta::{Checksum, Hops, Net, Vlans};

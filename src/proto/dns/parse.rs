@@ -53,6 +53,7 @@ pub fn parse(message: &[u8]) -> Result<Message, Malformed> {
     let mut out = Message { bytes: message.len() as u64, id: header.id, flags, ..Message::default() };
     for _ in 0..header.questions {
         if reader.is_empty() {
+            out.partial = true; // of records it would be no error
             break;
         }
         out.questions.push(question(message, &mut reader).ok_or(Malformed::Question)?);
@@ -67,7 +68,7 @@ pub fn parse(message: &[u8]) -> Result<Message, Malformed> {
             }
             _ => out.additionals.push(record),
         });
-    out.partial = !complete || sections.damaged;
+    out.partial |= !complete || sections.damaged;
     let nothing = out.questions.is_empty()
         && out.answers.is_empty()
         && out.authorities.is_empty()

@@ -232,9 +232,10 @@ fn check_options(reader: &mut Reader<'_>) -> Option<()> {
             1 => data.len() >= 18,            // LLQ
             2 => matches!(data.len(), 4 | 8), // update lease
             8 => check_subnet(data).is_some(),
-            9 => data.is_empty() || data.len() >= 4, // expire
-            11 => matches!(data.len(), 0 | 2),       // TCP keepalive
-            15 => data.len() >= 2,                   // extended error
+            9 => data.is_empty() || data.len() >= 4,            // expire
+            11 => matches!(data.len(), 0 | 2),                  // TCP keepalive
+            15 | 19 => data.len() >= 2,                         // extended error, zone version
+            18 => name(data, &mut Reader::new(data)).is_some(), // report channel
             _ => true,
         };
         right.then_some(())?;

@@ -1,6 +1,6 @@
 //! Queries and responses over UDP, their remarks, their copies, and the bounds.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
 use std::net::IpAddr;
 
