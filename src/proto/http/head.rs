@@ -182,6 +182,9 @@ fn start_line(role: Role, line: &[u8]) -> Option<(Start, Option<Version>)> {
 /// between is the target, raw spaces too (as Packetbeat has it). Any method, any version, `http/` in any case.
 fn request_line(line: &[u8]) -> Option<(Start, Option<Version>)> {
     let line = trim_space_end(line);
+    if line == b"PRI * HTTP/2.0" {
+        return None; // the preface of HTTP/2 is no request
+    }
     let method = line.iter().position(|b| is_space(*b)).filter(|at| *at > 0)?;
     let last = line.iter().rposition(|b| is_space(*b))?;
     let version = http_version(line.get(last.saturating_add(1)..)?)?;
