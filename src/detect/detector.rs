@@ -169,6 +169,7 @@ impl Detector {
             endpoints,
             entry: Some(found),
             answered: false,
+            firm: true,
         };
         Some((leg, choice))
     }
