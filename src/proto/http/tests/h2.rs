@@ -14,12 +14,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-fn settings() -> Vec<u8> {
+pub(super) fn settings() -> Vec<u8> {
     frame(4, 0, 0, &[])
 }
 
 /// The client's first bytes.
-fn preface() -> Vec<u8> {
+pub(super) fn preface() -> Vec<u8> {
     [PREFACE, &settings()].concat()
 }
 
@@ -28,12 +28,12 @@ fn headers(encoder: &mut fluke_hpack::Encoder<'_>, stream: u32, flags: u8, field
     frame(1, flags | END_HEADERS, stream, &block)
 }
 
-fn get(encoder: &mut fluke_hpack::Encoder<'_>, stream: u32, path: &str) -> Vec<u8> {
+pub(super) fn get(encoder: &mut fluke_hpack::Encoder<'_>, stream: u32, path: &str) -> Vec<u8> {
     let fields = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "h"), ("x", "y")];
     headers(encoder, stream, END_STREAM, &fields)
 }
 
-fn ok(encoder: &mut fluke_hpack::Encoder<'_>, stream: u32, body: &[u8]) -> Vec<u8> {
+pub(super) fn ok(encoder: &mut fluke_hpack::Encoder<'_>, stream: u32, body: &[u8]) -> Vec<u8> {
     let head = headers(encoder, stream, 0, &[(":status", "200"), ("content-type", "text/plain"), ("server", "s")]);
     [head, frame(0, END_STREAM, stream, body)].concat()
 }

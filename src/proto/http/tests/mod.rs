@@ -1,16 +1,24 @@
 //! What the parser makes of conversations, told as one line per transaction.
 
+mod any;
 mod h1;
 mod h2;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
+
 use super::*;
 use crate::decode::meta::{Hops, Vlans};
 use crate::observe::{Conn, Endpoint, Proto};
 use crate::packet::Timestamp;
 use crate::stream::{Chunk, Context, Dir, End};
+
+/// The same cases in every run.
+pub(super) fn fixed_seed() -> ProptestConfig {
+    ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
+}
 
 /// One thing that happens on a connection, in the order of the capture.
 #[derive(Clone, Copy, Debug)]
