@@ -14,8 +14,6 @@ mod pcap;
 mod pcapng;
 mod report;
 mod snoop;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::io;

@@ -16,7 +16,7 @@ use super::doc::{Doc, End, Event, IdText, Ip, Network, ProcessDoc, Tunnel};
 use super::settings::Settings;
 use super::{Context, Writer};
 use crate::decode::meta::Mac;
-use crate::observe::{Conn, Endpoint, Proto};
+use crate::observe::{Conn, Endpoint, Observation, Proto, What};
 use crate::packet::Timestamp;
 
 /// `event.id`: the same packets give the same ids in every run, and on every sensor that sees them.
@@ -96,13 +96,46 @@ impl IdHasher {
 /// Id of a transaction's event. `kind` is the event's type, `first` the time of its first packet, `ordinal` tells apart
 /// what has all else in common (number on the connection, HTTP/2 stream, question number).
 pub fn event_id(kind: &str, conn: &Conn, first: Timestamp, ordinal: u64) -> EventId {
+    conn_id(kind, conn, first).number(ordinal).finish()
+}
+
+/// Id of the event that an observation becomes, or would become.
+pub fn observation_id(observation: &Observation) -> EventId {
+    match &observation.what {
+        What::Http(exchange) => {
+            let tx = &exchange.0;
+            let message = tx.request.as_ref().or(tx.response.as_ref());
+            let first = message.map_or(observation.time, |message| message.first);
+            let ordinal = u64::from(tx.ordinal) << 32 | u64::from(tx.stream.unwrap_or(0));
+            // Two readings of one stretch of a stream differ in their head alone.
+            let head = message.filter(|_| tx.conflict).map(|message| message.head.raw.as_slice());
+            conn_id("http", &tx.conn, first).number(ordinal).bytes(head.unwrap_or_default()).finish()
+        }
+        What::Dns(exchange) => {
+            let tx = &exchange.0;
+            let message = tx.query.as_ref().or(tx.response.as_ref());
+            let first = message.map_or(observation.time, |message| message.time);
+            let ordinal = message.map_or(0, |message| u64::from(message.id)) << 32 | tx.question as u64;
+            event_id("dns", &tx.conn, first, ordinal)
+        }
+        What::Icmp(tx) => {
+            let message = tx.request.as_ref().or(tx.response.as_ref());
+            let first = message.map_or(observation.time, |message| message.time);
+            let kind = message.map_or(0, |message| u64::from(message.kind) << 8 | u64::from(message.code));
+            event_id("icmp", &tx.conn, first, kind)
+        }
+        What::Flow(record) => super::flow_event_id(record),
+        What::Connection(connection) => event_id("connection", &connection.conn, connection.first, 0),
+        What::Tokens(tokens) => event_id("tokens", &tokens.conn, tokens.time, 0),
+    }
+}
+
+fn conn_id(kind: &str, conn: &Conn, first: Timestamp) -> IdHasher {
     IdHasher::new(kind)
         .end(&conn.client)
         .end(&conn.server)
         .number(u64::from(conn.proto.number()))
         .number(first.0 as u64)
-        .number(ordinal)
-        .finish()
 }
 
 /// `network.community_id`, version 1, seed 0.

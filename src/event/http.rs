@@ -14,7 +14,7 @@ use super::doc::{
     Text, Url, UserAgent,
 };
 use super::envelope::{EventId, Exchange, Side};
-use super::mask::HIDDEN;
+use super::mask::{HIDDEN, Masker};
 use super::settings::HttpSettings;
 use super::url::{self, Params, Target};
 use super::{Context, Writer, text};
@@ -90,9 +90,10 @@ impl<'a> View<'_, 'a> {
         };
         let target = Target::parse(request.head.target());
         let path = target.as_ref().map(|target| target.path.clone()).unwrap_or_default();
-        doc.query = Some(format!("{method} {}", self.text(&path)).into());
+        let mask = self.url_mask(request, &known);
+        doc.query = Some(format!("{method} {}", mask.text(text(&path))).into());
         doc.method = Some(method.clone()).filter(|method| !method.is_empty());
-        doc.url = Some(self.url(request, target, (host, port), &known));
+        doc.url = Some(self.url(request, target, (host, port), &known, &mask));
         self.name_ends(doc, host, &known);
 
         http.version = Some(version(tx, request));
@@ -166,35 +167,43 @@ impl<'a> View<'_, 'a> {
         target: Option<Target<'a>>,
         (host, port): (&'a [u8], u16),
         known: &Known<'a>,
+        mask: &Masker<'a>,
     ) -> Url<'a> {
-        let hidden = |key: &[u8]| self.is_hidden(key);
+        let masked = |bytes: Cow<'a, [u8]>| match bytes {
+            Cow::Borrowed(bytes) => mask.text(text(bytes)),
+            Cow::Owned(bytes) => Cow::Owned(mask.text(text(&bytes)).into_owned()),
+        };
         let original = match self.settings.hide_keywords.is_empty() {
-            true => self.text(request.head.target()),
-            false => self.owned(&url::hide_in_target(request.head.target(), hidden)),
+            true => Cow::Borrowed(request.head.target()),
+            false => url::hide_in_target(request.head.target(), |key| self.is_hidden(key)),
         };
         let query = target.as_ref().and_then(|target| self.query(target, request, known)).unwrap_or_default();
         let path = target.map(|target| target.path).unwrap_or_default();
         Url {
-            original: Some(original).filter(|original| !original.is_empty()),
-            full: url::full(host, port, &path, &query).map(|full| self.context.mask.text(full.into())),
+            original: Some(masked(original)).filter(|original| !original.is_empty()),
+            full: url::full(host, port, &path, &query).map(|full| mask.text(full.into())),
             scheme: Some("http"),
-            domain: Some(self.text(host)).filter(|domain| !domain.is_empty()),
+            domain: Some(mask.text(text(host))).filter(|domain| !domain.is_empty()),
             port: Some(port).filter(|port| *port != 80 && *port != 0),
-            extension: url::extension(&path).map(|extension| self.owned(extension)),
-            path: Some(path).filter(|path| !path.is_empty()).map(|path| match path {
-                Cow::Borrowed(path) => self.text(path),
-                Cow::Owned(path) => self.owned(&path),
-            }),
-            query: Some(self.context.mask.text(query.into())).filter(|query| !query.is_empty()),
+            extension: url::extension(&path).map(|extension| masked(Cow::Owned(extension.to_vec()))),
+            path: Some(path).filter(|path| !path.is_empty()).map(masked),
+            query: Some(mask.text(query.into())).filter(|query| !query.is_empty()),
         }
+    }
+
+    /// What hides secrets in the parts of the URL: nothing needs to, where neither target nor host nor form has any.
+    fn url_mask(&self, request: &Message, known: &Known<'_>) -> Masker<'a> {
+        let mask = self.context.mask;
+        let is_clean = mask.is_clean(request.head.target())
+            && mask.is_clean(known.host)
+            && (!known.has_form() || mask.is_clean(&request.body.captured) && known.content_encoding.is_empty());
+        if is_clean { Masker::default() } else { mask }
     }
 
     /// Parameters of the target and of a form, sorted. `None` when the form cannot be read.
     fn query(&self, target: &Target<'_>, request: &Message, known: &Known<'_>) -> Option<String> {
         let (mut params, _) = Params::parse(target.query);
-        if known.announced.is_some_and(|length| length > 0)
-            && memchr::memmem::find(known.content_type, b"urlencoded").is_some()
-        {
+        if known.has_form() {
             let decoded = match self.settings.decode_body {
                 true => body::decode(&request.body.captured, known.content_encoding, self.settings.max_message_size).0,
                 false => Cow::Borrowed(&request.body.captured[..]),
@@ -318,7 +327,7 @@ impl<'a> View<'_, 'a> {
             }
         }
         let content = out.sent.as_deref().map(|sent| self.owned(sent));
-        out.doc = (bytes > 0).then(|| HttpBody { bytes: Some(bytes), content });
+        out.doc = (bytes > 0).then_some(HttpBody { bytes: Some(bytes), content });
         out
     }
 
@@ -376,6 +385,12 @@ impl<'a> Known<'a> {
             }
         }
         known
+    }
+
+    /// Whether the body is a form whose fields Packetbeat counts as parameters.
+    fn has_form(&self) -> bool {
+        self.announced.is_some_and(|length| length > 0)
+            && memchr::memmem::find(self.content_type, b"urlencoded").is_some()
     }
 
     /// `content-length` among the headers: what was announced, else what was counted.

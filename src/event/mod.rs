@@ -8,6 +8,7 @@ mod body;
 pub mod dns;
 pub mod doc;
 pub mod envelope;
+pub mod fields;
 pub mod flow;
 pub mod http;
 pub mod icmp;
@@ -20,7 +21,7 @@ pub mod url;
 use serde::Serialize;
 
 pub use doc::{Doc, Text};
-pub use envelope::{CommunityId, EventId, Exchange, IdHasher, Side, event_id};
+pub use envelope::{CommunityId, EventId, Exchange, IdHasher, Side, event_id, observation_id};
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
 pub use settings::{Profile, Settings};
@@ -303,3 +304,6 @@ fn is_taken(name: &str) -> bool {
     ];
     ROOT.contains(&name)
 }
+
+#[cfg(test)]
+mod tests;

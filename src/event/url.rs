@@ -158,7 +158,10 @@ fn escape(out: &mut String, text: &[u8], part: Part) {
 
 /// Parameters of a query or form, in order of appearance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Params<'a>(Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>);
+pub struct Params<'a>(Vec<Param<'a>>);
+
+/// Key and value, decoded.
+type Param<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 impl<'a> Params<'a> {
     /// The parameters that can be read, and whether all could: pairs with `;` or a bad escape are left out.
