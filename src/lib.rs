@@ -27,6 +27,7 @@ pub mod decode;
 pub mod flow;
 pub mod process;
 pub mod proto;
+pub mod session;
 pub mod stream;
 
 // What is looked for, and what one observation means.

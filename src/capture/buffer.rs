@@ -29,9 +29,9 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Opens `input` and finds out how it is compressed. Blocks on a FIFO or pipe until its first bytes are there.
-    pub(super) fn open(input: &Input) -> io::Result<Self> {
-        Ok(Self { stream: Stream::open(input)?, data: vec![0; READ], start: 0, end: 0, consumed: 0, ended: false })
+    /// Finds out how what `source` gives is compressed. Blocks on a FIFO or pipe until its first bytes are there.
+    pub(super) fn open(source: Source) -> io::Result<Self> {
+        Ok(Self { stream: Stream::open(source)?, data: vec![0; READ], start: 0, end: 0, consumed: 0, ended: false })
     }
 
     /// What was read and not consumed yet.
@@ -117,24 +117,27 @@ impl Buffer {
 }
 
 /// Bytes as they lie on disk, counted.
-struct Source {
+pub(super) struct Source {
     from: Box<dyn Read + Send>,
     read: u64,
     size: Option<u64>,
 }
 
 impl Source {
-    fn open(input: &Input) -> io::Result<Self> {
-        let (from, size): (Box<dyn Read + Send>, _) = match input {
+    pub(super) fn open(input: &Input) -> io::Result<Self> {
+        match input {
             Input::Path(path) => {
                 let file = File::open(path)?;
                 let meta = file.metadata()?;
-                let size = meta.is_file().then_some(meta.len());
-                (Box::new(file), size)
+                Ok(Self::new(Box::new(file), meta.is_file().then_some(meta.len())))
             }
-            Input::Stdin => (Box::new(io::stdin()), None),
-        };
-        Ok(Self { from, read: 0, size })
+            Input::Stdin => Ok(Self::new(Box::new(io::stdin()), None)),
+        }
+    }
+
+    /// `size` is `None` where the next bytes may be long in coming.
+    pub(super) fn new(from: Box<dyn Read + Send>, size: Option<u64>) -> Self {
+        Self { from, read: 0, size }
     }
 }
 
@@ -162,8 +165,7 @@ impl Stream {
     const ZSTD: &'static [u8] = &[0x28, 0xb5, 0x2f, 0xfd];
     const LZ4: &'static [u8] = &[0x04, 0x22, 0x4d, 0x18];
 
-    fn open(input: &Input) -> io::Result<Self> {
-        let mut source = Source::open(input)?;
+    fn open(mut source: Source) -> io::Result<Self> {
         let mut head = Vec::with_capacity(Self::ZSTD.len());
         source.by_ref().take(Self::ZSTD.len() as u64).read_to_end(&mut head)?;
         let is = |magic| head.starts_with(magic);

@@ -4,9 +4,9 @@
 //! (it did not). Everything that stands before damage is always given first. Memory: one buffer, see
 //! [`super::buffer`].
 
-use std::io;
+use std::io::{self, Read};
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Source};
 use super::format::{Format, LOOKAHEAD, Start, Stop};
 use super::report::{Report, Warning};
 use super::{CaptureError, Input};
@@ -39,7 +39,21 @@ impl FileSource {
     /// # Errors
     /// [`CaptureError::Open`], [`CaptureError::NotACapture`], or what is wrong with its first bytes.
     pub fn open(input: &Input) -> Result<Self, CaptureError> {
-        let mut buffer = Buffer::open(input).map_err(|cause| CaptureError::Open { input: input.clone(), cause })?;
+        let source = Source::open(input).map_err(|cause| CaptureError::Open { input: input.clone(), cause })?;
+        Self::start(input, source)
+    }
+
+    /// Reads from `from`, which messages call `input`. Without a `size` it is treated as a pipe: packets are handed on
+    /// before bytes are waited for.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_reader(input: &Input, from: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
+        Self::start(input, Source::new(from, size))
+    }
+
+    fn start(input: &Input, source: Source) -> Result<Self, CaptureError> {
+        let mut buffer = Buffer::open(source).map_err(|cause| CaptureError::Open { input: input.clone(), cause })?;
         let mut report = Report::new(input.clone());
         buffer.fill(Format::HEADER).map_err(|error| read_error(&buffer, &report, error))?;
         let (format, length) = match Format::detect(buffer.bytes(), &mut report) {
@@ -109,7 +123,8 @@ impl FileSource {
                 Stop::Need(_) if self.buffer.ended() => self.skip_damage("the file ends inside a record")?,
                 // On a pipe the next bytes may be long in coming: what is there is handed on first.
                 Stop::Need(_) if self.size().is_none() && !batch.is_empty() => return Ok(Status::More),
-                Stop::Need(count) => self.read(count)?,
+                // At least one byte more, so that every turn makes headway.
+                Stop::Need(count) => self.read(count.max(self.buffer.bytes().len() + 1))?,
                 Stop::Bad(reason) => self.skip_damage(&reason)?,
             }
         }

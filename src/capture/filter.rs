@@ -118,3 +118,68 @@ fn before_ip(link: LinkType) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Timestamp;
+
+    fn filter(expression: &str) -> Result<Filter, CaptureError> {
+        Filter::compile(&expression.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    /// IPv4 from 10.0.0.1 to 169.254.169.254, TCP to port 80.
+    const IP: [u8; 40] = [
+        0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 169, 254, 169, 254, // IP
+        0xc0, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0, // TCP
+    ];
+
+    fn framed(header: &[u8]) -> Vec<u8> {
+        [header, &IP].concat()
+    }
+
+    #[test]
+    fn one_expression_serves_every_link_type() {
+        let mut filter = filter("host 169.254.169.254 and tcp port 80").unwrap();
+        let ethernet = framed(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]);
+        let cooked = framed(&[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]);
+        for (link, data) in [
+            (LinkType::ETHERNET, &ethernet[..]),
+            (LinkType::LINUX_SLL, &cooked),
+            (LinkType::RAW, &IP),
+            (LinkType::RAW_BSD, &IP),
+            (LinkType::IPV4, &IP),
+            // Loopback of a little-endian and of a big-endian host.
+            (LinkType::NULL, &framed(&[2, 0, 0, 0])),
+            (LinkType::NULL, &framed(&[0, 0, 0, 2])),
+            (LinkType::LOOP, &framed(&[0, 0, 0, 2])),
+        ] {
+            assert!(filter.matches(link, data, data.len() as u32).unwrap(), "{link:?}");
+            assert!(!filter.matches(link, &data[..20], data.len() as u32).unwrap(), "{link:?} cut short");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_libpcaps_words() {
+        let error = filter("host and and").unwrap_err().to_string();
+        assert!(error.contains("host and and") && error.contains("syntax error"), "{error}");
+        assert!(filter("tcp port 80\0").is_err());
+        assert!(filter("").unwrap().matches(LinkType::RAW, b"", 0).unwrap(), "no words match everything");
+        assert!(filter("type mgt subtype beacon").is_ok(), "meaningful for wireless captures");
+    }
+
+    #[test]
+    fn a_link_type_that_the_expression_does_not_fit_is_named_once_and_never_matches() {
+        let mut filter = filter("ether host 00:11:22:33:44:55").unwrap();
+        let mut batch = PacketBatch::default();
+        batch.clear(0);
+        let frame = framed(&[0, 0x11, 0x22, 0x33, 0x44, 0x55, 0, 0, 0, 0, 0, 0, 8, 0]);
+        for link in [LinkType::RAW, LinkType::ETHERNET, LinkType::RAW] {
+            batch.push(Timestamp(0), link, 0, 54, &frame);
+        }
+        let error = filter.apply(&mut batch).unwrap_err().to_string();
+        assert!(error.contains("link type 101 (RAW)"), "{error}");
+        assert_eq!(batch.iter().map(|packet| packet.link).collect::<Vec<_>>(), [LinkType::ETHERNET]);
+        assert!(!filter.matches(LinkType::RAW, &IP, 40).unwrap());
+    }
+}

@@ -14,6 +14,8 @@ mod pcap;
 mod pcapng;
 mod report;
 mod snoop;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

@@ -136,19 +136,24 @@ impl Pcap {
         {
             return verdict;
         }
-        match self.followed(record.time, here, record.caplen) {
-            Some(true) => Doubt::Fine,
-            Some(false) if record.wire_len > 0 && self.followed(record.time, here, record.wire_len) == Some(true) => {
-                let claimed = record.caplen;
+        let caplen = record.caplen;
+        let missing = |length: u32| Doubt::Stop(Stop::Need(self.record_header * 2 + length as usize));
+        match self.followed(record.time, here, caplen) {
+            Some(true) => return Doubt::Fine,
+            Some(false) => {}
+            None => return missing(caplen),
+        }
+        match self.followed(record.time, here, record.wire_len) {
+            Some(true) if record.wire_len > 0 => {
                 report.damage(here.offset, || {
-                    format!("a packet of {} bytes claims to have {claimed} captured", record.wire_len)
+                    format!("a packet of {} bytes claims to have {caplen} captured", record.wire_len)
                 });
                 record.caplen = record.wire_len;
                 Doubt::Fine
             }
-            Some(false) if record.caplen > self.limit => Doubt::Stop(Stop::Bad(too_long(record.caplen))),
-            Some(false) => Doubt::Stop(Stop::Bad("no packet record follows where this one ends".into())),
-            None => Doubt::Stop(Stop::Need(self.record_header * 2 + record.caplen as usize)),
+            None => missing(record.wire_len),
+            _ if caplen > self.limit => Doubt::Stop(Stop::Bad(too_long(caplen))),
+            _ => Doubt::Stop(Stop::Bad("no packet record follows where this one ends".into())),
         }
     }
 

@@ -300,8 +300,8 @@ impl Resolution {
     fn new(code: u8) -> Self {
         match code {
             0..=9 => Self::Nanos(10u64.pow(9 - u32::from(code))),
-            // Of a unit so small that 64 bits do not make a nanosecond, nothing is left.
-            10..=0x7f => Self::PerNano(10u64.saturating_pow(u32::from(code) - 9)),
+            // Of a unit so small that 64 bits of it do not make a nanosecond, nothing is left.
+            10..=0x7f => 10u64.checked_pow(u32::from(code) - 9).map_or(Self::Nanos(0), Self::PerNano),
             0x80.. => Self::Binary(code & 0x7f),
         }
     }

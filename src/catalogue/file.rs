@@ -11,7 +11,6 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::pattern::{Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
-use crate::detect::Sensitivity;
 
 /// Why a catalogue cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -208,7 +207,6 @@ pub struct PathEntry {
     #[serde(default)]
     pub optional_headers: Vec<String>,
     /// What it gives away.
-    #[serde(deserialize_with = "sensitivity")]
     pub sensitivity: Sensitivity,
     /// Kind of credential.
     pub kind: Option<String>,
@@ -250,6 +248,35 @@ impl PathEntry {
         self.required_headers
             .iter()
             .all(|choice| fields.clone().any(|(name, value)| choice.0.iter().any(|rule| rule.fits(name, value))))
+    }
+}
+
+/// How much a path gives away; ordered from least to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sensitivity {
+    /// Configuration only.
+    Discovery,
+    /// A session token of the metadata service.
+    Token,
+    /// User data, startup scripts.
+    UserData,
+    /// A signed identity document or identity token.
+    Identity,
+    /// A credential.
+    Credential,
+}
+
+impl Sensitivity {
+    /// As written to `imds.sensitivity`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::Token => "token",
+            Self::UserData => "user-data",
+            Self::Identity => "identity",
+            Self::Credential => "credential",
+        }
     }
 }
 
@@ -329,14 +356,4 @@ impl Agent {
     pub fn reads(&self, path: &str) -> bool {
         self.patterns.iter().any(|p| p.fit(path).is_some())
     }
-}
-
-fn sensitivity<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Sensitivity, D::Error> {
-    use Sensitivity::*;
-    use serde::de::Error;
-    let name = String::deserialize(deserializer)?;
-    let all = [Discovery, Token, UserData, Identity, Credential];
-    all.into_iter()
-        .find(|s| s.name() == name)
-        .ok_or_else(|| D::Error::custom(format!("`{name}` is not one of {}", all.map(Sensitivity::name).join(", "))))
 }

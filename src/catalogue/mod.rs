@@ -13,12 +13,16 @@ use std::sync::{LazyLock, OnceLock};
 
 use regex::Regex;
 
-pub use file::{Additions, Agent, CatalogueError, Endpoint, Marker, PathEntry, Recognised, ScopeAt, Session, Version};
+pub use file::{
+    Additions, Agent, CatalogueError, Endpoint, Marker, PathEntry, Recognised, ScopeAt, Sensitivity, Session, Version,
+};
 pub use pattern::{Fit, Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
 
 use file::File;
 use pattern::{DATE, is_date};
 
+/// Form of the data file.
+const SCHEMA: u32 = 1;
 const TEXT: &str = include_str!("../data/catalogue.toml");
 
 /// Indicators, ready for lookups.
@@ -219,6 +223,18 @@ impl Catalogue {
         self.recorded.get(name).copied()
     }
 
+    /// Whether a header carries a session token of some service and nothing else.
+    pub fn is_session_header(&self, name: &[u8]) -> bool {
+        let rules = self.endpoints.iter().filter_map(|e| e.session_header.as_ref());
+        rules.into_iter().any(|rule| rule.value.is_none() && name.eq_ignore_ascii_case(rule.name.as_bytes()))
+    }
+
+    /// Whether a header's value is one that documentation prescribes, and so no secret.
+    pub fn is_constant(&self, name: &[u8], value: &[u8]) -> bool {
+        let mut rules = self.endpoints.iter().flat_map(|e| &e.client_headers);
+        rules.any(|rule| rule.fits(name, value) && rule.value.as_ref().is_some_and(|v| v.len() == value.len()))
+    }
+
     /// Domains under which any name leads to an address that the asker chose.
     pub fn wildcard_dns(&self) -> &'static [String] {
         &self.data.names.wildcard_dns
@@ -313,6 +329,17 @@ impl Catalogue {
 
 fn parse() -> Result<File, CatalogueError> {
     let mut file: File = toml::from_str(TEXT)?;
+    if file.schema != SCHEMA {
+        return Err(CatalogueError::new(0..0, format!("schema {} where {SCHEMA} is understood", file.schema)));
+    }
+    let paths = file.path.iter().map(|p| (&p.id, &p.sources));
+    let others =
+        file.endpoint.iter().map(|e| (&e.id, &e.sources)).chain(file.agent.iter().map(|a| (&a.id, &a.sources)));
+    for (id, named) in paths.chain(others) {
+        if let Some(source) = named.iter().find(|name| !file.sources.contains_key(name.as_str())) {
+            return Err(CatalogueError::new(id.span(), format!("`{}`: source `{source}` is not listed", id.get_ref())));
+        }
+    }
     let (mut path, mut agent) = (std::mem::take(&mut file.path), std::mem::take(&mut file.agent));
     resolve(&file, &mut path, &mut agent)?;
     Ok(File { path, agent, ..file })
@@ -326,7 +353,7 @@ fn resolve(file: &File, paths: &mut [PathEntry], agents: &mut [Agent]) -> Result
         for pattern in &mut path.patterns {
             pattern.resolve(&file.classes).map_err(|class| error(format!("there is no class `{class}`")))?;
         }
-        if path.sensitivity == crate::detect::Sensitivity::Credential && path.kind.is_none() {
+        if path.sensitivity == Sensitivity::Credential && path.kind.is_none() {
             return Err(error("a credential path needs `kind`".to_owned()));
         }
         if path.any_address && path.required_headers.is_empty() {

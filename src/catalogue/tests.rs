@@ -1,5 +1,6 @@
+//! Tests of the catalogue: the data file itself, and every lookup.
+
 use super::*;
-use crate::detect::Sensitivity;
 
 fn builtin() -> Catalogue {
     Catalogue::builtin().unwrap_or_else(|e| panic!("{e} in line {:?}", e.line(TEXT)))
@@ -8,7 +9,6 @@ fn builtin() -> Catalogue {
 #[test]
 fn the_data_file_holds_together() {
     let catalogue = builtin();
-    assert_eq!(catalogue.data.schema, 1);
     let sources = &catalogue.data.sources;
     let mut used = std::collections::HashSet::new();
     let endpoints = catalogue.endpoints.iter().map(|e| (e.id(), &e.sources));
@@ -18,7 +18,6 @@ fn the_data_file_holds_together() {
     {
         assert!(!named.is_empty(), "{id} has no source");
         for source in named {
-            assert!(sources.contains_key(source), "{id}: source `{source}` is not listed");
             used.insert(source);
         }
     }

@@ -1,8 +1,22 @@
 //! The matcher: what one observation means, judged by the catalogue alone (no state over time but what a service last
 //! answered to the same client). The correlator joins verdicts over time.
 
+pub mod body;
 pub mod canonical;
+mod detector;
+mod expiry;
+mod names;
+pub mod path;
+mod proof;
+mod provider;
+mod relay;
+mod request;
+pub mod tokens;
 pub mod verdict;
+
+pub use detector::{Config, DEFAULT_FINGERPRINT_KEY, Detector};
+pub use path::{Normalised, normalise_path};
+pub use tokens::token_hash;
 
 pub use verdict::{
     Candidate, CandidateKind, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place, Sensitivity,

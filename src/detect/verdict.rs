@@ -3,36 +3,9 @@
 
 use std::net::IpAddr;
 
+pub use crate::catalogue::Sensitivity;
 use crate::observe::{Bytes, Conn};
 use crate::packet::Timestamp;
-
-/// How much a path gives away (catalogue `sensitivity`); ordered from least to most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sensitivity {
-    /// Configuration only.
-    Discovery,
-    /// A session token of the metadata service.
-    Token,
-    /// User data, startup scripts.
-    UserData,
-    /// A signed identity document or identity token.
-    Identity,
-    /// A credential.
-    Credential,
-}
-
-impl Sensitivity {
-    /// As written to `imds.sensitivity`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Discovery => "discovery",
-            Self::Token => "token",
-            Self::UserData => "user-data",
-            Self::Identity => "identity",
-            Self::Credential => "credential",
-        }
-    }
-}
 
 macro_rules! signals {
     ($($(#[doc = $doc:literal])* $name:ident = $slug:literal),* $(,)?) => {

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::packet::Timestamp;
 
-/// `timestamp.precision`. Finer than milliseconds, trailing zeros are cut, but never below three digits.
+/// `timestamp.precision`. Of nanoseconds trailing zeros are cut, but never below three digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Always three digits.
     #[default]
     Millisecond,
-    /// Up to six.
+    /// Always six.
     Microsecond,
     /// Up to nine.
     Nanosecond,
@@ -47,13 +47,11 @@ impl Stamp {
         digits(&mut buffer[14..16], second as u64 / 60 % 60);
         digits(&mut buffer[17..19], second as u64 % 60);
         digits(&mut buffer[20..29], u64::from(self.time.subsec_nanos()));
-        let most = match self.precision {
-            Precision::Millisecond => 3,
-            Precision::Microsecond => 6,
-            Precision::Nanosecond => 9,
+        let end = match self.precision {
+            Precision::Millisecond => 23,
+            Precision::Microsecond => 26,
+            Precision::Nanosecond => 29 - buffer[23..29].iter().rev().take_while(|digit| **digit == b'0').count(),
         };
-        let zeros = buffer[23..20 + most].iter().rev().take_while(|digit| **digit == b'0').count();
-        let end = 20 + most - zeros;
         buffer[end] = b'Z';
         str::from_utf8(&buffer[..=end]).unwrap_or_default()
     }
@@ -105,7 +103,8 @@ mod tests {
         assert_eq!(text(1_440_662_455, 638_957_999, Precision::Millisecond), "2015-08-27T08:00:55.638Z");
         assert_eq!(text(1_440_662_455, 638_957_000, Precision::Nanosecond), "2015-08-27T08:00:55.638957Z");
         assert_eq!(text(1_440_662_455, 700_739_001, Precision::Nanosecond), "2015-08-27T08:00:55.700739001Z");
-        assert_eq!(text(1_440_662_455, 817_000_999, Precision::Microsecond), "2015-08-27T08:00:55.817Z");
+        assert_eq!(text(1_440_662_455, 817_000_999, Precision::Microsecond), "2015-08-27T08:00:55.817000Z");
+        assert_eq!(text(1_440_662_455, 817_000_000, Precision::Nanosecond), "2015-08-27T08:00:55.817Z");
         assert_eq!(text(0, 0, Precision::Nanosecond), "1970-01-01T00:00:00.000Z");
     }
 

@@ -22,7 +22,7 @@ pub struct Message {
     pub kind: u8,
     /// Code.
     pub code: u8,
-    /// Payload bytes as Packetbeat counts them: after the first 8 bytes for ICMP, after the first 4 for ICMPv6.
+    /// Payload bytes as Packetbeat counts them: after the first 8 bytes of the message.
     pub bytes: u64,
 }
 
@@ -130,17 +130,13 @@ impl Tracker {
         out: &mut impl FnMut(Transaction, u64),
     ) {
         let (Some(net), Transport::Icmp { kind, code }) = (meta.net, meta.transport) else { return };
-        let (proto, header) = if net.source.is_ipv6() { (Proto::Icmp6, 0) } else { (Proto::Icmp, 4) };
+        let proto = if net.source.is_ipv6() { Proto::Icmp6 } else { Proto::Icmp };
         let role = role(proto, kind);
         let mut reader = Reader::new(payload);
-        let (id, seq) = match (reader.u16(), reader.u16()) {
-            (Some(id), Some(seq)) if role != Role::OneWay => (id, seq),
-            (Some(_), Some(_)) => (0, 0),
-            _ if role == Role::OneWay && proto == Proto::Icmp6 => (0, 0),
-            _ => return,
-        };
-        let len = (payload.len() as u64).saturating_add(u64::from(meta.missing));
-        let message = Message { time: meta.time, kind, code, bytes: len.saturating_sub(header) };
+        let (Some(id), Some(seq)) = (reader.u16(), reader.u16()) else { return };
+        let (id, seq) = if role == Role::OneWay { (0, 0) } else { (id, seq) };
+        let bytes = (reader.len() as u64).saturating_add(u64::from(meta.missing));
+        let message = Message { time: meta.time, kind, code, bytes };
         let key = Key { proto, client: net.source, server: net.destination, id, seq };
         match role {
             Role::Response => {
@@ -327,11 +323,11 @@ mod tests {
         run.packet(meta(0, 0, A, B, 3, 3), &[0; 32]);
         run.packet(meta(1, 0, A, B, 5, 1), &[0; 32]);
         run.packet(meta(2, 0, "fe80::1", "ff02::1", 135, 0), &[0; 24]);
-        run.packet(meta(3, 0, "fe80::1", "fe80::2", 2, 0), &[]);
+        run.packet(meta(3, 0, "fe80::1", "fe80::2", 2, 0), &[0; 4]);
         run.packet(meta(4, 0, A, B, 3, 3), &[0; 3]);
         run.packet(meta(5, 0, "fe80::1", "fe80::2", 128, 0), &[0; 3]);
         let got: Vec<_> = run.1.iter().map(|(tx, _)| (tx.request.unwrap().bytes, tx.note, tx.is_ok())).collect();
-        assert_eq!(got, [(28, None, false), (28, None, true), (24, None, true), (0, None, false)]);
+        assert_eq!(got, [(28, None, false), (28, None, true), (20, None, true), (0, None, false)]);
     }
 
     #[test]

@@ -141,6 +141,11 @@ impl Connection {
         }
     }
 
+    /// Whether the capture has the connection's beginning: a SYN or SYN-ACK.
+    pub fn beginning_seen(&self) -> bool {
+        self.to_server.syn || self.to_client.syn || self.opening.iter().any(|early| early.tcp.flags.syn())
+    }
+
     /// Whether both SYN and SYN-ACK were seen.
     pub fn handshake_seen(&self) -> bool {
         self.to_server.syn && self.to_client.syn

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use zeroize::Zeroize;
 
 use super::head::Role;
-use super::message::{Head, Message, Note};
-use super::parser::{Env, Exchange};
+use super::message::{Head, Message};
+use super::parser::Env;
 use super::reader::{Framing, Reader, Step, message_memory, wire};
 use crate::observe::Bytes;
 use crate::stream::{Context, Dir, End};
@@ -210,7 +210,7 @@ impl Http1 {
         self.end(Dir::ToServer, End::Lost, env);
         self.end(Dir::ToClient, End::Lost, env);
         if let Some(response) = self.early.take() {
-            emit(None, Some(response), false, env);
+            env.emit(None, Some(response), false, None);
         }
     }
 
@@ -397,7 +397,7 @@ impl Http1 {
                     open.response = Some(early);
                 }
             } else {
-                emit(None, Some(early), false, env);
+                env.emit(None, Some(early), false, None);
             }
         }
         self.waiting = self.waiting.saturating_add(message_memory(&message));
@@ -430,7 +430,7 @@ impl Http1 {
                 self.orphans = self.orphans.saturating_sub(1);
                 let earlier = if orphan { Some(message) } else { self.early.replace(message) };
                 if let Some(response) = earlier {
-                    emit(None, Some(response), conflict, env);
+                    env.emit(None, Some(response), conflict, None);
                 }
             }
         }
@@ -449,7 +449,7 @@ impl Http1 {
         let held = |message: &Option<Message>| message.as_ref().map_or(0, message_memory);
         self.waiting = self.waiting.saturating_sub(held(&open.request)).saturating_sub(held(&open.response));
         if open.request.is_some() || open.response.is_some() {
-            emit(open.request, open.response, open.conflict, env);
+            env.emit(open.request, open.response, open.conflict, None);
         }
         true
     }
@@ -473,29 +473,12 @@ fn follow(fork: &mut Reader, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -
             }
         };
         if let Some(message) = done {
-            emit(Some(message), None, true, env);
+            env.emit(Some(message), None, true, None);
             if bytes.is_empty() {
                 return false;
             }
         }
     }
-}
-
-fn emit(request: Option<Message>, response: Option<Message>, conflict: bool, env: &mut Env<'_>) {
-    let mut notes = Vec::new();
-    if request.as_ref().is_some_and(|message| message.gap) {
-        notes.push(Note::LossInRequest);
-    }
-    if response.is_none() {
-        notes.push(Note::UnmatchedRequest);
-    }
-    if response.as_ref().is_some_and(|message| message.gap) {
-        notes.push(Note::LossInResponse);
-    }
-    if request.is_none() {
-        notes.push(Note::UnmatchedResponse);
-    }
-    env.emit(Exchange { request, response, notes, conflict, stream: None });
 }
 
 fn kind(head: &Head) -> Kind {

@@ -182,6 +182,9 @@ fn start_line(role: Role, line: &[u8]) -> Option<(Start, Option<Version>)> {
 /// between is the target, raw spaces too (as Packetbeat has it). Any method, any version, `http/` in any case.
 fn request_line(line: &[u8]) -> Option<(Start, Option<Version>)> {
     let line = trim_space_end(line);
+    if line == b"PRI * HTTP/2.0" {
+        return None; // the preface of HTTP/2 is no request
+    }
     let method = line.iter().position(|b| is_space(*b)).filter(|at| *at > 0)?;
     let last = line.iter().rposition(|b| is_space(*b))?;
     let version = http_version(line.get(last.saturating_add(1)..)?)?;
@@ -319,4 +322,34 @@ fn trim_space_end(bytes: &[u8]) -> &[u8] {
 fn range(start: usize, end: usize) -> Range<u32> {
     // heads are bounded far below 4 GiB
     u32::try_from(start).unwrap_or(u32::MAX)..u32::try_from(end).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::fixed_seed;
+    use super::*;
+
+    proptest! {
+        #![proptest_config(fixed_seed())]
+
+        /// What `httparse` takes, the scanner reads alike.
+        #[test]
+        fn both_ways_to_read_fields_agree(lines in prop::collection::vec("[A-Za-z-]{1,8}:[ \t]{0,2}[ -~é]{0,9}[ \t]{0,2}\r?\n", 0..6)) {
+            let block = lines.concat() + "\r\n";
+            let strict = strict_fields(block.as_bytes(), 0);
+            prop_assert!(strict.is_some());
+            prop_assert_eq!(strict.unwrap_or_default(), lenient_fields(&mut block.clone().into_bytes(), 0));
+        }
+
+        #[test]
+        fn a_cut_head_is_a_prefix_of_the_whole_one(at in 18..60_usize) {
+            let bytes = b"GET /a/path HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n";
+            let whole = parse(Role::Request, bytes).unwrap();
+            let head = parse_cut(Role::Request, bytes.get(..at.min(bytes.len())).unwrap()).unwrap();
+            prop_assert_eq!((head.method(), head.target()), (whole.method(), whole.target()));
+            prop_assert_eq!(head.fields.as_slice(), whole.fields.get(..head.fields.len()).unwrap());
+        }
+    }
 }

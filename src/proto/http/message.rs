@@ -89,7 +89,7 @@ impl Head {
     }
 
     /// All fields in order, names as sent.
-    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.fields.iter().map(|(name, value)| (self.slice(name), self.slice(value)))
     }
 

@@ -1,11 +1,14 @@
 //! HTTP on one connection: reassembled chunks in, transactions out.
 //!
 //! [`probe`] tells by a connection's first bytes whether it is HTTP, on any port; [`Parser`] then takes the chunks of
-//! both directions and hands on a [`Transaction`] per exchange: HTTP/1 (`head`, `reader`, `h1`), through CONNECT and
-//! SOCKS (`socks`). Memory per connection is bounded by [`Limits`]; what bounds did is in [`Counters`].
+//! both directions and hands on a [`Transaction`] per exchange: HTTP/1 (`head`, `reader`, `h1`) and HTTP/2 (`frames`,
+//! `hpack`, `h2`), through CONNECT and SOCKS (`socks`). Memory per connection is bounded by [`Limits`]; what bounds did is in [`Counters`].
 
+mod frames;
 mod h1;
+mod h2;
 mod head;
+mod hpack;
 pub mod message;
 mod parser;
 mod probe;
@@ -17,4 +20,4 @@ mod tests;
 pub use head::MAX_FIELDS;
 pub use message::{Body, Head, Message, Note, Start, Transaction, Version};
 pub use parser::{Counters, Limits, Parser, Sink};
-pub use probe::{MAX_PROBE, PREFACE, Probe, probe};
+pub use probe::{MAX_PROBE, PREFACE, Probe, probe, probe_resumed};

@@ -3,6 +3,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use super::h1::{Http1, Turn};
+use super::h2::Http2;
 use super::message::{Message, Note, Transaction};
 use super::probe::{Probe, probe};
 use super::socks::{Progress, Socks};
@@ -65,6 +66,7 @@ pub struct Parser {
 #[expect(clippy::large_enum_variant, reason = "nearly every parser stays in the largest")]
 enum Mode {
     Http1(Http1),
+    Http2(Box<Http2>),
     Socks(Socks),
     /// Inside an accepted CONNECT or SOCKS stream, before its first bytes tell what it carries.
     Tunnel(Vec<u8>),
@@ -78,8 +80,9 @@ impl Parser {
     pub fn new(kind: Probe, swapped: bool) -> Self {
         let mode = match kind {
             Probe::Http1 | Probe::Response => Mode::Http1(Http1::new()),
+            Probe::Http2 => Mode::Http2(Box::new(Http2::new())),
             Probe::Socks => Mode::Socks(Socks::default()),
-            Probe::Http2 | Probe::No | Probe::More => Mode::Dead,
+            Probe::No | Probe::More => Mode::Dead,
         };
         Self { mode, swapped, via: None, ordinal: 0 }
     }
@@ -97,6 +100,7 @@ impl Parser {
             }
             Chunk::Gap { len, cut } => match self.split(sink) {
                 (Mode::Http1(http), mut env) => http.gap(dir, len, cut, &mut env),
+                (Mode::Http2(http), _) => http.gap(dir, len, cut),
                 (mode, _) => *mode = Mode::Dead,
             },
             Chunk::End(end) => self.end(dir, end, at, sink),
@@ -107,9 +111,7 @@ impl Parser {
     /// ends of both directions were fed; writes nothing twice.
     pub fn finish(&mut self, at: Context, sink: &mut Sink<'_>) {
         self.settle(at, sink);
-        if let (Mode::Http1(http), mut env) = self.split(sink) {
-            http.finish(&mut env);
-        }
+        self.close(sink);
         self.mode = Mode::Dead;
     }
 
@@ -122,6 +124,7 @@ impl Parser {
     pub fn memory(&self) -> usize {
         let held = match &self.mode {
             Mode::Http1(http) => http.memory(),
+            Mode::Http2(http) => http.memory(),
             Mode::Socks(socks) => socks.memory(),
             Mode::Tunnel(held) => held.capacity(),
             Mode::Dead => 0,
@@ -133,6 +136,10 @@ impl Parser {
         while !bytes.is_empty() {
             let (used, turn) = match self.split(sink) {
                 (Mode::Http1(http), mut env) => http.data(dir, bytes, at, &mut env),
+                (Mode::Http2(http), mut env) => {
+                    let turn = if http.data(dir, bytes, at, &mut env) { Turn::Stay } else { Turn::Dead };
+                    (bytes.len(), turn)
+                }
                 (Mode::Socks(socks), _) => {
                     let progress = socks.data(dir, bytes);
                     return self.socks(progress, at, sink);
@@ -168,7 +175,8 @@ impl Parser {
         }
         match self.split(sink) {
             (Mode::Http1(http), mut env) => http.end(dir, end, &mut env),
-            (Mode::Socks(_) | Mode::Tunnel(_) | Mode::Dead, _) => {}
+            (Mode::Http2(http), mut env) if dir == Dir::ToClient => http.finish(&mut env),
+            (Mode::Http2(_) | Mode::Socks(_) | Mode::Tunnel(_) | Mode::Dead, _) => {}
         }
     }
 
@@ -190,7 +198,12 @@ impl Parser {
                 self.mode = Mode::Tunnel(held);
                 self.tunnel(at, sink);
             }
-            Turn::Http2 { .. } | Turn::Dead => {
+            Turn::Http2 { request, held } => {
+                self.close(sink);
+                self.mode = Mode::Http2(Box::new(Http2::upgraded(request)));
+                self.data(Dir::ToServer, &held, at, sink);
+            }
+            Turn::Dead => {
                 self.close(sink);
                 self.mode = Mode::Dead;
             }
@@ -199,8 +212,10 @@ impl Parser {
 
     /// Writes what is open before the protocol changes.
     fn close(&mut self, sink: &mut Sink<'_>) {
-        if let (Mode::Http1(http), mut env) = self.split(sink) {
-            http.finish(&mut env);
+        match self.split(sink) {
+            (Mode::Http1(http), mut env) => http.finish(&mut env),
+            (Mode::Http2(http), mut env) => http.finish(&mut env),
+            (Mode::Socks(_) | Mode::Tunnel(_) | Mode::Dead, _) => {}
         }
     }
 
@@ -246,15 +261,6 @@ impl Parser {
     }
 }
 
-/// An exchange as HTTP/1 and HTTP/2 know it.
-pub(super) struct Exchange {
-    pub(super) request: Option<Message>,
-    pub(super) response: Option<Message>,
-    pub(super) notes: Vec<Note>,
-    pub(super) conflict: bool,
-    pub(super) stream: Option<u32>,
-}
-
 /// Surroundings of a protocol's state machine.
 pub(super) struct Env<'a> {
     pub(super) limits: &'a Limits,
@@ -267,9 +273,22 @@ pub(super) struct Env<'a> {
 }
 
 impl Env<'_> {
-    /// Hands on a transaction.
-    pub(super) fn emit(&mut self, exchange: Exchange) {
-        let Exchange { request, response, notes, conflict, stream } = exchange;
+    /// Hands on an exchange, or the half of it that there is, with Packetbeat's remarks.
+    pub(super) fn emit(
+        &mut self,
+        request: Option<Message>,
+        response: Option<Message>,
+        conflict: bool,
+        stream: Option<u32>,
+    ) {
+        let lost = |message: &Option<Message>| message.as_ref().is_some_and(|message| message.gap);
+        let remarks = [
+            (lost(&request), Note::LossInRequest),
+            (response.is_none(), Note::UnmatchedRequest),
+            (lost(&response), Note::LossInResponse),
+            (request.is_none(), Note::UnmatchedResponse),
+        ];
+        let notes = remarks.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note).collect();
         let conn = if self.swapped { turned((self.conn)()) } else { (self.conn)() };
         let ordinal = *self.ordinal;
         *self.ordinal = ordinal.saturating_add(1);

@@ -1,6 +1,7 @@
 //! Tells by the first bytes of a direction whether it is HTTP. Stateless; looks at no port.
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use super::frames;
 use super::head::{self, Role};
 
 /// What a client sends first in HTTP/2 (RFC 9113 section 3.4).
@@ -36,10 +37,10 @@ pub fn probe(bytes: &[u8]) -> Probe {
     if matches!(first, 4 | 5) {
         return if blank == 0 { probe_socks(bytes) } else { Probe::No };
     }
-    if bytes.starts_with(PREFACE) {
+    if blank == 0 && bytes.starts_with(PREFACE) {
         return Probe::Http2;
     }
-    if bytes.len() >= 4 && PREFACE.starts_with(bytes) {
+    if blank == 0 && bytes.len() >= 4 && PREFACE.starts_with(bytes) {
         return Probe::More;
     }
     match (head::begins(Role::Response, bytes), head::begins(Role::Request, bytes)) {
@@ -47,6 +48,16 @@ pub fn probe(bytes: &[u8]) -> Probe {
         (_, Some(true)) => Probe::Http1,
         (None, _) | (_, None) if bytes.len() < MAX_PROBE => Probe::More,
         _ => Probe::No,
+    }
+}
+
+/// Judges a segment of a connection whose beginning was not captured, or that follows a gap: the frames of an HTTP/2
+/// client count too if the head of a request is among them; SOCKS only comes first.
+pub fn probe_resumed(bytes: &[u8]) -> Probe {
+    match probe(bytes) {
+        Probe::No if frames::believable(bytes) == Some(true) => Probe::Http2,
+        Probe::Socks => Probe::No,
+        other => other,
     }
 }
 

@@ -557,7 +557,7 @@ impl ChunkLine {
 }
 
 /// Appends to a capture up to `limit`, reserving once where the length is known; a buffer that grows is wiped.
-fn capture(captured: &mut Vec<u8>, bytes: &[u8], limit: usize, left: Option<u64>) {
+pub(super) fn capture(captured: &mut Vec<u8>, bytes: &[u8], limit: usize, left: Option<u64>) {
     let room = limit.saturating_sub(captured.len());
     let Some(bytes) = bytes.get(..bytes.len().min(room)).filter(|bytes| !bytes.is_empty()) else { return };
     let needed = captured.len().saturating_add(bytes.len());

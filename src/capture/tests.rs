@@ -1,0 +1,656 @@
+//! Capture files built byte by byte: whole, cut, damaged, compressed, and given in pieces.
+
+use std::io::{Read, Write};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::packet::{PacketBatch, Timestamp};
+
+/// A packet as it is compared: nanoseconds, link type, interface, wire length, data.
+type Seen = (i64, u16, u32, u32, Vec<u8>);
+
+/// Everything that one input gave.
+#[derive(Debug, Default)]
+struct Got {
+    packets: Vec<Seen>,
+    warnings: Vec<Warning>,
+    error: Option<CaptureError>,
+}
+
+impl Got {
+    fn damaged(&self) -> bool {
+        self.error.is_some() || self.warnings.iter().any(|warning| warning.damage)
+    }
+
+    fn error(&self) -> String {
+        self.error.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+/// Gives at most `step` bytes at a time.
+struct Steps {
+    bytes: io::Cursor<Vec<u8>>,
+    step: usize,
+}
+
+impl Read for Steps {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = to.len().min(self.step);
+        self.bytes.read(&mut to[..count])
+    }
+}
+
+fn read_in_steps(bytes: &[u8], step: usize) -> Got {
+    let from = Steps { bytes: io::Cursor::new(bytes.to_vec()), step };
+    let mut got = Got::default();
+    let mut source = match FileSource::from_reader(&Input::Stdin, Box::new(from), Some(bytes.len() as u64)) {
+        Ok(source) => source,
+        Err(error) => return Got { error: Some(error), ..got },
+    };
+    let (mut batch, mut taken) = (PacketBatch::default(), 0);
+    loop {
+        batch.clear(got.packets.len() as u64);
+        let result = source.next_batch(&mut batch);
+        got.warnings.extend(source.warnings());
+        taken += batch.bytes_read();
+        for packet in batch.iter() {
+            assert_eq!(packet.index, got.packets.len() as u64);
+            let Timestamp(time) = packet.time;
+            got.packets.push((time, packet.link.0, packet.interface, packet.wire_len, packet.data.to_vec()));
+        }
+        match result {
+            Ok(Status::More) => {}
+            Ok(Status::End) => {
+                assert_eq!(taken, source.bytes_read());
+                assert!(matches!(source.next_batch(&mut batch), Ok(Status::End)), "it stays ended");
+                return got;
+            }
+            Err(error) => {
+                assert!(batch.is_empty(), "packets came with an error");
+                assert!(got.error.is_none(), "a second error");
+                got.error = Some(error);
+            }
+        }
+    }
+}
+
+fn read(bytes: &[u8]) -> Got {
+    read_in_steps(bytes, usize::MAX)
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Little,
+    Big,
+}
+
+impl End {
+    fn u16(self, value: u16) -> [u8; 2] {
+        match self {
+            Self::Little => value.to_le_bytes(),
+            Self::Big => value.to_be_bytes(),
+        }
+    }
+
+    fn u32(self, value: u32) -> [u8; 4] {
+        match self {
+            Self::Little => value.to_le_bytes(),
+            Self::Big => value.to_be_bytes(),
+        }
+    }
+
+    fn words(self, values: &[u32]) -> Vec<u8> {
+        values.iter().flat_map(|value| self.u32(*value)).collect()
+    }
+}
+
+const MICROS: u32 = 0xa1b2_c3d4;
+const NANOS: u32 = 0xa1b2_3c4d;
+const MODIFIED: u32 = 0xa1b2_cd34;
+/// A second of the year 2026.
+const NOW: u32 = 1_795_000_000;
+const NOW_NANOS: i64 = NOW as i64 * 1_000_000_000;
+
+fn pcap_header(end: End, magic: u32, link: u32) -> Vec<u8> {
+    let version = [end.u16(2), end.u16(4)].concat();
+    [&end.u32(magic)[..], &version, &end.words(&[0, 0, 65535, link])].concat()
+}
+
+fn pcap_record(end: End, seconds: u32, fraction: u32, data: &[u8]) -> Vec<u8> {
+    let length = data.len() as u32;
+    [&end.words(&[seconds, fraction, length, length])[..], data].concat()
+}
+
+/// `count` packets of different lengths, a millisecond apart in file order; the second fields of `unit` are a
+/// millisecond.
+fn pcap(end: End, magic: u32, count: u32) -> Vec<u8> {
+    let millisecond = if magic == NANOS { 1_000_000 } else { 1000 };
+    let mut file = pcap_header(end, magic, 1);
+    for nth in 0..count {
+        let data = vec![nth as u8; 20 + (nth as usize * 7) % 50];
+        let record = pcap_record(end, NOW, nth * millisecond, &data);
+        let (header, data) = record.split_at(16);
+        file.extend_from_slice(header);
+        if magic == MODIFIED {
+            file.extend_from_slice(&[0; 8]);
+        }
+        file.extend_from_slice(data);
+    }
+    file
+}
+
+fn expected(count: u32) -> Vec<Seen> {
+    (0..count)
+        .map(|nth| {
+            let data = vec![nth as u8; 20 + (nth as usize * 7) % 50];
+            (NOW_NANOS + i64::from(nth) * 1_000_000, 1, 0, data.len() as u32, data)
+        })
+        .collect()
+}
+
+/// Where the records of `pcap(_, magic, count)` end, the header's end first.
+fn pcap_ends(magic: u32, count: u32) -> Vec<usize> {
+    let header = if magic == MODIFIED { 24 } else { 16 };
+    let mut ends = vec![24];
+    for (_, _, _, length, _) in expected(count) {
+        ends.push(ends[ends.len() - 1] + header + length as usize);
+    }
+    ends
+}
+
+fn block(end: End, kind: u32, body: &[u8]) -> Vec<u8> {
+    let padding = vec![0; body.len().wrapping_neg() & 3];
+    let length = end.u32((12 + body.len() + padding.len()) as u32);
+    [&end.u32(kind)[..], &length, body, &padding, &length].concat()
+}
+
+fn section(end: End) -> Vec<u8> {
+    let body = [&end.u32(0x1a2b_3c4d)[..], &end.u16(1), &end.u16(0), &[0xff; 8]].concat();
+    block(end, 0x0a0d_0d0a, &body)
+}
+
+fn option(end: End, code: u16, value: &[u8]) -> Vec<u8> {
+    let padding = vec![0; value.len().wrapping_neg() & 3];
+    [&end.u16(code)[..], &end.u16(value.len() as u16), value, &padding].concat()
+}
+
+fn interface(end: End, link: u16, snaplen: u32, options: &[u8]) -> Vec<u8> {
+    block(end, 1, &[&end.u16(link)[..], &[0, 0], &end.u32(snaplen), options].concat())
+}
+
+fn enhanced(end: End, interface: u32, time: u64, wire_len: u32, data: &[u8]) -> Vec<u8> {
+    let fields = end.words(&[interface, (time >> 32) as u32, time as u32, data.len() as u32, wire_len]);
+    let padding = vec![0; data.len().wrapping_neg() & 3];
+    block(end, 6, &[&fields[..], data, &padding, &option(end, 1, b"comment"), &option(end, 0, b"")].concat())
+}
+
+const MICROS_NOW: u64 = NOW as u64 * 1_000_000;
+
+/// Two sections of different byte order, three interfaces, every packet block, blocks and options nobody knows.
+fn pcapng() -> (Vec<Vec<u8>>, Vec<Seen>) {
+    let (little, big) = (End::Little, End::Big);
+    let old = {
+        let fields = [&big.u16(1)[..], &big.u16(7), &big.words(&[0, NOW + 3, 3, 9])].concat();
+        block(big, 2, &[&fields[..], b"old"].concat())
+    };
+    let blocks = vec![
+        section(little),
+        interface(little, 1, 0, &option(little, 2, b"eth0")),
+        block(little, 0x7777, b"unknown"),
+        enhanced(little, 0, MICROS_NOW, 60, b"first"),
+        block(little, 5, &[0; 12]),
+        block(little, 3, &[&little.u32(6)[..], b"simple"].concat()),
+        section(big),
+        interface(big, 101, 0, &[]),
+        interface(big, 113, 4, &[option(big, 9, &[0]), option(big, 0xffff, b"?")].concat()),
+        enhanced(big, 0, MICROS_NOW + 2_000_000, 3, b"raw"),
+        old,
+    ];
+    let seconds = |count: i64| NOW_NANOS + count * 1_000_000_000;
+    let packets = vec![
+        (seconds(0), 1, 0, 60, b"first".to_vec()),
+        (seconds(0), 1, 0, 6, b"simple".to_vec()),
+        (seconds(2), 101, 1, 3, b"raw".to_vec()),
+        (seconds(3), 113, 2, 9, b"old".to_vec()),
+    ];
+    (blocks, packets)
+}
+
+fn snoop(count: u32) -> Vec<u8> {
+    let end = End::Big;
+    let mut file = [&b"snoop\0\0\0"[..], &end.words(&[2, 4])].concat();
+    for (time, _, _, length, data) in expected(count) {
+        let padding = vec![0; data.len().wrapping_neg() & 3];
+        let whole = 24 + length + padding.len() as u32;
+        let micros = (time - NOW_NANOS) / 1000;
+        file.extend(end.words(&[length, length, whole, 0, NOW, micros as u32]));
+        file.extend([data, padding].concat());
+    }
+    file
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ::zstd::encode_all(bytes, 1).unwrap()
+}
+
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn every_flavour_of_pcap_gives_the_same_packets() {
+    for end in [End::Little, End::Big] {
+        for magic in [MICROS, NANOS, MODIFIED] {
+            let got = read(&pcap(end, magic, 9));
+            assert_eq!(got.packets, expected(9), "{magic:x}");
+            assert!(!got.damaged() && got.warnings.is_empty());
+        }
+    }
+    assert_eq!(read(&snoop(9)).packets, expected(9));
+}
+
+#[test]
+fn sections_of_a_pcapng_keep_their_byte_order_interfaces_and_link_types() {
+    let (blocks, packets) = pcapng();
+    let got = read(&blocks.concat());
+    assert_eq!(got.packets, packets);
+    assert!(got.warnings.is_empty() && got.error.is_none(), "{got:?}");
+}
+
+#[test]
+fn a_file_cut_anywhere_gives_all_packets_before_the_cut() {
+    for magic in [MICROS, NANOS, MODIFIED] {
+        let (file, ends) = (pcap(End::Little, magic, 6), pcap_ends(magic, 6));
+        for cut in 0..=file.len() {
+            let got = read(&file[..cut]);
+            let whole = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
+            assert_eq!(got.packets, expected(whole as u32), "cut at {cut}");
+            assert_eq!(got.error.is_none(), ends.contains(&cut), "cut at {cut}: {}", got.error());
+            let empty = got.error.as_ref().is_some_and(CaptureError::is_not_a_capture);
+            assert_eq!(empty, cut < 4, "cut at {cut}: {}", got.error());
+        }
+    }
+}
+
+#[test]
+fn a_pcapng_cut_anywhere_gives_all_packets_before_the_cut() {
+    let (blocks, packets) = pcapng();
+    let file = blocks.concat();
+    let ends: Vec<usize> = (1..=blocks.len()).map(|count| blocks[..count].concat().len()).collect();
+    let packet_ends = [ends[3], ends[5], ends[9], ends[10]];
+    for cut in 0..=file.len() {
+        let got = read(&file[..cut]);
+        let whole = packet_ends.iter().filter(|end| **end <= cut).count();
+        assert_eq!(got.packets, packets[..whole], "cut at {cut}");
+        assert_eq!(got.error.is_none(), ends.contains(&cut), "cut at {cut}: {}", got.error());
+    }
+}
+
+#[test]
+fn a_compressed_file_cut_anywhere_gives_what_could_be_decompressed_and_an_error() {
+    let file = pcap(End::Little, MICROS, 40);
+    for (name, packed) in [("gzip", gzip(&file)), ("zstd", zstd(&file)), ("lz4", lz4(&file))] {
+        for cut in 4..packed.len() {
+            let got = read(&packed[..cut]);
+            let count = got.packets.len() as u32;
+            assert_eq!(got.packets, expected(count));
+            assert!(got.error().contains(name), "{name} cut at {cut}: {}", got.error());
+        }
+        let got = read(&packed);
+        assert_eq!((got.packets, got.error.is_none()), (expected(40), true), "{name}");
+        let got = read(&packed[..packed.len() - 9]);
+        if name == "gzip" {
+            assert!(got.packets.len() > 30, "most of it was decompressed: {}", got.packets.len());
+        }
+    }
+}
+
+#[test]
+fn members_and_frames_that_follow_each_other_are_one_stream() {
+    let file = pcap(End::Little, MICROS, 40);
+    let (first, second) = file.split_at(333);
+    for packed in [
+        [gzip(first), gzip(second)].concat(),
+        [zstd(first), zstd(b""), zstd(second)].concat(),
+        [lz4(first), lz4(b""), lz4(second)].concat(),
+    ] {
+        let got = read(&packed);
+        assert_eq!((got.packets, got.error.is_none()), (expected(40), true));
+    }
+    let got = read(&[&gzip(&file)[..], b"what is this"].concat());
+    assert_eq!(got.packets, expected(40));
+    assert!(got.error().contains("the gzip data is damaged"), "{}", got.error());
+}
+
+#[test]
+fn any_split_of_the_input_gives_the_same() {
+    let mut broken = pcap(End::Big, NANOS, 30);
+    broken[500..516].fill(0xff);
+    let (blocks, _) = pcapng();
+    for file in [broken.clone(), gzip(&broken), lz4(&broken), blocks.concat(), snoop(20)] {
+        let whole = read(&file);
+        for step in [1, 2, 3, 7, 16, 100] {
+            let got = read_in_steps(&file, step);
+            assert_eq!(got.packets, whole.packets, "steps of {step}");
+            assert_eq!(got.warnings, whole.warnings);
+            assert_eq!(got.error(), whole.error());
+        }
+    }
+}
+
+#[test]
+fn a_destroyed_record_header_costs_one_packet() {
+    for magic in [MICROS, MODIFIED] {
+        let mut file = pcap(End::Little, magic, 20);
+        let at = pcap_ends(magic, 20)[10];
+        file[at..at + 16].fill(0xff);
+        let got = read(&file);
+        let mut left = expected(20);
+        left.remove(10);
+        assert_eq!(got.packets, left);
+        assert!(got.error.is_none());
+        assert_eq!(got.warnings.len(), 1);
+        let warning = &got.warnings[0];
+        assert_eq!((warning.offset, warning.damage), (at as u64, true));
+        let length = pcap_ends(magic, 20)[11] - at;
+        assert!(warning.text.ends_with(&format!("; {length} bytes were skipped")), "{}", warning.text);
+    }
+}
+
+#[test]
+fn garbage_between_snoop_records_is_skipped() {
+    let file = snoop(20);
+    let at = 16 + (0..7).map(|nth| 24 + (20 + nth * 7 + 3) / 4 * 4).sum::<usize>();
+    let got = read(&[&file[..at], &[0xee; 77], &file[at..]].concat());
+    assert_eq!((&got.packets, got.damaged(), got.error.is_none()), (&expected(20), true, true));
+}
+
+#[test]
+fn megabytes_of_garbage_are_skipped_and_the_rest_is_read() {
+    let file = pcap(End::Little, MICROS, 20);
+    let at = pcap_ends(MICROS, 20)[10];
+    let garbage = vec![0xee; 5_000_000];
+    let got = read(&[&file[..at], &garbage, &file[at..]].concat());
+    assert_eq!((got.packets, got.error.is_none()), (expected(20), true));
+    assert!(got.warnings[0].text.contains("5000000 bytes"), "{}", got.warnings[0].text);
+}
+
+#[test]
+fn a_tail_of_zeros_is_damage_after_all_packets() {
+    let file = [pcap(End::Little, MICROS, 5), vec![0; 70_000]].concat();
+    let got = read(&file);
+    assert_eq!(got.packets, expected(5));
+    assert!(got.error().contains("zeros where a packet record should begin"), "{}", got.error());
+    // The same where it is a hole in the middle.
+    let more = [&file[..], &pcap(End::Little, MICROS, 5)[24..]].concat();
+    let got = read(&more);
+    assert_eq!(got.packets.len(), 10);
+    assert!(got.error.is_none() && got.damaged());
+}
+
+#[test]
+fn lengths_that_contradict_each_other_are_believed_where_a_record_follows() {
+    let end = End::Little;
+    let record = |caplen: u32, wire_len: u32, data: &[u8]| [&end.words(&[NOW, 0, caplen, wire_len])[..], data].concat();
+    // More captured than was on the wire, as some writers have it; nothing on the wire at all; nothing captured.
+    let odd = [record(4, 2, b"long"), record(3, 0, b"zero"), record(0, 99, b""), record(0, 0, b"")];
+    let odd = [&odd[0][..], &odd[1][..19], &odd[2], &odd[3]].concat();
+    let got = read(&[&pcap_header(end, MICROS, 1)[..], &odd].concat());
+    let lengths: Vec<_> = got.packets.iter().map(|packet| (packet.3, packet.4.len())).collect();
+    assert_eq!(lengths, [(4, 4), (3, 3), (99, 0), (0, 0)]);
+    assert!(!got.damaged(), "{got:?}");
+    // A captured length that leads nowhere, while the other one does.
+    let mut file = pcap(end, MICROS, 20);
+    let at = pcap_ends(MICROS, 20)[4];
+    file[at + 8..at + 12].copy_from_slice(&19_522u32.to_le_bytes());
+    let got = read(&file);
+    assert_eq!(got.packets, expected(20));
+    assert!(got.damaged() && got.error.is_none());
+}
+
+#[test]
+fn lying_file_headers_are_read_as_far_as_they_make_sense() {
+    let with = |at: usize, bytes: &[u8]| {
+        let mut file = pcap(End::Little, MICROS, 5);
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        read(&file)
+    };
+    let version = with(4, &[9, 0, 9, 0]);
+    assert_eq!((version.packets.clone(), version.damaged()), (expected(5), false));
+    assert!(version.warnings[0].text.contains("version 9.9"));
+    for snaplen in [0u32, 1, 0x7fff_ffff, u32::MAX] {
+        assert_eq!(with(16, &snaplen.to_le_bytes()).packets, expected(5), "snapshot length {snaplen}");
+    }
+    // Frame check sequence of 4 bytes: upper bits of the link type.
+    assert_eq!(with(20, &0x4400_0001u32.to_le_bytes()).packets, expected(5));
+    // Version 2.2 had the two lengths the other way round.
+    let mut old = pcap(End::Little, MICROS, 5);
+    old[6] = 2;
+    let record = End::Little.words(&[NOW, 5000, 1000, 3]);
+    let got = read(&[&old[..], &record, b"abc"].concat());
+    assert_eq!(got.packets[..5], expected(5));
+    assert_eq!(got.packets[5], (NOW_NANOS + 5_000_000, 1, 0, 1000, b"abc".to_vec()));
+}
+
+#[test]
+fn pcap_files_joined_end_to_end_are_read_to_the_end() {
+    let got = read(&[pcap(End::Little, MICROS, 3), pcap(End::Big, NANOS, 4)].concat());
+    assert_eq!(got.packets, [expected(3), expected(4)].concat());
+    assert!(!got.damaged() && got.warnings.len() == 1);
+}
+
+#[test]
+fn a_record_up_to_the_bound_is_read_and_a_longer_one_is_damage() {
+    let end = End::Little;
+    let mut header = pcap_header(end, MICROS, 1);
+    header[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
+    let data = vec![7; MAX_RECORD];
+    let after = pcap_record(end, NOW, 2, b"after");
+    let got = read(&[&header[..], &pcap_record(end, NOW, 1, &data), &after].concat());
+    assert_eq!(got.packets.iter().map(|packet| packet.4.len()).collect::<Vec<_>>(), [MAX_RECORD, 5]);
+    assert!(!got.damaged());
+    let data = vec![7; MAX_RECORD + 1];
+    let got = read(&[&header[..], &pcap_record(end, NOW, 1, &data), &after].concat());
+    assert_eq!(got.packets.iter().map(|packet| &packet.4[..]).collect::<Vec<_>>(), [b"after"]);
+    assert!(got.damaged() && got.error.is_none());
+}
+
+/// A block whose length is broken in the middle of a pcapng, and what comes of it.
+fn with_block_length(length: u32) -> Got {
+    let end = End::Little;
+    let packets: Vec<_> = (0..9).map(|nth| enhanced(end, 0, MICROS_NOW + nth, 5, b"hello")).collect();
+    let mut file = [section(end), interface(end, 1, 0, &[])].concat();
+    let mut broken = packets[4].clone();
+    broken[4..8].copy_from_slice(&length.to_le_bytes());
+    file.extend([packets[..4].concat(), broken, packets[5..].concat()].concat());
+    read(&file)
+}
+
+#[test]
+fn a_block_with_an_impossible_length_costs_that_block() {
+    for length in [0, 7, 11, 13, 0xffff_fff0, MAX_RECORD as u32 + 4] {
+        let got = with_block_length(length);
+        assert_eq!((got.packets.len(), got.error.is_none()), (8, true), "length {length}");
+        assert_eq!(got.warnings.len(), 1, "{:?}", got.warnings);
+        assert!(got.damaged());
+    }
+}
+
+#[test]
+fn a_wrong_trailing_length_is_damage_but_loses_nothing_where_a_block_follows() {
+    let end = End::Little;
+    let mut file = [section(end), interface(end, 1, 0, &[])].concat();
+    for nth in 0..5 {
+        file.extend(enhanced(end, 0, MICROS_NOW + nth, 5, b"hello"));
+        if nth == 2 {
+            let last = file.len() - 4;
+            file[last] ^= 4;
+        }
+    }
+    let got = read(&file);
+    assert_eq!((got.packets.len(), got.damaged(), got.error.is_none()), (5, true, true));
+}
+
+#[test]
+fn packets_without_an_interface_are_damage_but_others_are_read() {
+    let end = End::Little;
+    let file = [
+        section(end),
+        enhanced(end, 0, MICROS_NOW, 2, b"no"),
+        block(end, 3, &[2, 0, 0, 0, b'n', b'o']),
+        interface(end, 1, 0, &[]),
+        enhanced(end, 0, MICROS_NOW, 3, b"yes"),
+        enhanced(end, 1, MICROS_NOW, 2, b"no"),
+    ];
+    let got = read(&file.concat());
+    assert_eq!(got.packets.iter().map(|packet| &packet.4[..]).collect::<Vec<_>>(), [b"yes"]);
+    assert!(got.damaged() && got.error.is_none());
+}
+
+#[test]
+fn times_of_every_resolution_and_offset() {
+    let end = End::Big;
+    let time = |resolution: Option<u8>, offset: i64, units: u64| {
+        let resolution = resolution.map(|code| option(end, 9, &[code])).unwrap_or_default();
+        let options = [resolution, option(end, 14, &offset.to_be_bytes())].concat();
+        let file = [section(end), interface(end, 1, 0, &options), enhanced(end, 0, units, 1, b"x")].concat();
+        read(&file).packets[0].0
+    };
+    let second = 1_000_000_000;
+    assert_eq!(time(None, 0, 1_500_000), second * 3 / 2);
+    assert_eq!(time(Some(0), 0, 7), second * 7);
+    assert_eq!(time(Some(3), 5, 7), second * 5 + 7_000_000);
+    assert_eq!(time(Some(9), -1, 7), 7 - second);
+    assert_eq!(time(Some(12), 0, 7999), 7);
+    assert_eq!(time(Some(0x7f), 0, u64::MAX), 0);
+    assert_eq!(time(Some(0x80 | 20), 0, 3 << 19), second * 3 / 2);
+    assert_eq!(time(Some(0x80), 0, 2), second * 2);
+    assert_eq!(time(Some(0xff), 0, u64::MAX), 0);
+    assert_eq!(time(Some(0), 0, u64::MAX), i64::MAX);
+    assert_eq!(time(Some(0), i64::MAX, u64::MAX), i64::MAX);
+    assert_eq!(time(Some(6), i64::MIN, 1_000_000), i64::MIN + second);
+}
+
+#[test]
+fn a_simple_packet_is_cut_by_the_snapshot_length() {
+    let end = End::Little;
+    let simple = block(end, 3, &[&end.u32(9)[..], b"abcd"].concat());
+    let got = read(&[section(end), interface(end, 1, 3, &[]), simple].concat());
+    assert_eq!(got.packets, [(0, 1, 0, 9, b"abc".to_vec())]);
+}
+
+#[test]
+fn full_batches_follow_each_other_without_a_gap() {
+    let file = pcap(End::Little, MICROS, 3000);
+    let got = read(&file);
+    assert_eq!(got.packets.len(), 3000);
+    assert_eq!(got.packets, expected(3000));
+}
+
+#[test]
+fn what_is_no_capture_is_told_from_what_is_damaged() {
+    let reason = |bytes: &[u8]| match read(bytes).error {
+        Some(CaptureError::NotACapture { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reason(b""), "the file is empty");
+    assert_eq!(reason(b"GET / HTTP/1.1\r\n"), "it looks like text");
+    assert_eq!(reason(b"BZh91AY&SY"), "it is compressed with bzip2, which is not supported");
+    assert_eq!(reason(&gzip(b"some text")), "it looks like text");
+    assert_eq!(reason(&gzip(&gzip(b"x"))), "it is compressed twice");
+    reason(b"\n\r\r\n0123456789abcdef");
+    assert!(read(&pcap(End::Little, MICROS, 0)).error.is_none(), "a header alone is an empty capture");
+    assert!(read(&section(End::Big)).error.is_none());
+}
+
+#[test]
+fn a_pipe_hands_packets_on_before_it_waits_for_more() {
+    /// Gives its chunks one by one and fails when it is asked for more than there are.
+    struct Pipe(Vec<Vec<u8>>);
+    impl Read for Pipe {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            let chunk = self.0.first_mut().ok_or_else(|| io::Error::other("would wait"))?;
+            let count = to.len().min(chunk.len());
+            to[..count].copy_from_slice(&chunk[..count]);
+            chunk.drain(..count);
+            if chunk.is_empty() {
+                self.0.remove(0);
+            }
+            Ok(count)
+        }
+    }
+    let file = pcap(End::Little, MICROS, 10);
+    let ends = pcap_ends(MICROS, 10);
+    let chunks = [ends[4] + 5, ends[7]].iter().fold((0, vec![]), |(from, mut chunks), to| {
+        chunks.push(file[from..*to].to_vec());
+        (*to, chunks)
+    });
+    let mut source = FileSource::from_reader(&Input::Stdin, Box::new(Pipe(chunks.1)), None).unwrap();
+    assert_eq!(source.size(), None);
+    let mut batch = PacketBatch::default();
+    for count in [4, 3] {
+        batch.clear(0);
+        assert_eq!(source.next_batch(&mut batch).unwrap(), Status::More);
+        assert_eq!(batch.len(), count);
+    }
+    batch.clear(0);
+    assert!(
+        matches!(source.next_batch(&mut batch), Err(CaptureError::Read { offset, .. }) if offset == ends[7] as u64)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_is_opened_whatever_bytes_its_name_has() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe.pcap"));
+    let file = gzip(&pcap(End::Little, MICROS, 10));
+    std::fs::write(&path, &file).unwrap();
+    let mut source = FileSource::open(&Input::Path(path)).unwrap();
+    let mut batch = PacketBatch::default();
+    assert_eq!(source.next_batch(&mut batch).unwrap(), Status::End);
+    assert_eq!(batch.len(), 10);
+    assert_eq!((source.size(), source.bytes_read()), (Some(file.len() as u64), file.len() as u64));
+    let missing = FileSource::open(&Input::Path(dir.path().join("missing"))).err().unwrap();
+    assert!(matches!(missing, CaptureError::Open { .. }));
+    assert!(FileSource::open(&Input::Path(dir.path().to_path_buf())).is_err(), "a folder is no file");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(7), failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bytes_changed_anywhere_give_the_same_for_any_split(
+        which in 0..4usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..30),
+    ) {
+        let mut file = match which {
+            0 => pcap(End::Little, MICROS, 30),
+            1 => pcap(End::Big, MODIFIED, 30),
+            2 => pcapng().0.concat().repeat(3),
+            _ => snoop(30),
+        };
+        for (at, value) in changes {
+            let at = at.index(file.len());
+            file[at] = value;
+        }
+        let got = read(&file);
+        let bytes: usize = got.packets.iter().map(|packet| packet.4.len()).sum();
+        prop_assert!(bytes <= file.len());
+        prop_assert!(got.warnings.len() <= 17);
+        let again = read_in_steps(&file, 13);
+        prop_assert!(again.packets == got.packets, "{:?}\n{:?}", again.warnings, got.warnings);
+        prop_assert_eq!(again.warnings, got.warnings);
+    }
+}

@@ -1,0 +1,410 @@
+//! The matcher of one worker: exchanges, DNS transactions and connections in, verdicts out.
+//!
+//! It follows contract section 3 (what is metadata traffic, whose, what it gives away, whether a credential was returned)
+//! and adds the signals of section 4 that one exchange shows by itself. Its only state is which provider last answered at
+//! an address to the same client, for [`MEMORY`] pairs, oldest out first.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::body::Content;
+use super::canonical::{canonical_ip, percent_stable};
+use super::proof::{Answer, number};
+use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
+use super::request::Request;
+use super::{
+    Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
+};
+use super::{relay, tokens};
+use crate::catalogue::{Catalogue, Endpoint, PathMatch, Recognised, ScopeAt, Session, Version};
+use crate::observe::{self, Conn};
+use crate::packet::Timestamp;
+use crate::proto::dns;
+use crate::proto::http::Transaction;
+
+/// Key of credential fingerprints unless the configuration sets one: fixed, so that replays and sensors agree.
+pub const DEFAULT_FINGERPRINT_KEY: &[u8] = b"imdswatch fingerprint key 1";
+/// Pairs of client and address whose last provider is remembered.
+pub const MEMORY: usize = 4096;
+/// Lifetime of a session token that does not say.
+const NO_LIFETIME: u64 = u64::MAX;
+
+/// Settings.
+#[derive(Clone)]
+pub struct Config {
+    /// Key of `imds.credential.fingerprint`.
+    pub fingerprint_key: Vec<u8>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec() }
+    }
+}
+
+impl std::fmt::Debug for Config {
+    /// Never the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").finish_non_exhaustive()
+    }
+}
+
+/// The matcher.
+#[derive(Debug)]
+pub struct Detector {
+    catalogue: Arc<Catalogue>,
+    config: Config,
+    memory: Memory,
+}
+
+impl Detector {
+    /// A matcher without memory.
+    pub fn new(catalogue: Arc<Catalogue>, config: Config) -> Self {
+        Self { catalogue, config, memory: Memory::default() }
+    }
+
+    /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
+    pub fn metadata_endpoint(&self, server: observe::Endpoint) -> bool {
+        self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
+    }
+
+    /// Judges an HTTP exchange.
+    pub fn http(&mut self, tx: &Transaction) -> Verdict {
+        let request = tx.request.as_ref().map(|message| Request::new(tx, message));
+        let imds = self.imds(tx, request.as_ref());
+        let tokens = relay::tokens(&self.catalogue, tx, imds.is_some());
+        Verdict { imds: imds.map(Box::new), tokens, ..Verdict::default() }
+    }
+
+    /// Judges a DNS transaction.
+    pub fn dns(&mut self, tx: &dns::Transaction) -> DnsVerdict {
+        super::names::judge(&self.catalogue, tx)
+    }
+
+    /// A connection to a metadata address in which no request could be read; `None` for other connections.
+    pub fn connection(&self, conn: Conn, why: NoRequest, first: Timestamp, last: Timestamp) -> Option<Connection> {
+        if !self.metadata_endpoint(conn.server) {
+            return None;
+        }
+        let endpoints = self.catalogue.endpoints_at(canonical_ip(conn.server.ip));
+        let on_port: Vec<_> = endpoints.iter().copied().filter(|e| e.ports.contains(&conn.server.port)).collect();
+        let of = |list: &[&'static Endpoint]| Some((one_provider(list)?, list.first()?.service.as_str()));
+        let (provider, service) = of(endpoints).or_else(|| of(&on_port)).unwrap_or((UNKNOWN, "imds"));
+        Some(Connection { conn, why, first, last, provider, service })
+    }
+
+    fn imds(&mut self, tx: &Transaction, request: Option<&Request<'_>>) -> Option<Imds> {
+        let by_address = self.metadata_endpoint(tx.conn.server);
+        let named = request.map(|r| r.named(&self.catalogue)).unwrap_or_default();
+        let matches = request.map(|r| self.catalogue.paths_like(&r.path.path, r.target.query)).unwrap_or_default();
+        if !by_address && named.is_empty() && matches.is_empty() {
+            return None;
+        }
+        let content = tx.response.as_ref().map(|r| Content::new(&r.body.captured, r.head.field("content-encoding")));
+        let answer =
+            tx.response.as_ref().zip(content.as_ref()).map(|(response, content)| Answer::new(response, content));
+        let answer = answer.as_ref();
+        let (leg, choice) = if by_address || !named.is_empty() {
+            let (leg, endpoints) = match by_address {
+                true => (Leg::Address, self.catalogue.endpoints_at(canonical_ip(tx.conn.server.ip)).to_vec()),
+                false => (Leg::Named, named.clone()),
+            };
+            let evidence = Evidence {
+                request,
+                response: tx.response.as_ref().map(|r| &r.head),
+                port: tx.conn.server.port,
+                named: &named,
+                matches: &matches,
+                last: self.memory.last(&tx.conn),
+            };
+            (leg, choose(endpoints, &evidence))
+        } else {
+            self.elsewhere(tx, request?, answer, &matches)?
+        };
+        let imds = self.describe(tx, request, answer, leg, &choice);
+        let success = answer.is_some_and(Answer::is_success);
+        if imds.provider != UNKNOWN && leg == Leg::Address && (choice.answered || success && choice.firm) {
+            self.memory.record(&tx.conn, imds.provider);
+        }
+        Some(imds)
+    }
+
+    /// Rules 3 and 4: a server that neither its address nor its name tells.
+    fn elsewhere<'x>(
+        &self,
+        tx: &Transaction,
+        request: &Request<'_>,
+        answer: Option<&Answer<'_>>,
+        matches: &[PathMatch<'x, 'x>],
+    ) -> Option<(Leg, Choice<'x>)> {
+        let port = tx.conn.server.port;
+        let allowed = |m: &&PathMatch<'_, '_>| m.path.entry.has_required_headers(request.head.fields());
+        let is_credential = |m: &PathMatch<'_, '_>| m.path.entry.sensitivity == Sensitivity::Credential;
+        let listens = |e: &&'static Endpoint| e.by == Recognised::Path && e.ports.contains(&port);
+        let by_path = |m: &&PathMatch<'_, '_>| {
+            m.path.entry.any_address || is_credential(m) && m.path.endpoints.iter().any(listens)
+        };
+        let proved = |m: &&PathMatch<'_, '_>| {
+            is_credential(m)
+                && !m.path.entry.proof.is_empty()
+                && m.path.endpoints.iter().any(|e| e.by_address())
+                && answer.is_some_and(|a| a.proves(m.path.entry))
+        };
+        let best = |test: &dyn Fn(&&PathMatch<'x, 'x>) -> bool| {
+            let fits = matches.iter().filter(|m| allowed(m) && test(m));
+            fits.max_by_key(|m| (m.fit.literals, m.fit.exactness, std::cmp::Reverse(m.order))).copied()
+        };
+        let (leg, found) =
+            best(&by_path).map(|m| (Leg::Path, m)).or_else(|| best(&proved).map(|m| (Leg::Proved, m)))?;
+        let entry = found.path.entry;
+        let endpoints = found.path.endpoints.clone();
+        let choice = Choice {
+            provider: &entry.provider,
+            service: &entry.service,
+            endpoints,
+            entry: Some(found),
+            answered: false,
+            firm: true,
+        };
+        Some((leg, choice))
+    }
+
+    fn describe(
+        &self,
+        tx: &Transaction,
+        request: Option<&Request<'_>>,
+        answer: Option<&Answer<'_>>,
+        leg: Leg,
+        choice: &Choice<'_>,
+    ) -> Imds {
+        let mut provider = choice.provider;
+        let mut service = choice.service;
+        let mut entry = choice.entry.map(|m| m.path.entry);
+        let mut sensitivity = entry.map_or(Sensitivity::Discovery, |e| e.sensitivity);
+        let mut credential = None;
+        if let Some(entry) = entry.filter(|_| sensitivity == Sensitivity::Credential) {
+            let proved = answer.filter(|a| a.proves(entry)).map(|a| a.credential(entry, &self.config.fingerprint_key));
+            credential =
+                Some(proved.unwrap_or_else(|| Credential { kind: entry.kind.as_deref(), ..Credential::default() }));
+        } else if entry.is_none() && provider == UNKNOWN && request.is_some_and(|r| self.looks_like_credential(r)) {
+            sensitivity = Sensitivity::Credential;
+            credential = Some(Credential::default());
+        }
+        let issued = credential.as_ref().is_some_and(|c| c.issued);
+        if !issued
+            && sensitivity != Sensitivity::Token
+            && let Some(answer) = answer
+            && let Some(better) = self.proved_by_other(choice, answer)
+        {
+            credential = Some(answer.credential(better, &self.config.fingerprint_key));
+            sensitivity = Sensitivity::Credential;
+            if provider == UNKNOWN {
+                (provider, service) = (&better.provider, &better.service);
+            }
+            // Without its request nothing tells which of the paths with such documents it was.
+            entry = request.is_some().then_some(better);
+        }
+        if let Some(credential) = &mut credential {
+            credential.scope = request.and_then(|r| scope(r, choice.entry)).or_else(|| credential.scope.take());
+        }
+        let mut imds = Imds {
+            provider,
+            service,
+            path: request.map(|r| r.path.path.clone()).unwrap_or_default(),
+            path_id: entry.map(|e| e.id()),
+            sensitivity,
+            version: request.and_then(|r| version(r, choice)).map(Version::name),
+            credential,
+            headers: request.map(|r| r.recorded(&self.catalogue)).unwrap_or_default(),
+            signals: Signals::default(),
+            leg,
+            session_token: request.and_then(|r| session_token(r, &choice.endpoints)),
+            issued_token: issued_token(request, answer, choice, sensitivity),
+        };
+        imds.signals = self.signals(tx, request, answer, choice, &imds);
+        imds
+    }
+
+    fn looks_like_credential(&self, request: &Request<'_>) -> bool {
+        let query = String::from_utf8_lossy(request.target.query);
+        self.catalogue.is_credential_like(&format!("{}?{query}", request.path.path))
+            || self.catalogue.is_credential_like(&request.path.path)
+    }
+
+    /// Another credential path of the same provider and service whose markers the answer holds; of any provider at the
+    /// address where the provider is not known.
+    fn proved_by_other(
+        &self,
+        choice: &Choice<'_>,
+        answer: &Answer<'_>,
+    ) -> Option<&'static crate::catalogue::PathEntry> {
+        let same = |path: &&crate::catalogue::Path| match choice.provider {
+            UNKNOWN => path.endpoints.iter().any(|e| choice.endpoints.iter().any(|c| std::ptr::eq(*c, *e))),
+            provider => path.entry.provider == provider && path.entry.service == choice.service,
+        };
+        let candidates = self.catalogue.paths().iter().filter(same).map(|path| path.entry);
+        let proved =
+            candidates.filter(|e| e.sensitivity == Sensitivity::Credential && !e.proof.is_empty() && answer.proves(e));
+        // Most markers first; then catalogue order, which max_by_key would turn around.
+        proved.min_by_key(|e| std::cmp::Reverse(e.proof.len()))
+    }
+
+    fn signals(
+        &self,
+        tx: &Transaction,
+        request: Option<&Request<'_>>,
+        answer: Option<&Answer<'_>>,
+        choice: &Choice<'_>,
+        imds: &Imds,
+    ) -> Signals {
+        let mut signals = request.map(|r| r.signals(&self.catalogue)).unwrap_or_default();
+        let entry = choice.entry.map(|m| m.path.entry);
+        let status = tx.response.as_ref().and_then(|r| r.head.status());
+        let sensitive = matches!(imds.sensitivity, Sensitivity::Credential | Sensitivity::Token);
+        let issued = imds.credential.as_ref().is_some_and(|c| c.issued);
+        let messages = || tx.request.iter().chain(&tx.response);
+        let own_address = choice.endpoints.iter().any(|e| e.addresses.contains(&canonical_ip(tx.conn.server.ip)));
+        let conditions = [
+            (Signal::V1, imds.version == Some("v1") || entry.is_some_and(|e| e.legacy)),
+            (
+                Signal::ForeignHost,
+                imds.leg == Leg::Address
+                    && request.is_some_and(|r| r.has_foreign_host(&self.catalogue, tx.conn.server.ip)),
+            ),
+            (Signal::ImpossiblePath, entry.is_some_and(|e| e.impossible)),
+            (Signal::NotFound, status == Some(404)),
+            (
+                Signal::Refused,
+                matches!(status, Some(400 | 401 | 403 | 429 | 500..=599))
+                    || sensitive && answer.is_some_and(|a| a.is_success() && a.is_error()),
+            ),
+            (Signal::Unanswered, request.is_some() && tx.response.is_none()),
+            (Signal::Issued, issued),
+            (Signal::ExtraHop, tx.conn.client_ttl.is_some_and(is_forwarded_ttl)),
+            (Signal::TcpOverlapConflict, tx.conflict),
+            (Signal::StreamGap, messages().any(|m| m.gap)),
+            (Signal::TruncatedCapture, messages().any(|m| m.cut)),
+            (Signal::Tunnelled, !tx.conn.hops.is_empty()),
+            (
+                Signal::Proxied,
+                match imds.leg {
+                    Leg::Named | Leg::Proved => !own_address,
+                    Leg::Address | Leg::Path => false,
+                },
+            ),
+            (
+                Signal::RogueResponder,
+                imds.leg == Leg::Address && answer.is_some_and(Answer::is_success) && !is_genuine(tx, choice),
+            ),
+        ];
+        conditions.into_iter().filter(|(_, holds)| *holds).for_each(|(signal, _)| signals.add(signal));
+        signals
+    }
+}
+
+/// One to four hops below what systems start with: the packet passed a router or bridge before the sensor.
+fn is_forwarded_ttl(ttl: u8) -> bool {
+    matches!(ttl, 60..=63 | 124..=127 | 251..=254)
+}
+
+/// Whether the answer carries a header of the genuine service, where those are known.
+fn is_genuine(tx: &Transaction, choice: &Choice<'_>) -> bool {
+    let mut rules =
+        choice.endpoints.iter().filter(|e| e.service == choice.service).flat_map(|e| &e.server_headers).peekable();
+    let Some(response) = tx.response.as_ref().filter(|_| rules.peek().is_some()) else { return true };
+    rules.any(|rule| response.head.fields().any(|(name, value)| rule.fits(name, value)))
+}
+
+/// Version, where the service has both.
+fn version(request: &Request<'_>, choice: &Choice<'_>) -> Option<Version> {
+    let entry = choice.entry.map(|m| m.path.entry);
+    if let Some(version) = entry.and_then(|e| e.version) {
+        return Some(version);
+    }
+    let own = |e: &&&'static Endpoint| e.service == choice.service && e.session == Some(Session::Optional);
+    choice.endpoints.iter().find(own)?;
+    let token = session_token(request, &choice.endpoints).is_some();
+    let path = entry.is_some_and(|e| e.sensitivity == Sensitivity::Token);
+    Some(if token || path { Version::V2 } else { Version::V1 })
+}
+
+/// Hash of the session token that a request carries.
+fn session_token(request: &Request<'_>, endpoints: &[&'static Endpoint]) -> Option<TokenHash> {
+    let rules = endpoints.iter().filter_map(|e| e.session_header.as_ref());
+    let value = rules.into_iter().find_map(|rule| {
+        let (_, value) = request.head.fields().find(|(name, value)| rule.fits(name, value))?;
+        let scheme = rule.value.as_deref().map_or(0, str::len);
+        value.get(scheme..).map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+    })?;
+    Some(tokens::token_hash(value))
+}
+
+/// Hash and lifetime of the session token that an answer issues.
+fn issued_token(
+    request: Option<&Request<'_>>,
+    answer: Option<&Answer<'_>>,
+    choice: &Choice<'_>,
+    sensitivity: Sensitivity,
+) -> Option<(TokenHash, u64)> {
+    let (request, answer) = (request?, answer.filter(|_| sensitivity == Sensitivity::Token)?);
+    let (token, lifetime) = answer.session_token()?;
+    let asked = || {
+        let names = choice.endpoints.iter().filter_map(|e| e.session_ttl_header.as_deref());
+        names.into_iter().find_map(|name| request.head.field(name)).and_then(number)
+    };
+    Some((token, lifetime.or_else(asked).unwrap_or(NO_LIFETIME)))
+}
+
+/// What a credential is good for, as the request says it: resource, audience or scopes of query or form, else the role or
+/// account in the path.
+fn scope(request: &Request<'_>, entry: Option<PathMatch<'_, '_>>) -> Option<String> {
+    let form = request.head.field("content-type").is_some_and(|t| t.starts_with(b"application/x-www-form-urlencoded"));
+    let body = if form { request.message.body.captured.as_slice() } else { b"" };
+    let pairs = || [request.target.query, body].into_iter().flat_map(|text| text.split(|b| *b == b'&'));
+    let parameter = |name: &str| {
+        let value =
+            |pair: &'_ [u8]| Some(percent_stable(pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?).into_owned());
+        pairs().find_map(value).filter(|value| !value.is_empty())
+    };
+    let asked = ["resource", "audience", "scopes", "scope"].into_iter().find_map(parameter);
+    let asked = asked.map(|value| String::from_utf8_lossy(&value).chars().take(512).collect());
+    let in_path = || {
+        let found = entry.filter(|m| m.path.entry.scope == Some(ScopeAt::Path))?;
+        found.fit.last_any.map(str::to_owned)
+    };
+    asked.or_else(in_path)
+}
+
+/// Which provider last answered at an address to a client.
+#[derive(Debug, Default)]
+struct Memory {
+    last: HashMap<(IpAddr, IpAddr), &'static str, foldhash::fast::RandomState>,
+    order: VecDeque<(IpAddr, IpAddr)>,
+}
+
+impl Memory {
+    fn last(&self, conn: &Conn) -> Option<&'static str> {
+        self.last.get(&(conn.client.ip, conn.server.ip)).copied()
+    }
+
+    fn record(&mut self, conn: &Conn, provider: &'static str) {
+        let key = (conn.client.ip, conn.server.ip);
+        if self.last.insert(key, provider).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > MEMORY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.last.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! What a DNS transaction says of metadata services: questions for their names, answers with their addresses.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use std::net::IpAddr;
+
+use super::canonical::canonical_ip;
+use super::provider::{UNKNOWN, one_provider};
+use super::{DnsVerdict, tokens};
+use crate::catalogue::{Catalogue, Endpoint};
+use crate::proto::dns::{Name, RData, Transaction};
+
+/// Most addresses of one answer that are kept.
+const MAX_ADDRESSES: usize = 64;
+
+/// Judges a transaction by its question and the addresses in its answer section, CNAME chains included.
+pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction) -> DnsVerdict {
+    let mut verdict = DnsVerdict::default();
+    let question = [&tx.query, &tx.response].into_iter().flatten().find_map(|m| m.questions.get(tx.question));
+    if let Some(question) = question {
+        verdict.name = shown(&question.name);
+        verdict.metadata_name = service(&catalogue.endpoints_named(&verdict.name));
+        tokens::tokens_in_name(&question.name, &mut verdict.tokens);
+    }
+    let answers = tx.response.iter().flat_map(|m| &m.answers);
+    let addresses = answers.filter_map(|record| match record.data {
+        RData::A(v4) => Some(IpAddr::V4(v4)),
+        RData::Aaaa(v6) => Some(IpAddr::V6(v6)),
+        _ => None,
+    });
+    for address in addresses.take(MAX_ADDRESSES) {
+        match service(catalogue.endpoints_at(canonical_ip(address))) {
+            Some((provider, service)) => verdict.metadata_answers.push((address, provider, service)),
+            None => verdict.other_answers.push(address),
+        }
+    }
+    verdict
+}
+
+/// Provider and service; unknown where several share a name or address.
+fn service(endpoints: &[&'static Endpoint]) -> Option<(&'static str, &'static str)> {
+    let first = endpoints.first()?;
+    Some(match one_provider(endpoints) {
+        Some(provider) => (provider, first.service.as_str()),
+        None => (UNKNOWN, "imds"),
+    })
+}
+
+/// Lower case, labels joined by dots; dots and backslashes inside labels escaped, other bytes that are no text replaced.
+fn shown(name: &Name) -> String {
+    let mut out = String::new();
+    for label in name.labels() {
+        if !out.is_empty() {
+            out.push('.');
+        }
+        for c in String::from_utf8_lossy(label).chars() {
+            if matches!(c, '.' | '\\') {
+                out.push('\\');
+            }
+            out.push(c.to_ascii_lowercase());
+        }
+    }
+    out
+}

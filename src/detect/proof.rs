@@ -1,0 +1,253 @@
+//! Whether an answer returned a credential, and what of it may be told: identifier, scope, expiry, keyed hashes.
+//!
+//! In: the answer's parsed body and a catalogue entry. Out: a [`Credential`] without secret values. A body that breaks
+//! off is judged by what is there.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::body::{Content, Document, Value};
+use super::{Credential, TokenHash, expiry, tokens};
+use crate::catalogue::{Marker, PathEntry};
+use crate::packet::Timestamp;
+use crate::proto::http::Message;
+
+/// Most hashes of one credential.
+const MAX_SECRETS: usize = 256;
+/// Most characters of an identifier or scope.
+const MAX_TEXT: usize = 512;
+
+/// JSON keys of the value that is the credential itself, in the order in which they are looked for.
+const SECRET_KEYS: &[&str] =
+    &["SecretAccessKey", "AccessKeySecret", "TmpSecretKey", "secret", "secretKey", "access_token", "accessToken"];
+/// JSON keys of secrets that come with it.
+const COMPANION_KEYS: &[&str] = &[
+    "Token",
+    "SessionToken",
+    "SecurityToken",
+    "securitytoken",
+    "refresh_token",
+    "id_token",
+    "protectedSettings",
+    "KUBELET_KEY",
+];
+/// JSON keys of public identifiers.
+const ID_KEYS: &[&str] = &["AccessKeyId", "TmpSecretId", "access", "accessKey", "client_id", "clientid", "clientId"];
+/// JSON keys of a point in time.
+const EXPIRY_KEYS: &[&str] = &["Expiration", "ExpiredTime", "expires_at", "expires_on", "expiration"];
+
+/// The body of an answer, as a document.
+pub(super) struct Answer<'b> {
+    status: u16,
+    document: Document<'b>,
+    /// Nothing is missing.
+    whole: bool,
+    empty: bool,
+    time: Timestamp,
+}
+
+impl<'b> Answer<'b> {
+    /// `content` is the response's body with its encoding undone.
+    pub(super) fn new(response: &Message, content: &'b Content<'_>) -> Self {
+        let damaged = response.gap || response.cut;
+        let bytes = content.bytes();
+        Self {
+            status: response.head.status().unwrap_or(0),
+            document: Document::new(bytes, damaged),
+            whole: !damaged && response.body.whole && response.complete,
+            empty: bytes.trim_ascii().is_empty(),
+            time: response.last,
+        }
+    }
+
+    /// 2xx.
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the body says that it went wrong, whatever the status.
+    pub(super) fn is_error(&self) -> bool {
+        let doc = &self.document;
+        match doc {
+            Document::Html => true,
+            Document::Json(_) => {
+                let code = ["Code", "code"].into_iter().flat_map(|key| doc.values(key)).find_map(Value::text);
+                let fine: [&[u8]; 5] = [b"Success", b"success", b"OK", b"200", b"0"];
+                code.is_some_and(|code| !fine.contains(&code))
+                    || ["error", "errors", "Error", "errorCode", "error_code", "__type", "fault"]
+                        .into_iter()
+                        .any(|key| doc.values(key).any(Value::is_something))
+            }
+            Document::Text(text) => {
+                let head = text.get(..256).unwrap_or(text).to_ascii_lowercase();
+                [&b"<error"[..], b"<code>", b"not found", b"forbidden", b"unauthorized"]
+                    .iter()
+                    .any(|word| memchr::memmem::find(&head, word).is_some())
+            }
+        }
+    }
+
+    /// Whether it returned the credential of `entry` (rules at the head of the catalogue).
+    pub(super) fn proves(&self, entry: &PathEntry) -> bool {
+        if !self.is_success() || self.empty || self.is_error() || self.refuses(entry) {
+            return false;
+        }
+        match (entry.proof.as_slice(), entry.proof_any.as_slice()) {
+            ([], []) => true,
+            ([], any) => any.iter().any(|marker| self.holds(marker)),
+            (all, _) => all.iter().all(|marker| self.holds(marker)) || !self.whole && self.begins(all),
+        }
+    }
+
+    fn refuses(&self, entry: &PathEntry) -> bool {
+        match self.document {
+            Document::Text(text) => entry.refusal.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes())),
+            _ => false,
+        }
+    }
+
+    fn holds(&self, marker: &Marker) -> bool {
+        match (&self.document, marker) {
+            (Document::Json(_), Marker::Word(key)) => {
+                // Words that are no keys (`sig=`, `BEGIN PRIVATE KEY`) stand in values.
+                self.document.values(key).any(Value::is_something) || !is_key(key) && self.in_values(key)
+            }
+            (Document::Json(_), Marker::Pair(key, value)) => {
+                self.document.values(key).any(|v| v.text() == Some(value.as_bytes()))
+            }
+            (Document::Text(text), Marker::Word(word)) => memchr::memmem::find(text, word.as_bytes()).is_some(),
+            _ => false,
+        }
+    }
+
+    fn in_values(&self, word: &str) -> bool {
+        let Document::Json(pairs) = &self.document else { return false };
+        pairs.iter().filter_map(|p| p.value.text()).any(|text| memchr::memmem::find(text, word.as_bytes()).is_some())
+    }
+
+    /// A document that breaks off: the secret is there, and nothing that is there speaks against it.
+    fn begins(&self, all: &[Marker]) -> bool {
+        let is_secret = |marker: &Marker| match marker {
+            Marker::Word(key) => SECRET_KEYS.contains(&key.as_str()) && self.document.text(key).is_some(),
+            Marker::Pair(..) => false,
+        };
+        let contradicts = |marker: &Marker| match marker {
+            Marker::Pair(key, _) => self.document.values(key).next().is_some() && !self.holds(marker),
+            Marker::Word(_) => false,
+        };
+        all.iter().any(is_secret) && !all.iter().any(contradicts)
+    }
+
+    /// What may be told of the credential.
+    pub(super) fn credential(&self, entry: &'static PathEntry, fingerprint_key: &[u8]) -> Credential {
+        let doc = &self.document;
+        let first = |keys: &[&str]| keys.iter().find_map(|key| doc.text(key));
+        let in_seconds = || {
+            let seconds: i64 = std::str::from_utf8(doc.text("expires_in")?).ok()?.trim().parse().ok()?;
+            expiry::rfc3339(self.time.seconds().checked_add(seconds)?)
+        };
+        let parts = self.secret_parts();
+        let mut secrets = Vec::new();
+        for (part, _) in &parts {
+            tokens::secret_hashes(part, &mut secrets);
+        }
+        secrets.truncate(MAX_SECRETS);
+        let main = parts.first().filter(|(_, whole)| *whole);
+        Credential {
+            issued: true,
+            kind: entry.kind.as_deref(),
+            id: first(ID_KEYS).map(shown),
+            scope: first(&["RoleArn", "resource"]).map(shown),
+            expires: first(EXPIRY_KEYS).and_then(expiry::absolute).or_else(in_seconds),
+            fingerprint: main.and_then(|(secret, _)| fingerprint(fingerprint_key, secret)),
+            secrets,
+        }
+    }
+
+    /// The secrets of the document, the credential itself first, each with whether it is all there.
+    fn secret_parts(&self) -> Vec<(&[u8], bool)> {
+        match &self.document {
+            Document::Json(pairs) => {
+                let mut out: Vec<(&[u8], bool)> = Vec::new();
+                for key in SECRET_KEYS.iter().chain(COMPANION_KEYS) {
+                    out.extend(self.document.values(key).filter_map(|value| match value {
+                        Value::String(text, whole) if !text.bytes().is_empty() => Some((text.bytes(), *whole)),
+                        _ => None,
+                    }));
+                }
+                let strings = pairs.iter().filter_map(|p| p.value.text());
+                out.extend(strings.filter_map(private_key).map(|key| (key, true)));
+                out
+            }
+            Document::Text(text) => {
+                match (private_key(text), line_value(text, b"KUBELET_KEY:"), element(text, b"Data")) {
+                    (Some(part), ..) | (_, Some(part), _) | (.., Some(part)) => vec![(part, true)],
+                    _ => vec![(*text, self.whole)],
+                }
+            }
+            Document::Html => Vec::new(),
+        }
+    }
+
+    /// The session token that a token path returned, and its lifetime in seconds where the body tells.
+    pub(super) fn session_token(&self) -> Option<(TokenHash, Option<u64>)> {
+        if !self.is_success() || self.empty || self.is_error() || !self.whole {
+            return None;
+        }
+        match &self.document {
+            Document::Json(_) => {
+                let token = ["access_token", "token", "Token"].into_iter().find_map(|key| self.document.text(key))?;
+                let seconds = self.document.text("expires_in").and_then(number);
+                Some((tokens::token_hash(token), seconds))
+            }
+            Document::Text(text) => Some((tokens::token_hash(text), None)),
+            Document::Html => None,
+        }
+    }
+}
+
+/// Whether a marker could be a JSON key.
+fn is_key(word: &str) -> bool {
+    word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().take(MAX_TEXT).collect()
+}
+
+/// A decimal number as header fields and bodies write it.
+pub(super) fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// Content of a PEM private key between its delimiters (RFC 7468).
+fn private_key(text: &[u8]) -> Option<&[u8]> {
+    let begin = memchr::memmem::find(text, b"PRIVATE KEY-----")?;
+    let inner = text.get(begin.checked_add(16)?..)?;
+    inner.get(..memchr::memmem::find(inner, b"-----END").unwrap_or(inner.len()))
+}
+
+/// What follows `name` on its line.
+fn line_value<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let at = memchr::memmem::find(text, name)?;
+    let rest = text.get(at.checked_add(name.len())?..)?;
+    Some(rest.split(|b| *b == b'\n').next()?.trim_ascii()).filter(|value| !value.is_empty())
+}
+
+/// Content of the first XML element `name`.
+fn element<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let open = [b"<", name, b">"].concat();
+    let at = memchr::memmem::find(text, &open)?;
+    let inner = text.get(at.checked_add(open.len())?..)?;
+    Some(inner.split(|b| *b == b'<').next()?.trim_ascii()).filter(|value| !value.is_empty())
+}
+
+/// Hex of HMAC-SHA-256 over the secret without white space, cut to 128 bits (RFC 2104 section 5).
+fn fingerprint(key: &[u8], secret: &[u8]) -> Option<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    secret.split(u8::is_ascii_whitespace).for_each(|part| mac.update(part));
+    let digest = mac.finalize().into_bytes();
+    Some(digest.iter().take(16).map(|b| format!("{b:02x}")).collect())
+}

@@ -1,0 +1,144 @@
+//! Which provider an exchange is with: several share 169.254.169.254. Evidence is weighed in the order of contract
+//! section 3, each step leaving the endpoints that it speaks for.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use std::cmp::Reverse;
+
+use super::request::Request;
+use crate::catalogue::{Endpoint, HeaderRule, PathMatch, Sensitivity};
+use crate::proto::http::Head;
+
+/// What is known of an exchange.
+pub(super) struct Evidence<'x> {
+    /// The request.
+    pub(super) request: Option<&'x Request<'x>>,
+    /// Header of the answer.
+    pub(super) response: Option<&'x Head>,
+    /// Port of the server.
+    pub(super) port: u16,
+    /// Endpoints that the request names.
+    pub(super) named: &'x [&'static Endpoint],
+    /// Entries that fit the path.
+    pub(super) matches: &'x [PathMatch<'x, 'x>],
+    /// Provider that last answered at this address to this client.
+    pub(super) last: Option<&'static str>,
+}
+
+/// Which service it is, as far as that can be told.
+pub(super) struct Choice<'x> {
+    /// Provider, or `unknown`.
+    pub(super) provider: &'static str,
+    /// Service.
+    pub(super) service: &'static str,
+    /// Endpoints left over.
+    pub(super) endpoints: Vec<&'static Endpoint>,
+    /// The entry that fits best.
+    pub(super) entry: Option<PathMatch<'x, 'x>>,
+    /// A header of the answer tells.
+    pub(super) answered: bool,
+    /// It was told without what was remembered and without a tie.
+    pub(super) firm: bool,
+}
+
+/// Provider where nothing tells.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// Weighs the evidence for the endpoints that address or name allow.
+pub(super) fn choose<'x>(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'x>) -> Choice<'x> {
+    let (mut answered, mut firm) = (false, true);
+    if one_provider(&left).is_none() {
+        let on_port: Vec<_> = left.iter().copied().filter(|e| e.ports.contains(&evidence.port)).collect();
+        if one_provider(&on_port).is_some() {
+            left = on_port;
+        }
+        evidence.narrow(&mut left, |e| evidence.named.iter().any(|n| std::ptr::eq(*n, e)).into());
+        if let Some(request) = evidence.request {
+            evidence.narrow(&mut left, |e| weight(&e.client_headers, request.head));
+        }
+        if let Some(head) = evidence.response {
+            answered = evidence.narrow(&mut left, |e| weight(&e.server_headers, head));
+        }
+        evidence.narrow_by_path(&mut left);
+        firm = one_provider(&left).is_some();
+        if let Some(last) = evidence.last {
+            evidence.narrow(&mut left, |e| u8::from(e.provider == last && evidence.has_path(e)));
+        }
+    } else if let Some(head) = evidence.response {
+        answered = left.iter().any(|e| weight(&e.server_headers, head) > 0);
+    }
+    let entry = best(evidence, &left);
+    let own = entry.and_then(|m| left.iter().find(|e| m.path.is_at(e) && e.provider == m.path.entry.provider));
+    let (provider, service) = match (entry, own, one_provider(&left)) {
+        (Some(found), Some(_), _) => (found.path.entry.provider.as_str(), found.path.entry.service.as_str()),
+        (_, _, Some(provider)) => (provider, left.first().map_or("imds", |e| e.service.as_str())),
+        _ => (UNKNOWN, "imds"),
+    };
+    left.retain(|e| provider == UNKNOWN || e.provider == provider);
+    Choice { provider, service, endpoints: left, entry, answered, firm }
+}
+
+impl Evidence<'_> {
+    /// Leaves the endpoints for which `weight` is greatest, if that is more than none; whether it was.
+    ///
+    /// Headers and names are the client's word: they do not hide a path that gives more away than configuration and that
+    /// only endpoints have which they speak against.
+    fn narrow(&self, left: &mut Vec<&'static Endpoint>, weight: impl Fn(&Endpoint) -> u8) -> bool {
+        let top = left.iter().map(|e| weight(e)).max().unwrap_or(0);
+        if top == 0 {
+            return false;
+        }
+        let kept: Vec<_> = left.iter().copied().filter(|e| weight(e) == top).collect();
+        let hides = !kept.iter().any(|e| self.has_path(e)) && self.gives_away(left);
+        if !hides {
+            *left = kept;
+        }
+        !hides
+    }
+
+    fn has_path(&self, endpoint: &Endpoint) -> bool {
+        self.matches.iter().any(|m| m.path.is_at(endpoint))
+    }
+
+    fn gives_away(&self, endpoints: &[&'static Endpoint]) -> bool {
+        let secret = self.matches.iter().filter(|m| m.path.entry.sensitivity > Sensitivity::Discovery);
+        secret.into_iter().any(|m| endpoints.iter().any(|e| m.path.is_at(e)))
+    }
+
+    /// Leaves the endpoints with the entries that fit the path best; one whose required headers are absent only counts if
+    /// all lack theirs.
+    fn narrow_by_path(&self, left: &mut Vec<&'static Endpoint>) {
+        let top = best(self, left).map(|m| self.rank(&m));
+        let has = |e: &Endpoint| self.matches.iter().any(|m| m.path.is_at(e) && Some(self.rank(m)) == top);
+        if top.is_some() {
+            left.retain(|e| has(e));
+        }
+    }
+
+    fn rank(&self, found: &PathMatch<'_, '_>) -> (bool, usize, u8) {
+        (self.satisfies(found), found.fit.literals, found.fit.exactness)
+    }
+
+    fn satisfies(&self, found: &PathMatch<'_, '_>) -> bool {
+        self.request.is_some_and(|r| found.path.entry.has_required_headers(r.head.fields()))
+    }
+}
+
+/// The entry that fits best among those of the endpoints: the choice rule at the head of the catalogue.
+fn best<'x>(evidence: &Evidence<'x>, endpoints: &[&'static Endpoint]) -> Option<PathMatch<'x, 'x>> {
+    let at = |m: &&PathMatch<'_, '_>| endpoints.iter().any(|e| m.path.is_at(e));
+    evidence.matches.iter().filter(at).max_by_key(|m| (evidence.rank(m), Reverse(m.order))).copied()
+}
+
+/// How much header fields speak for an endpoint: 2 by name and value, 1 by name.
+fn weight(rules: &[HeaderRule], head: &Head) -> u8 {
+    let of = |rule: &HeaderRule| if rule.value.is_some() { 2 } else { 1 };
+    let fits = |rule: &&HeaderRule| head.fields().any(|(name, value)| rule.fits(name, value));
+    rules.iter().filter(fits).map(of).max().unwrap_or(0)
+}
+
+/// The provider of all of them, if it is one.
+pub(super) fn one_provider(endpoints: &[&'static Endpoint]) -> Option<&'static str> {
+    let (first, rest) = endpoints.split_first()?;
+    rest.iter().all(|e| e.provider == first.provider).then_some(first.provider.as_str())
+}

@@ -1,0 +1,170 @@
+//! What the parser makes of conversations, told as one line per transaction.
+
+mod any;
+mod h1;
+mod h2;
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
+
+use super::*;
+use crate::decode::meta::{Hops, Vlans};
+use crate::observe::{Conn, Endpoint, Proto};
+use crate::packet::Timestamp;
+use crate::stream::{Chunk, Context, Dir, End};
+
+/// The same cases in every run.
+pub(super) fn fixed_seed() -> ProptestConfig {
+    ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// One thing that happens on a connection, in the order of the capture.
+#[derive(Clone, Copy, Debug)]
+enum Ev<'a> {
+    /// Client bytes.
+    C(&'a [u8]),
+    /// Server bytes.
+    S(&'a [u8]),
+    /// Client bytes in two readings.
+    Two(&'a [u8], &'a [u8]),
+    /// Second reading of the client's last bytes.
+    Again(&'a [u8]),
+    /// Missing bytes: direction, number, cut by the snaplen.
+    Gap(Dir, u64, bool),
+    /// End of a direction.
+    End(Dir, End),
+}
+
+use Dir::{ToClient, ToServer};
+use Ev::{C, S};
+
+fn conn() -> Conn {
+    let end = |last, port| Endpoint { ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), port };
+    Conn {
+        client: end(1, 40000),
+        server: end(2, 80),
+        proto: Proto::Tcp,
+        first_index: 0,
+        client_ttl: None,
+        server_ttl: None,
+        macs: None,
+        vlans: Vlans::default(),
+        hops: Hops::default(),
+        process: None,
+    }
+}
+
+/// Runs a conversation as the pipeline does: probe the first client bytes, then feed; finish at the end.
+fn run(events: &[Ev<'_>]) -> Vec<Transaction> {
+    run_with(&Limits::default(), events).0
+}
+
+fn run_with(limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transaction>, Counters) {
+    let mut found = Vec::new();
+    let mut counters = Counters::default();
+    let mut parser: Option<Parser> = None;
+    let mut before: Vec<u8> = Vec::new();
+    let mut at = Context { time: Timestamp(0), index: 0 };
+    for event in events {
+        at = Context { time: at.time.plus(1000), index: at.index + 1 };
+        let mut out = |transaction| found.push(transaction);
+        let mut sink = Sink { conn: &conn, limits, counters: &mut counters, out: &mut out };
+        let (dir, chunk) = match *event {
+            C(bytes) => (ToServer, Chunk::Data(bytes)),
+            S(bytes) => (ToClient, Chunk::Data(bytes)),
+            Ev::Two(taken, other) => (ToServer, Chunk::Conflict { taken, other }),
+            Ev::Again(other) => (ToServer, Chunk::Reread { other }),
+            Ev::Gap(dir, len, cut) => (dir, Chunk::Gap { len, cut }),
+            Ev::End(dir, end) => (dir, Chunk::End(end)),
+        };
+        let held;
+        let chunk = match (&parser, chunk) {
+            (None, Chunk::Data(bytes)) => {
+                before.extend_from_slice(bytes);
+                let kind = probe(&before);
+                if kind == Probe::More {
+                    continue;
+                }
+                let swapped = (kind == Probe::Response) == (dir == ToServer);
+                parser = Some(Parser::new(kind, swapped));
+                held = std::mem::take(&mut before);
+                Chunk::Data(&held)
+            }
+            (None, Chunk::Conflict { taken, .. }) => {
+                parser = Some(Parser::new(probe(taken), false));
+                chunk
+            }
+            _ => chunk,
+        };
+        if let Some(parser) = &mut parser {
+            parser.feed(dir, chunk, at, &mut sink);
+        }
+    }
+    let mut out = |transaction| found.push(transaction);
+    let mut sink = Sink { conn: &conn, limits, counters: &mut counters, out: &mut out };
+    if let Some(parser) = &mut parser {
+        parser.finish(at, &mut sink);
+        assert!(!parser.wants_more());
+    }
+    assert!(found.iter().enumerate().all(|(n, transaction)| transaction.ordinal as usize == n));
+    (found, counters)
+}
+
+/// Everything that counts about a transaction in one line. Sizes are message/body/captured.
+fn tell(transaction: &Transaction) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut line = String::new();
+    let flags = |message: &Message| {
+        let flag = |on: bool, name: &str| if on { format!(" {name}") } else { String::new() };
+        format!(
+            " {}/{}/{}{}{}{}{}{}",
+            message.bytes,
+            message.body.len,
+            text(&message.body.captured),
+            flag(!message.complete, "unfinished"),
+            flag(!message.head.complete, "head-cut"),
+            flag(message.gap, "gap"),
+            flag(message.cut, "cut"),
+            flag(message.body.whole, "whole"),
+        )
+    };
+    if let Some(request) = &transaction.request {
+        let head = &request.head;
+        let _ = write!(line, "{} {}", text(head.method()), text(head.target()));
+        if let Some(host) = head.field("host") {
+            let _ = write!(line, " host={}", text(host));
+        }
+        line.push_str(&flags(request));
+    }
+    if let Some(response) = &transaction.response {
+        let _ = write!(line, " -> {} {}", response.head.status().unwrap(), text(response.head.phrase()));
+        line.push_str(&flags(response));
+    }
+    for note in &transaction.notes {
+        let _ = write!(line, " {note:?}");
+    }
+    if transaction.conflict {
+        line.push_str(" conflict");
+    }
+    if let Some(via) = &transaction.via {
+        let _ = write!(line, " via={}", text(via));
+    }
+    if let Some(stream) = transaction.stream {
+        let _ = write!(line, " stream={stream}");
+    }
+    line
+}
+
+fn told(events: &[Ev<'_>]) -> Vec<String> {
+    run(events).iter().map(tell).collect()
+}
+
+/// One request from the client, and what is made of it alone.
+fn request(bytes: &[u8]) -> Vec<String> {
+    told(&[C(bytes)])
+}
+
+const GET: &[u8] = b"GET /latest HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
