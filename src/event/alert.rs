@@ -134,7 +134,7 @@ fn relate<'a>(doc: &mut Doc<'a>, alert: &'a Alert, context: &Context<'a>) {
         }
         let Some(host) = subject.http.as_ref().and_then(|http| http.host.as_deref()) else { continue };
         let (host, _) = url::host_and_port(host.as_bytes());
-        let name = context.mask.text(super::text(host));
+        let name = context.mask.text(super::lossy(host));
         match url::is_ip(host) {
             true => doc.related.add_ip_text(name),
             false => doc.related.add_host(name),
@@ -155,7 +155,7 @@ fn add_http<'a>(
     let port = port.unwrap_or(subject.conn.server.port);
     if !host.is_empty() && !url::is_ip(host) {
         for end in [&mut doc.destination, &mut doc.server].into_iter().flatten() {
-            end.domain = Some(masked(super::text(host)));
+            end.domain = Some(masked(super::lossy(host)));
         }
     }
     if !http.method.is_empty() {
@@ -179,7 +179,7 @@ fn subject_url<'a>(
     context: &Context<'a>,
 ) -> Url<'a> {
     let hidden = |key: &[u8]| http::is_keyword(&writer.settings().http, key);
-    let masked = |bytes: &[u8]| -> Text<'a> { Cow::Owned(context.mask.text(super::text(bytes)).into_owned()) };
+    let masked = |bytes: &[u8]| -> Text<'a> { Cow::Owned(context.mask.text(super::lossy(bytes)).into_owned()) };
     let target = Target::parse(http.target.as_bytes());
     let query = target.as_ref().map(|target| {
         let (mut params, _) = Params::parse(target.query);
@@ -192,7 +192,7 @@ fn subject_url<'a>(
         original: Some(masked(&url::hide_in_target(http.target.as_bytes(), hidden))),
         full: url::full(host, port, &path, &query).map(|full| context.mask.text(full.into())),
         scheme: Some("http"),
-        domain: Some(context.mask.text(super::text(host))).filter(|domain| !domain.is_empty()),
+        domain: Some(context.mask.text(super::lossy(host))).filter(|domain| !domain.is_empty()),
         port: Some(port).filter(|port| *port != 80 && *port != 0),
         extension: url::extension(&path).map(masked),
         path: Some(masked(&path)).filter(|path| !path.is_empty()),

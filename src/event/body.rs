@@ -8,14 +8,14 @@ use std::io::Read;
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder};
 
-use super::text;
+use super::lossy;
 
 /// More encodings than this on one body are an attack on whoever undoes them.
 const MAX_ENCODINGS: usize = 8;
 
 /// The body with the encodings of `header` undone, the last one first, and what to remark.
 pub(super) fn decode<'b>(body: &'b [u8], header: &[u8], limit: usize) -> (Cow<'b, [u8]>, Option<String>) {
-    let header = text(header).to_lowercase();
+    let header = lossy(header).to_lowercase();
     let encodings: Vec<&str> = header.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     let mut out = Cow::Borrowed(body);
     for (at, name) in encodings.iter().enumerate().rev() {

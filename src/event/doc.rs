@@ -326,15 +326,26 @@ impl Serialize for Ip {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacText(pub Mac);
 
-impl Serialize for MacText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl MacText {
+    fn write(self, text: &mut [u8; 17]) -> &str {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
-        let mut text = [b'-'; 17];
         for (pair, byte) in text.chunks_mut(3).zip(self.0) {
             pair[0] = HEX[usize::from(byte >> 4)];
             pair[1] = HEX[usize::from(byte & 15)];
         }
-        serializer.serialize_str(str::from_utf8(&text).unwrap_or_default())
+        str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for MacText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.write(&mut [b'-'; 17]))
+    }
+}
+
+impl Serialize for MacText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.write(&mut [b'-'; 17]))
     }
 }
 

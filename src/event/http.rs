@@ -17,7 +17,7 @@ use super::envelope::{EventId, Exchange, Side};
 use super::mask::{HIDDEN, Masker};
 use super::settings::HttpSettings;
 use super::url::{self, Params, Target};
-use super::{Context, Writer, text};
+use super::{Context, Writer, lossy};
 use crate::detect::{self, Verdict};
 use crate::proto::http::{Message, Note, Transaction};
 
@@ -91,7 +91,7 @@ impl<'a> View<'_, 'a> {
         let target = Target::parse(request.head.target());
         let path = target.as_ref().map(|target| target.path.clone()).unwrap_or_default();
         let mask = self.url_mask(request, &known);
-        doc.query = Some(format!("{method} {}", mask.text(text(&path))).into());
+        doc.query = Some(format!("{method} {}", mask.text(lossy(&path))).into());
         doc.method = Some(method.clone()).filter(|method| !method.is_empty());
         doc.url = Some(self.url(request, target, (host, port), &known, &mask));
         self.name_ends(doc, host, &known);
@@ -170,8 +170,8 @@ impl<'a> View<'_, 'a> {
         mask: &Masker<'a>,
     ) -> Url<'a> {
         let masked = |bytes: Cow<'a, [u8]>| match bytes {
-            Cow::Borrowed(bytes) => mask.text(text(bytes)),
-            Cow::Owned(bytes) => Cow::Owned(mask.text(text(&bytes)).into_owned()),
+            Cow::Borrowed(bytes) => mask.text(lossy(bytes)),
+            Cow::Owned(bytes) => Cow::Owned(mask.text(lossy(&bytes)).into_owned()),
         };
         let original = match self.settings.hide_keywords.is_empty() {
             true => Cow::Borrowed(request.head.target()),
@@ -183,7 +183,7 @@ impl<'a> View<'_, 'a> {
             original: Some(masked(original)).filter(|original| !original.is_empty()),
             full: url::full(host, port, &path, &query).map(|full| mask.text(full.into())),
             scheme: Some("http"),
-            domain: Some(mask.text(text(host))).filter(|domain| !domain.is_empty()),
+            domain: Some(mask.text(lossy(host))).filter(|domain| !domain.is_empty()),
             port: Some(port).filter(|port| *port != 80 && *port != 0),
             extension: url::extension(&path).map(|extension| masked(Cow::Owned(extension.to_vec()))),
             path: Some(path).filter(|path| !path.is_empty()).map(masked),
@@ -239,7 +239,7 @@ impl<'a> View<'_, 'a> {
             return Headers(out);
         }
         for (name, value) in message.head.fields() {
-            let name = lower(text(name));
+            let name = lower(lossy(name));
             if matches!(&*name, "content-length" | "content-type") || name.starts_with(':') || !self.is_sent(&name) {
                 continue;
             }
@@ -290,7 +290,7 @@ impl<'a> View<'_, 'a> {
             let content = line.trim_ascii_end();
             if !line.starts_with(b" ") && !line.starts_with(b"\t") {
                 let name = memchr::memchr(b':', content).map_or(&b""[..], |at| &content[..at]);
-                let name = lower(text(name.trim_ascii()));
+                let name = lower(lossy(name.trim_ascii()));
                 is_secret = self.redaction(&name).is_some_and(|redacted| redacted != "REDACTED");
                 let kept = if is_secret { memchr::memchr(b':', content).map_or(0, |at| at + 1) } else { content.len() };
                 out.extend_from_slice(&content[..kept]);
@@ -333,12 +333,12 @@ impl<'a> View<'_, 'a> {
 
     /// Text from the wire, issued credentials hidden.
     fn text(&self, bytes: &'a [u8]) -> Text<'a> {
-        self.context.mask.text(text(bytes))
+        self.context.mask.text(lossy(bytes))
     }
 
     /// The same for bytes that do not live as long as the event.
     fn owned(&self, bytes: &[u8]) -> Text<'a> {
-        Cow::Owned(self.context.mask.text(text(bytes)).into_owned())
+        Cow::Owned(self.context.mask.text(lossy(bytes)).into_owned())
     }
 }
 
@@ -436,7 +436,7 @@ fn basic_user(value: &[u8]) -> Option<String> {
     }
     let decoded = STANDARD.decode(rest).or_else(|_| STANDARD_NO_PAD.decode(rest)).ok()?;
     let colon = memchr::memchr(b':', &decoded)?;
-    Some(text(&decoded[..colon]).into_owned())
+    Some(lossy(&decoded[..colon]).into_owned())
 }
 
 /// Cookies by lower-case name, quotes stripped; of a repeated one the last counts.

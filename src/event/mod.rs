@@ -15,6 +15,7 @@ pub mod icmp;
 pub mod mask;
 pub mod settings;
 mod stats;
+mod text;
 pub mod time;
 pub mod url;
 
@@ -45,19 +46,38 @@ pub struct Context<'a> {
     pub mask: Masker<'a>,
 }
 
-/// Turns what was found into lines of JSON.
-#[derive(Debug)]
+/// How events are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object per line.
+    #[default]
+    Ndjson,
+    /// One readable line.
+    Text {
+        /// With ANSI colours.
+        colour: bool,
+    },
+}
+
+/// Turns what was found into lines.
+#[derive(Clone, Debug)]
 pub struct Writer {
     settings: Settings,
+    format: Format,
     /// Members that every event of the run ends with, rendered once: `,"ecs":{…},"agent":{…}}` and a line feed.
     tail: Vec<u8>,
 }
 
 impl Writer {
-    /// A writer with these settings.
+    /// A writer of NDJSON with these settings.
     pub fn new(settings: Settings) -> Self {
         let tail = tail(&settings);
-        Self { settings, tail }
+        Self { settings, format: Format::Ndjson, tail }
+    }
+
+    /// The same writer with another format.
+    pub fn with_format(self, format: Format) -> Self {
+        Self { format, ..self }
     }
 
     /// The settings.
@@ -128,6 +148,9 @@ impl Writer {
 
     /// Appends one document as a line. `@metadata`, agent, host and the rest that never changes come at its end.
     fn line(&self, out: &mut Vec<u8>, doc: &Doc<'_>) {
+        if let Format::Text { colour } = self.format {
+            return text::line(out, doc, colour);
+        }
         let start = out.len();
         match serde_json::to_writer(&mut *out, doc) {
             Ok(()) => {
@@ -165,7 +188,7 @@ impl Writer {
 }
 
 /// Text of a field of unknown encoding. Each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does it.
-pub fn text(bytes: &[u8]) -> Text<'_> {
+pub fn lossy(bytes: &[u8]) -> Text<'_> {
     let valid = match str::from_utf8(bytes) {
         Ok(valid) => return valid.into(),
         Err(_) => bytes.utf8_chunks(),
