@@ -305,7 +305,7 @@ impl Correlator {
 /// First byte of the exchange and the end of its answer, as far as seen.
 fn span(tx: &http::Transaction) -> (Timestamp, Timestamp) {
     let (request, response) = (tx.request.as_ref(), tx.response.as_ref());
-    let first = request.or(response).map_or(Timestamp::default(), |message| message.first);
+    let first = request.or(response).map_or_else(Timestamp::default, |message| message.first);
     (first, response.or(request).map_or(first, |message| message.last))
 }
 

@@ -11,6 +11,7 @@ mod proof;
 mod provider;
 mod relay;
 mod request;
+pub mod ssrf;
 pub mod tokens;
 pub mod verdict;
 
