@@ -78,7 +78,8 @@ impl Detector {
         let request = tx.request.as_ref().map(|message| Request::new(tx, message));
         let imds = self.imds(tx, request.as_ref());
         let tokens = relay::tokens(&self.catalogue, tx, imds.is_some());
-        Verdict { imds: imds.map(Box::new), tokens, ..Verdict::default() }
+        let named = super::ssrf::judge(tx, imds.as_ref(), &self.catalogue);
+        Verdict { imds: imds.map(Box::new), tokens, ..named }
     }
 
     /// Judges a DNS transaction.

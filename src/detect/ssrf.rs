@@ -12,9 +12,9 @@ mod prose;
 use std::borrow::Cow;
 
 use super::canonical::{self, Parsed, Scheme, normalise_path, percent_once};
-use super::{Candidate, CandidateKind, HostRef, Place};
+use super::{Candidate, CandidateKind, HostRef, Imds, Leg, Place, Verdict};
 use crate::catalogue::Catalogue;
-use crate::proto::http::Message;
+use crate::proto::http::{Message, Transaction};
 
 /// Most candidates of one request.
 pub const FOUND: usize = 32;
@@ -26,6 +26,25 @@ pub const BODY: usize = 65_536;
 const VALUES: usize = 1024;
 /// Longest URL that is kept, in bytes.
 const URL: usize = 1024;
+
+/// The part of a verdict that is about other targets than the server: what the request names, and where the response
+/// sends its client. A request to a metadata service itself names no other target.
+pub fn judge(tx: &Transaction, imds: Option<&Imds>, catalogue: &Catalogue) -> Verdict {
+    let mut verdict = Verdict::default();
+    let Some(request) = &tx.request else { return verdict };
+    if imds.is_some_and(|imds| matches!(imds.leg, Leg::Address | Leg::Path)) {
+        return verdict;
+    }
+    verdict.candidates = candidates(request, catalogue);
+    let names = |response: &&Message| ["location", "refresh"].iter().any(|name| response.head.field(name).is_some());
+    let response = tx.response.as_ref().filter(names);
+    if response.is_some() || !verdict.candidates.is_empty() {
+        verdict.own_url = own_url(request).map(Box::new);
+    }
+    let asked = verdict.own_url.as_ref().map(|own| &own.0);
+    verdict.redirect = response.and_then(|response| redirect(response, asked, catalogue)).map(Box::new);
+    verdict
+}
 
 /// Targets that `request` names. The caller leaves out requests to a metadata service itself.
 pub fn candidates(request: &Message, catalogue: &Catalogue) -> Vec<Candidate> {
