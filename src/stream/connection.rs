@@ -58,7 +58,6 @@ pub struct Connection {
     /// Sequence number after a SYN that came inside the connection, and who sent it.
     pending_syn: Option<(Dir, u32)>,
     started: bool,
-    reset: bool,
     refused: bool,
 }
 
@@ -130,12 +129,12 @@ impl Connection {
             half.resolve(|ack| !after(ack, other.next), limits);
         }
         self.pump(at, false, limits, out);
-        let why = if self.reset { End::Reset } else { why };
+        let why = if self.is_reset() { End::Reset } else { why };
         for dir in [Dir::ToServer, Dir::ToClient] {
             let half = self.halves(dir).0;
             let fill = Fill { context: at, arrived: false };
             if half.anchored && !half.ended {
-                half.drain(fill, false, |_| true, |chunk, at| out(dir, chunk, at));
+                half.drain(fill, true, false, |_| true, |chunk, at| out(dir, chunk, at));
                 half.end(why, at, &mut |chunk, at| out(dir, chunk, at));
             }
         }
@@ -161,9 +160,10 @@ impl Connection {
         self.refused
     }
 
-    /// Whether it is over: reset, or FIN and all bytes before it seen from both sides.
+    /// Whether it is over as far as its ends say: reset, or FIN and all bytes before it seen from both sides. What was on
+    /// its way then may still come, and a client's RST may have been meant for us alone: finish it a little later.
     pub fn closed(&self) -> bool {
-        self.reset || (self.to_server.ended && self.to_client.ended)
+        self.is_reset() || (self.to_server.is_over() && self.to_client.is_over())
     }
 
     /// Memory held in bytes, this struct included.
@@ -182,6 +182,10 @@ impl Connection {
             Dir::ToServer => (&mut self.to_server, &mut self.to_client),
             Dir::ToClient => (&mut self.to_client, &mut self.to_server),
         }
+    }
+
+    fn is_reset(&self) -> bool {
+        self.to_server.reset || self.to_client.reset
     }
 
     /// The segment's checksum where it can tell a decoy, else `Unknown`.
@@ -213,6 +217,10 @@ impl Connection {
         for early in &opening {
             self.receive(&early.segment(), early.tcp.checksum, limits, out);
         }
+        for early in &rest {
+            // Before any of them is judged: if one is right, wrong ones are decoys.
+            self.halves(early.dir).0.tcp_sums.doubts(early.tcp.checksum);
+        }
         for dir in [Dir::ToServer, Dir::ToClient] {
             let mine = || rest.iter().filter(move |early| early.dir == dir && !early.tcp.flags.rst());
             let data = mine().filter(|early| !early.payload.is_empty() || early.missing > 0);
@@ -240,11 +248,15 @@ impl Connection {
         let flags = tcp.flags;
         let data = !payload.is_empty() || missing > 0;
         let (half, other) = self.halves(dir);
-        let bad_sum = half.tcp_sums.doubts(sum, data) | half.ip_sums.doubts(net.checksum, data);
-        if flags.syn() {
+        let bad_sum = half.tcp_sums.doubts(sum) | half.ip_sums.doubts(net.checksum);
+        if flags.syn() && !flags.rst() {
             return if bad_sum { Verdict::Ignored(Reason::Checksum) } else { self.syn(segment, limits) };
         }
         if !flags.rst() {
+            if !half.anchored && flags.ack() && other.syn && distance(other.start, tcp.ack) > MAX_UNSCALED {
+                // From before the SYN: the ports were used by another connection.
+                return Verdict::Ignored(Reason::Ack);
+            }
             if !half.anchored {
                 half.anchor(tcp.seq);
             }
@@ -311,9 +323,12 @@ impl Connection {
         let (half, other) = self.halves(dir);
         let end = arrival.end();
         let data = end != tcp.seq;
-        if half.ended {
-            let old = !after(end, half.next);
-            return if !data || old { Verdict::Ignored(Reason::Duplicate) } else { Verdict::Ignored(Reason::Closed) };
+        if half.is_over() {
+            if !data || !after(end, half.next) {
+                return Verdict::Ignored(Reason::Duplicate);
+            }
+            half.set_aside(arrival, tcp.flags, Reason::Closed, limits);
+            return Verdict::Ignored(Reason::Closed);
         }
         if tcp.flags.urg() {
             half.mark_urgent(tcp.seq.wrapping_add(u32::from(tcp.urgent.saturating_sub(1))));
@@ -360,15 +375,18 @@ impl Connection {
             let mut moved = false;
             for dir in [Dir::ToServer, Dir::ToClient] {
                 let (half, other) = self.halves(dir);
+                if half.is_idle() {
+                    continue;
+                }
                 if let Some(ack) = half.resolve(|_| false, limits) {
                     other.acknowledge(ack);
                     moved = true;
                 }
-                if half.is_idle() {
-                    continue;
-                }
+                // What the server says is true. The client may be an attacker, whose FIN is meant for us alone.
+                let certain = dir == Dir::ToClient || !other.visible;
                 let remember = dir == Dir::ToServer && other.visible;
-                moved |= half.drain(fill, remember, |ack| is_caused(ack, other), |chunk, at| out(dir, chunk, at));
+                moved |=
+                    half.drain(fill, certain, remember, |ack| is_caused(ack, other), |chunk, at| out(dir, chunk, at));
             }
             if !moved {
                 break;
@@ -413,8 +431,10 @@ impl Connection {
         if !exact {
             return Verdict::Ignored(Reason::Reset);
         }
-        half.end(End::Reset, at, &mut |chunk, at| out(dir, chunk, at));
-        self.reset = true;
+        half.reset = true;
+        if dir == Dir::ToClient || !other.visible {
+            half.end(End::Reset, at, &mut |chunk, at| out(dir, chunk, at));
+        }
         self.refused |= answers_syn;
         Verdict::Taken
     }
@@ -423,7 +443,7 @@ impl Connection {
     fn syn(&mut self, segment: &Segment<'_>, limits: &Limits) -> Verdict {
         let Segment { dir, net, tcp, payload, missing, at } = *segment;
         let start = tcp.seq.wrapping_add(1);
-        let closed = self.closed();
+        let closed = self.to_client.reset || (self.to_server.is_over() && self.to_client.is_over());
         let pending = self.pending_syn;
         let (half, other) = self.halves(dir);
         let syn_ack = tcp.flags.ack();
@@ -466,7 +486,8 @@ impl Connection {
         if data_end != start {
             // No receiver takes data on a SYN, but for one that acknowledges it (RFC 7413).
             half.seen = latest(half.seen, data_end);
-            half.doubt(Arrival { seq: start, data: payload, cut: missing, ack: tcp.ack, at }, false, false, limits);
+            let arrival = Arrival { seq: start, data: payload, cut: missing, ack: tcp.ack, at };
+            half.set_aside(arrival, TcpFlags::default(), Reason::Syn, limits);
         }
         Verdict::Taken
     }
@@ -475,7 +496,7 @@ impl Connection {
     /// this one (where the answer cannot be seen), or has data from far outside after both sides have said FIN.
     fn is_reuse(&mut self, segment: &Segment<'_>, data: bool) -> bool {
         let Segment { dir, tcp, .. } = *segment;
-        let (pending, over) = (self.pending_syn, self.to_server.ended && self.to_client.ended && !self.reset);
+        let (pending, over) = (self.pending_syn, self.to_server.ended && self.to_client.ended && !self.is_reset());
         let (half, other) = self.halves(dir);
         let follows_syn = !other.visible && pending == Some((dir, tcp.seq)) && tcp.flags.ack();
         let far = distance(half.next, tcp.seq).max(distance(tcp.seq, half.next)) > FAR;

@@ -36,24 +36,24 @@ pub(super) enum Sums {
     Unknown,
     /// All wrong so far: computed by the network card, after the capture.
     Offloaded,
-    /// Some were right, on segments without data.
+    /// Some were right: a wrong one is doubted.
     Good,
-    /// Right on data: a wrong one was never taken.
-    GoodOnData,
+    /// The receiver took a segment whose checksum is wrong in the capture, as it is where a driver joins segments.
+    Useless,
 }
 
 impl Sums {
     /// Learns from one more checksum; whether the segment is to be doubted.
-    pub(super) fn doubts(&mut self, sum: Checksum, data: bool) -> bool {
+    pub(super) fn doubts(&mut self, sum: Checksum) -> bool {
         match sum {
             Checksum::Unknown => false,
             Checksum::Good => {
-                *self = (*self).max(if data { Self::GoodOnData } else { Self::Good });
+                *self = (*self).max(Self::Good);
                 false
             }
             Checksum::Bad => {
                 *self = (*self).max(Self::Offloaded);
-                *self >= Self::Good
+                *self == Self::Good
             }
         }
     }
@@ -69,8 +69,7 @@ struct Doubt {
     cut: u32,
     ack: u32,
     fin: bool,
-    /// Doubted only because it acknowledges what the capture did not have yet.
-    early: bool,
+    reason: Reason,
     at: Context,
 }
 
@@ -126,6 +125,8 @@ pub(super) struct Half {
     pub(super) visible: bool,
     /// Whether [`Chunk::End`] was handed on.
     pub(super) ended: bool,
+    /// Whether the sender has sent a RST that the receiver takes, if it arrives.
+    pub(super) reset: bool,
     /// Bytes handed on since the other side sent data, saturating.
     pub(super) run: u32,
     store: Option<Box<Store>>,
@@ -160,6 +161,11 @@ impl Half {
     /// Whether nothing waits and nothing is in doubt.
     pub(super) fn is_idle(&self) -> bool {
         self.store.as_ref().is_none_or(|store| store.queue.is_empty() && store.doubts.is_empty()) && self.fin.is_none()
+    }
+
+    /// Whether the stream is over as far as the sender says: RST, or FIN with all bytes before it handed on.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended || self.reset || self.fin == Some(self.next)
     }
 
     /// The receiver acknowledges everything before `ack`.
@@ -238,10 +244,12 @@ impl Half {
         }
     }
 
-    /// Hands on what is contiguous. Whether anything moved.
+    /// Hands on what is contiguous. A FIN ends the stream when the receiver has acknowledged it, or when it is `certain`
+    /// that it arrives. Whether anything moved.
     pub(super) fn drain(
         &mut self,
         fill: Fill,
+        certain: bool,
         remember: bool,
         allowed: impl Fn(u32) -> bool,
         mut emit: impl FnMut(Chunk<'_>, Context),
@@ -256,7 +264,8 @@ impl Half {
             self.store = Some(store);
             self.shrink();
         }
-        let fin = self.fin == Some(self.next);
+        let acked = self.acked.is_some_and(|acked| after(acked, self.next));
+        let fin = self.fin == Some(self.next) && (certain || acked);
         if fin {
             self.next = self.next.wrapping_add(1);
             self.end(End::Fin, fill.context, &mut emit);
@@ -307,67 +316,79 @@ impl Half {
 
     /// Keeps a segment with data or FIN aside that the receiver does not take for `reason`, unless it is old.
     pub(super) fn set_aside(&mut self, arrival: Arrival<'_>, flags: TcpFlags, reason: Reason, limits: &Limits) {
-        let end = arrival.end().wrapping_add(u32::from(flags.fin()));
-        if self.ended || !after(end, self.next) || (reason == Reason::Checksum && self.tcp_sums == Sums::GoodOnData) {
+        let Arrival { seq, data, cut, ack, at } = arrival;
+        let fin = flags.fin();
+        let end = arrival.end().wrapping_add(u32::from(fin));
+        if self.ended || !after(end, self.next) {
             return;
         }
-        self.visible |= reason != Reason::Window;
         self.claimed = Some(self.claimed.map_or(end, |old| latest(old, end)));
-        self.doubt(arrival, flags.fin(), reason == Reason::Ack && flags.ack(), limits);
-    }
-
-    /// Keeps a segment aside.
-    pub(super) fn doubt(&mut self, arrival: Arrival<'_>, fin: bool, early: bool, limits: &Limits) {
         let store = self.store.get_or_insert_default();
         let held: usize = store.doubts.iter().map(|doubt| doubt.data.len()).sum();
-        if store.doubts.len() >= MAX_DOUBTS || held.saturating_add(arrival.data.len()) > limits.per_direction {
-            return;
+        if store.doubts.len() < MAX_DOUBTS && held.saturating_add(data.len()) <= limits.per_direction {
+            store.doubts.push(Doubt { seq, end, data: data.to_vec(), cut, ack, fin, reason, at });
         }
-        store.doubts.push(Doubt {
-            seq: arrival.seq,
-            end: arrival.end().wrapping_add(u32::from(fin)),
-            data: arrival.data.to_vec(),
-            cut: arrival.cut,
-            ack: arrival.ack,
-            fin,
-            early,
-            at: arrival.at,
-        });
     }
 
-    /// Takes segments in doubt that the receiver has acknowledged and that nothing else explains, and those that
-    /// `settled` finds to be in order by their acknowledgement number; returns the highest of these numbers.
+    /// Takes segments in doubt that the receiver has acknowledged and that nothing else explains, and those that only
+    /// acknowledged too much and are `settled` by now; returns the highest acknowledgement number among them.
     pub(super) fn resolve(&mut self, settled: impl Fn(u32) -> bool, limits: &Limits) -> Option<u32> {
         let acked = self.acked.unwrap_or(self.start);
-        let next = self.next;
-        let store = self.store.as_mut().filter(|store| !store.doubts.is_empty())?;
-        let mut doubts = std::mem::take(&mut store.doubts);
+        let mut doubts = std::mem::take(&mut self.store.as_mut().filter(|store| !store.doubts.is_empty())?.doubts);
         let mut proven = None;
         doubts.retain(|doubt| {
-            if !after(doubt.end, next) {
+            if !after(doubt.end, self.next) {
                 return false;
             }
-            if after(doubt.end, acked) && !(doubt.early && settled(doubt.ack)) {
+            if !self.is_proven(doubt, acked) && !(doubt.reason == Reason::Ack && settled(doubt.ack)) {
                 return true;
             }
-            if !store.queue.overlaps(doubt.seq, doubt.end) {
-                let Doubt { seq, end, ref data, cut, ack, fin, at, .. } = *doubt;
-                let len = data.len() as u32;
-                if (data.is_empty() && cut == 0) || store.queue.insert(Arrival { seq, data, cut, ack, at }, limits) {
-                    proven = Some(proven.map_or(ack, |old| latest(old, ack)));
-                    self.seen = latest(self.seen, end);
-                    if fin {
-                        self.fin = Some(seq.wrapping_add(len).wrapping_add(cut));
-                    }
-                }
+            if self.take_after_all(doubt, limits) {
+                proven = Some(proven.map_or(doubt.ack, |old| latest(old, doubt.ack)));
             }
             false
         });
-        store.doubts = doubts;
-        if proven.is_none() {
-            self.shrink();
+        if let Some(store) = &mut self.store {
+            store.doubts = doubts;
         }
+        self.shrink();
         proven
+    }
+
+    /// Whether the receiver can only have acknowledged up to `acked` because it took this segment. What followed a FIN
+    /// is proven by an acknowledgement of more than the FIN.
+    fn is_proven(&self, doubt: &Doubt, acked: u32) -> bool {
+        let fin_only = self.fin == Some(self.next) && acked == self.next.wrapping_add(1);
+        !after(doubt.end, acked) && !(doubt.reason == Reason::Closed && fin_only)
+    }
+
+    /// Takes a proven segment, unless others have brought its bytes. What it proves wrong is forgotten.
+    fn take_after_all(&mut self, doubt: &Doubt, limits: &Limits) -> bool {
+        let Doubt { seq, end, ref data, cut, ack, fin, reason, at } = *doubt;
+        let store = self.store.get_or_insert_default();
+        let data_end = end.wrapping_sub(u32::from(fin));
+        if seq != data_end {
+            let arrival = Arrival {
+                seq: latest(seq, self.next),
+                data: data.get(distance(seq, self.next) as usize..).unwrap_or_default(),
+                cut,
+                ack,
+                at,
+            };
+            if store.queue.overlaps(seq, data_end) || !store.queue.insert(arrival, limits) {
+                return false;
+            }
+        }
+        self.seen = latest(self.seen, end);
+        match reason {
+            Reason::Closed => (self.reset, self.fin) = (false, None),
+            Reason::Checksum => (self.tcp_sums, self.ip_sums) = (Sums::Useless, Sums::Useless),
+            _ => {}
+        }
+        if fin {
+            self.fin = Some(data_end);
+        }
+        true
     }
 
     /// Where the hole at `next` ends that the capture has: the sender went past it, the receiver (if the capture has
@@ -375,7 +396,7 @@ impl Half {
     fn hole(&self, receiver_visible: bool) -> Option<u32> {
         let waits =
             self.store.as_ref().and_then(|store| store.queue.first()).is_some_and(|first| !after(first, self.next));
-        if !self.anchored || self.ended || waits || !after(self.seen, self.next) {
+        if !self.anchored || self.ended || self.reset || waits || !after(self.seen, self.next) {
             return None;
         }
         let end = if receiver_visible { earliest(self.seen, self.acked?) } else { self.seen };

@@ -441,11 +441,12 @@ fn only_an_exact_rst_ends_the_stream() {
     assert_eq!(wire.send(client(20, 0, b"").flags(TcpFlags::RST)), Verdict::Ignored(Reason::Reset));
     wire.send(client(6, 1, b"x"));
     assert_eq!(wire.send(client(7, 0, b"").flags(TcpFlags::RST)), Verdict::Taken);
+    assert!(wire.connection.closed());
     assert_eq!(wire.send(client(7, 1, b"y")), Verdict::Ignored(Reason::Closed));
-    assert_eq!(wire.requests(), [data(b"GET /x"), Out::End(End::Reset)]);
     // What the server had sent by then is in the capture, and was sent for all the client says.
     wire.send(server(1, 7, b"answer"));
     wire.finish();
+    assert_eq!(wire.requests(), [data(b"GET /x"), Out::End(End::Reset)]);
     assert_eq!(wire.got(Dir::ToClient), [data(b"answer"), Out::End(End::Reset)]);
 }
 
@@ -464,8 +465,50 @@ fn a_fin_with_data_ends_after_the_data() {
     let mut wire = Wire::open();
     wire.send(client(5, 1, b"/").flags(TcpFlags::ACK | TcpFlags::FIN));
     wire.send(client(1, 1, b"GET "));
+    assert_eq!(wire.send(client(6, 1, b"more")), Verdict::Ignored(Reason::Closed));
+    assert_eq!(wire.requests(), [data(b"GET /")]);
+    wire.send(server(1, 7, b""));
     assert_eq!(wire.requests(), [data(b"GET /"), Out::End(End::Fin)]);
-    assert_eq!(wire.send(client(7, 1, b"more")), Verdict::Ignored(Reason::Closed));
+}
+
+#[test]
+fn the_end_of_a_stream_that_goes_on_was_meant_for_the_observer() {
+    for flag in [TcpFlags::FIN, TcpFlags::RST] {
+        let mut wire = Wire::open();
+        wire.send(client(1, 1, &REAL[..20]));
+        wire.send(server(1, 21, b""));
+        wire.send(client(21, 1, b"").flags(TcpFlags::ACK | flag));
+        assert_eq!(wire.send(client(21, 1, &REAL[20..])), Verdict::Ignored(Reason::Closed));
+        wire.send(server(1, 1 + REAL.len() as u32, b"answer"));
+        assert_eq!(wire.requests(), [data(REAL)]);
+        assert_eq!(wire.got(Dir::ToClient), [data(b"answer")]);
+        assert!(!wire.connection.closed());
+    }
+}
+
+#[test]
+fn checksums_that_a_driver_has_spoilt_delay_only_until_the_acknowledgement() {
+    let mut wire = Wire::open();
+    wire.send(client(1, 1, b"first "));
+    wire.send(server(1, 7, b""));
+    assert_eq!(
+        wire.send(Seg { ip_sum: Checksum::Bad, ..client(7, 1, b"second ") }),
+        Verdict::Ignored(Reason::Checksum)
+    );
+    wire.send(server(1, 14, b""));
+    assert_eq!(wire.send(Seg { ip_sum: Checksum::Bad, ..client(14, 1, b"third") }), Verdict::Taken);
+    assert_eq!(wire.requests(), [data(b"first second third")]);
+}
+
+#[test]
+fn stragglers_of_an_older_connection_do_not_disturb_a_new_one() {
+    let mut wire = Wire::new();
+    wire.send(client(0, 0, b"").flags(TcpFlags::SYN));
+    assert_eq!(wire.send(server(7_000_000, 9_000_000, b"")), Verdict::Ignored(Reason::Ack));
+    wire.send(server(0, 1, b"").flags(TcpFlags::SYN | TcpFlags::ACK));
+    wire.send(client(1, 1, REAL));
+    wire.send(server(1, 1 + REAL.len() as u32, b"answer"));
+    assert_eq!((wire.requests(), wire.got(Dir::ToClient)), (vec![data(REAL)], vec![data(b"answer")]));
 }
 
 #[test]
