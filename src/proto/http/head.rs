@@ -98,6 +98,12 @@ pub(super) fn begins(role: Role, bytes: &[u8]) -> Option<bool> {
     }
 }
 
+/// Whether `bytes` begin with a registered method and white space.
+pub(super) fn begins_with_known_method(bytes: &[u8]) -> bool {
+    let method = bytes.iter().position(|b| is_space(*b)).and_then(|end| bytes.get(..end));
+    method.is_some_and(known_method)
+}
+
 /// First bytes of an unfinished request line: a method token, and a target that looks like one unless the method is a
 /// registered one.
 fn begins_request(bytes: &[u8]) -> Option<bool> {

@@ -1,7 +1,7 @@
 //! HTTP on one connection: reassembled chunks in, transactions out.
 //!
-//! [`probe`] tells by a connection's first bytes whether it is HTTP, on any port; [`Parser`] then takes the chunks of
-//! both directions and hands on a [`Transaction`] per exchange: HTTP/1 (`head`, `reader`, `h1`) and HTTP/2 (`frames`,
+//! [`HttpStream`] tells by a connection's first bytes ([`probe`]) whether it is HTTP, on any port; its [`Parser`] takes
+//! the chunks of both directions and hands on a [`Transaction`] per exchange: HTTP/1 (`head`, `reader`, `h1`) and HTTP/2 (`frames`,
 //! `hpack`, `h2`), through CONNECT and SOCKS (`socks`). Memory per connection is bounded by [`Limits`]; what bounds did is in [`Counters`].
 
 mod frames;
@@ -14,6 +14,7 @@ mod parser;
 mod probe;
 mod reader;
 mod socks;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +22,4 @@ pub use head::MAX_FIELDS;
 pub use message::{Body, Head, Message, Note, Start, Transaction, Version};
 pub use parser::{Counters, Limits, Parser, Sink};
 pub use probe::{MAX_PROBE, PREFACE, Probe, probe, probe_resumed};
+pub use stream::HttpStream;

@@ -324,3 +324,29 @@ fn the_side_that_answers_first_bytes_with_a_status_is_the_server() {
     );
     assert_eq!(found[1].conn.client.port, 80);
 }
+
+#[test]
+fn without_its_beginning_http_may_start_at_any_segment() {
+    let told = |events: &[Ev<'_>]| run_from(false, &Limits::default(), events).0.iter().map(tell).collect::<Vec<_>>();
+    let both = ["GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole"];
+    assert_eq!(told(&[C(b"end of a body"), S(b"more"), C(GET), S(OK)]), both);
+    assert_eq!(told(&[S(b"end of a body"), C(b"GE"), C(&GET[2..]), S(OK)]), both);
+    assert_eq!(told(&[S(GET), C(OK)]), both);
+    assert_eq!(told(&[C(b"x\r\nGET / HTTP/1.1\r\n\r\n")]), [""; 0]);
+    // a gap before anything is known, and a server that speaks first
+    assert_eq!(run(&[Ev::Gap(ToServer, 9, false), C(GET), S(OK)]).iter().map(tell).collect::<Vec<_>>(), both);
+    assert_eq!(run(&[S(b"hello"), C(GET), S(OK)]).iter().map(tell).collect::<Vec<_>>(), both);
+}
+
+#[test]
+fn a_conflict_in_the_first_bytes_is_judged_by_both_readings() {
+    let expected = ["GET /latest host=h 33/0/ whole UnmatchedRequest conflict"];
+    assert_eq!(told(&[Ev::Two(&[7; 33], GET), S(b"no")]), expected);
+    assert_eq!(
+        told(&[C(b"GET "), Ev::Two(&GET[4..], b"/xatest HTTP/1.1\r\nHost: h\r\n\r\n"), S(OK)]),
+        [
+            "GET /xatest host=h 33/0/ whole UnmatchedRequest conflict",
+            "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole conflict",
+        ]
+    );
+}

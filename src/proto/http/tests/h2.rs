@@ -177,14 +177,8 @@ fn a_connection_without_its_beginning_is_read_as_far_as_it_goes() {
     let ask = [frame(8, 0, 0, &[0, 0, 1, 0]), get(&mut c, 3, "/3")].concat();
     assert_eq!(probe(&ask), Probe::No);
     assert_eq!(probe_resumed(&ask), Probe::Http2);
-    let mut found = Vec::new();
-    let mut counters = Counters::default();
-    let mut parser = Parser::new(Probe::Http2, false);
-    let mut out = |transaction| found.push(transaction);
-    let mut sink = Sink { conn: &conn, limits: &Limits::default(), counters: &mut counters, out: &mut out };
-    let at = Context { time: Timestamp(0), index: 0 };
-    parser.feed(ToServer, Chunk::Data(&ask), at, &mut sink);
-    parser.feed(ToClient, Chunk::Data(&ok(&mut s, 3, b"three")), at, &mut sink);
+    let answer = ok(&mut s, 3, b"three");
+    let (found, _) = run_from(false, &Limits::default(), &[C(&ask), S(&answer)]);
     assert_eq!(short(&found), ["3: GET h /3 200 5 three whole"]);
     assert_eq!(found[0].request.as_ref().unwrap().head.field("x"), None);
 }

@@ -56,16 +56,20 @@ fn conn() -> Conn {
     }
 }
 
-/// Runs a conversation as the pipeline does: probe the first client bytes, then feed; finish at the end.
+/// Runs a conversation from its beginning to its end.
 fn run(events: &[Ev<'_>]) -> Vec<Transaction> {
     run_with(&Limits::default(), events).0
 }
 
 fn run_with(limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transaction>, Counters) {
+    run_from(true, limits, events)
+}
+
+/// `from_start`: whether the capture has the connection's beginning.
+fn run_from(from_start: bool, limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transaction>, Counters) {
     let mut found = Vec::new();
     let mut counters = Counters::default();
-    let mut parser: Option<Parser> = None;
-    let mut before: Vec<u8> = Vec::new();
+    let mut http = HttpStream::default();
     let mut at = Context { time: Timestamp(0), index: 0 };
     for event in events {
         at = Context { time: at.time.plus(1000), index: at.index + 1 };
@@ -79,35 +83,12 @@ fn run_with(limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transaction>, Counters) 
             Ev::Gap(dir, len, cut) => (dir, Chunk::Gap { len, cut }),
             Ev::End(dir, end) => (dir, Chunk::End(end)),
         };
-        let held;
-        let chunk = match (&parser, chunk) {
-            (None, Chunk::Data(bytes)) => {
-                before.extend_from_slice(bytes);
-                let kind = probe(&before);
-                if kind == Probe::More {
-                    continue;
-                }
-                let swapped = (kind == Probe::Response) == (dir == ToServer);
-                parser = Some(Parser::new(kind, swapped));
-                held = std::mem::take(&mut before);
-                Chunk::Data(&held)
-            }
-            (None, Chunk::Conflict { taken, .. }) => {
-                parser = Some(Parser::new(probe(taken), false));
-                chunk
-            }
-            _ => chunk,
-        };
-        if let Some(parser) = &mut parser {
-            parser.feed(dir, chunk, at, &mut sink);
-        }
+        http.feed(dir, chunk, at, from_start, &mut sink);
     }
     let mut out = |transaction| found.push(transaction);
     let mut sink = Sink { conn: &conn, limits, counters: &mut counters, out: &mut out };
-    if let Some(parser) = &mut parser {
-        parser.finish(at, &mut sink);
-        assert!(!parser.wants_more());
-    }
+    http.finish(at, &mut sink);
+    assert!(!http.wants_more() && http.memory() == 0);
     assert!(found.iter().enumerate().all(|(n, transaction)| transaction.ordinal as usize == n));
     (found, counters)
 }
