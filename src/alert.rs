@@ -7,7 +7,8 @@ use crate::observe::Conn;
 use crate::packet::Timestamp;
 
 /// `event.severity`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// 21.
     Low,

@@ -125,6 +125,11 @@ impl Correlator {
         self.repeats.expire(now, alerts);
     }
 
+    /// Replaces the allow list.
+    pub fn set_allow(&mut self, allow: Vec<AllowEntry>) {
+        self.config.allow = allow;
+    }
+
     /// The end of the run: what waits is decided with what is known.
     pub fn finish(&mut self, alerts: &mut Vec<Alert>) {
         self.issuances.finish(alerts);

@@ -2,28 +2,37 @@
 //! Packetbeat-compatible events.
 //!
 //! ```text
-//! capture ──PacketBatch──► decode (link, tunnels, fragments) ──Meta + payload──► pipeline, one per worker:
-//!   live | file                                                  flow table ─► TCP streams ─► HTTP / DNS / ICMP ─► detect
-//!                                                                                                      │ Observation
-//!                                     outputs ◄── event ◄── publish: merge in packet order, correlate ◄┘
+//! capture thread                     one worker, or several by address pair                        publisher
+//! live | file ──PacketBatch──► route: decode (link, tunnels, fragments) ──Meta + segment──┐
+//!                                                                                        ▼
+//!                  pipeline: flow records ─► sessions ─► streams ─► HTTP / DNS / ICMP ─► detect ──Observation──┐
+//!                                                                                                             ▼
+//!                                 output ◄── event (JSON, text) ◄── correlate ◄── publish: merge in packet order
 //! ```
+//!
+//! The modules stand in the order in which a packet meets them. What happens depends on packets and settings alone: no
+//! logic reads a clock, and the output is the same for any number of workers.
 
-// What was typed.
+// What was typed, and what it means.
 pub mod cli;
+pub mod config;
+pub mod duration;
 
 // What flows.
 pub mod bytes;
 pub mod clock;
-pub mod duration;
 pub mod packet;
 
 // Packets come in.
 pub mod capture;
 
-// Each packet is opened down to its innermost transport payload.
+// Each packet is opened down to its innermost transport payload, and goes to the worker that owns its conversation.
 pub mod decode;
+pub mod route;
 
-// Packets become flows, streams, messages and transactions.
+// The hot path: packets become flows, streams, messages and transactions.
+pub mod pipeline;
+
 pub mod flow;
 pub mod process;
 pub mod proto;
@@ -38,8 +47,12 @@ pub mod observe;
 // What observations mean together.
 pub mod alert;
 pub mod correlate;
+pub mod publish;
 pub mod rules;
 
-// What was found becomes lines of JSON, and where they go.
+// What was found becomes lines, and lines go somewhere.
 pub mod event;
 pub mod output;
+
+// Threads, clocks, signals.
+pub mod app;

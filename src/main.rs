@@ -1,2 +1,10 @@
-//! imdswatch
-fn main() {}
+//! The program: what was typed goes to [`imdswatch::app`], what comes back is the exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use imdswatch::{app, cli};
+
+fn main() -> ExitCode {
+    app::run(cli::Args::parse())
+}

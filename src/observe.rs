@@ -16,9 +16,13 @@ pub struct Order {
     /// Number of the packet that completed it, or of the packet that set the tick on which it expired;
     /// `u64::MAX` for what was still open at the end.
     pub at: u64,
-    /// Number of the first packet of what is reported: orders what expires together.
+    /// `false` on ticks: a tick comes before the packet that set it.
+    pub in_packet: bool,
+    /// On ticks, number of the first packet of what is reported: orders what expires together. Else 0.
     pub first: u64,
-    /// Running number among observations with the same `at` and `first`.
+    /// On ticks, tells kinds of observations with the same first packet apart. Else 0.
+    pub rank: u8,
+    /// Running number within the packet or tick.
     pub nth: u32,
 }
 

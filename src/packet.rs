@@ -128,9 +128,15 @@ pub struct PacketBatch {
     slots: Vec<Slot>,
     first_index: u64,
     bytes_read: u64,
+    max_packets: Option<usize>,
 }
 
 impl PacketBatch {
+    /// An empty batch that is full at `packets`, at the latest at [`Self::MAX_PACKETS`].
+    pub fn limited_to(packets: usize) -> Self {
+        Self { max_packets: Some(packets.clamp(1, Self::MAX_PACKETS)), ..Self::default() }
+    }
+
     /// A batch is full at this many bytes (one packet may exceed it).
     pub const MAX_BYTES: usize = 256 * 1024;
     /// A batch is full at this many packets.
@@ -164,7 +170,7 @@ impl PacketBatch {
 
     /// Whether no further packet should be added.
     pub fn is_full(&self) -> bool {
-        self.slots.len() >= Self::MAX_PACKETS || self.arena.len() >= Self::MAX_BYTES
+        self.slots.len() >= self.max_packets.unwrap_or(Self::MAX_PACKETS) || self.arena.len() >= Self::MAX_BYTES
     }
 
     /// Number of packets.
@@ -190,6 +196,11 @@ impl PacketBatch {
     /// Records how many input bytes this batch took.
     pub fn set_bytes_read(&mut self, bytes: u64) {
         self.bytes_read = bytes;
+    }
+
+    /// Captured bytes of its packets.
+    pub fn captured_bytes(&self) -> u64 {
+        self.slots.iter().map(|slot| u64::from(slot.len)).sum()
     }
 
     /// Memory held, in bytes.

@@ -27,6 +27,16 @@ impl fmt::Display for Input {
     }
 }
 
+impl Input {
+    /// Size of the file as it lies on disk, in bytes; `None` for what is not a regular file.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Path(path) => fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|meta| meta.len()),
+            Self::Stdin => None,
+        }
+    }
+}
+
 /// An input to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {

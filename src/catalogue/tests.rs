@@ -1,5 +1,3 @@
-//! Tests of the catalogue: the data file itself, and every lookup.
-
 use super::*;
 
 fn builtin() -> Catalogue {

@@ -1,6 +1,7 @@
 //! What decoding says about a packet: plain, owned values ([`Meta`]) beside the payload slice, so that a packet can be
 //! handed to another thread by copying the one and appending the other to an arena.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::packet::Timestamp;
@@ -283,6 +284,37 @@ impl Stop {
         Self::NotIp,
         Self::Fragment,
     ];
+}
+
+impl Stop {
+    /// Whether something could not be read that should have been; the rest is ordinary traffic.
+    pub fn is_error(self) -> bool {
+        !matches!(self, Self::NotIp | Self::Fragment)
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LinkType => f.write_str("unsupported link type"),
+            Self::Cut(layer) => write!(f, "{layer} cut off"),
+            Self::Malformed(layer) => write!(f, "malformed {layer}"),
+            Self::TooDeep => f.write_str("nested too deep"),
+            Self::NotIp => f.write_str("not IP"),
+            Self::Fragment => f.write_str("fragment"),
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Link => "link header",
+            Self::Ip => "IP header",
+            Self::Tunnel => "tunnel header",
+            Self::Transport => "transport header",
+        })
+    }
 }
 
 /// Names of layers in [`Stop`].

@@ -277,6 +277,25 @@ pub struct DnsVerdict {
     pub tokens: Vec<TokenHash>,
 }
 
+impl DnsVerdict {
+    /// Whether it asks for a metadata name or was answered with a metadata address.
+    pub fn is_about_metadata(&self) -> bool {
+        self.metadata_name.is_some() || !self.metadata_answers.is_empty()
+    }
+
+    /// Whether the correlator can make anything of it.
+    pub fn matters(&self) -> bool {
+        self.is_about_metadata() || !self.other_answers.is_empty() || !self.tokens.is_empty()
+    }
+}
+
+impl Verdict {
+    /// Whether the correlator can make anything of it.
+    pub fn matters(&self) -> bool {
+        self.imds.is_some() || !self.candidates.is_empty() || self.redirect.is_some() || !self.tokens.is_empty()
+    }
+}
+
 /// Why no request could be read on a connection to a metadata address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoRequest {

@@ -73,22 +73,20 @@ pub struct Counters {
 }
 
 impl Outputs {
-    /// Opens every destination. `form` is what the user asked for; without it a terminal gets text and all else NDJSON.
-    pub fn open(
-        destinations: &[Destination],
-        form: Option<Form>,
-        rotation: &file::Rotation,
-    ) -> Result<Self, OutputError> {
+    /// Opens every destination. Where no form was asked for, a terminal gets text and all else NDJSON. Colour goes to
+    /// terminals only, and not where `NO_COLOR` is set.
+    ///
+    /// # Errors
+    /// [`OutputError::Open`].
+    pub fn open(destinations: &[(Destination, Option<Form>, file::Rotation)]) -> Result<Self, OutputError> {
         let mut outputs = Vec::new();
-        for destination in destinations {
+        for (destination, form, rotation) in destinations {
             let terminal = *destination == Destination::Stdout && io::stdout().is_terminal();
-            let default = if terminal { Form::Text { colour: true } } else { Form::Json };
-            let form = match (form.unwrap_or(default), terminal) {
-                (Form::Text { .. }, true) => {
-                    Form::Text { colour: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) }
-                }
-                (Form::Text { .. }, false) => Form::Text { colour: false },
-                (Form::Json, _) => Form::Json,
+            let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            let form = match form {
+                Some(Form::Json) => Form::Json,
+                None if !terminal => Form::Json,
+                Some(Form::Text { .. }) | None => Form::Text { colour },
             };
             let target = match destination {
                 Destination::Stdout => Target::Stdout(io::BufWriter::with_capacity(BUFFER, io::stdout())),

@@ -59,6 +59,18 @@ pub struct Counters {
     pub questions_left_out: u64,
 }
 
+impl Counters {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.malformed += other.malformed;
+        self.partial += other.partial;
+        self.copies += other.copies;
+        self.evicted += other.evicted;
+        self.questions_left_out += other.questions_left_out;
+    }
+}
+
 /// What a response is matched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {

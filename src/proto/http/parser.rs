@@ -42,6 +42,16 @@ pub struct Counters {
     pub http2_abandoned: u64,
 }
 
+impl Counters {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Self) {
+        self.junk += other.junk;
+        self.requests_evicted += other.requests_evicted;
+        self.forks_refused += other.forks_refused;
+        self.http2_abandoned += other.http2_abandoned;
+    }
+}
+
 /// What a parser needs of its surroundings while it is fed.
 pub struct Sink<'a> {
     /// Says who talks; asked once per transaction.

@@ -1,0 +1,128 @@
+//! The program's edge: the only place that spawns threads, makes channels, reads a clock, handles signals and prints.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context as _;
+use clap::CommandFactory;
+
+use crate::alert::{Rule, Severity};
+use crate::cli::{Args, Command};
+use crate::config::{Config, ConfigError, Inputs};
+use crate::detect::Signal;
+use crate::output::{OutputError, Outputs};
+
+mod progress;
+pub mod replay;
+mod report;
+
+pub use report::Report;
+
+/// Exit statuses (contract section 1).
+mod status {
+    pub(super) const FAILED: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const ALERTED: u8 = 3;
+}
+
+/// Does what was typed; messages go to stderr.
+pub fn run(args: Args) -> ExitCode {
+    let outcome = match &args.command {
+        Some(command) => other(command),
+        None => watch(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) if error.downcast_ref::<ConfigError>().is_some() => {
+            eprintln!("imdswatch: {error:#}");
+            ExitCode::from(status::USAGE)
+        }
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("imdswatch: {error:#}");
+            ExitCode::from(status::FAILED)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let broken = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    error.downcast_ref::<io::Error>().is_some_and(broken)
+        || matches!(error.downcast_ref::<OutputError>(), Some(OutputError::Closed))
+}
+
+fn watch(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = Config::resolve(&args.run)?;
+    let outputs = Outputs::open(&config.destinations)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let report = match &config.inputs {
+        Inputs::Files(paths) => {
+            let inputs = crate::capture::expand(paths);
+            replay::on_signals(&stop)?;
+            replay::replay(&config, inputs, outputs, &stop)
+        }
+        Inputs::Live(_) => return Err(ConfigError::Invalid("live capture is not there yet".into()).into()),
+    };
+    if !config.quiet {
+        report.print(&mut io::stderr().lock())?;
+    }
+    if config.suggest_allow {
+        eprint!("{}", report.suggestions());
+    }
+    Ok(exit_code(&report, config.fail_on))
+}
+
+/// 1 outranks 3; a closed standard output is a quiet end.
+fn exit_code(report: &Report, fail_on: Option<Severity>) -> ExitCode {
+    if report.failed() {
+        return ExitCode::from(status::FAILED);
+    }
+    let alerted = fail_on.is_some_and(|floor| report.highest().is_some_and(|highest| highest >= floor));
+    ExitCode::from(if alerted { status::ALERTED } else { 0 })
+}
+
+/// What one rule or signal means.
+fn explain(name: &str) -> Option<String> {
+    let rule = Rule::ALL.iter().find(|rule| rule.id() == name);
+    let signal = Signal::ALL.iter().find(|signal| signal.slug() == name);
+    rule.map(|rule| crate::rules::page(*rule))
+        .or_else(|| signal.map(|signal| format!("{name}: {}\n", crate::rules::signal(*signal))))
+}
+
+fn other(command: &Command) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match command {
+        Command::Interfaces => return Err(ConfigError::Invalid("live capture is not there yet".into()).into()),
+        Command::Rules { rule: None } => out.write_all(crate::rules::list().as_bytes())?,
+        Command::Rules { rule: Some(rule) } => match explain(rule) {
+            Some(text) => out.write_all(text.as_bytes())?,
+            None => {
+                return Err(ConfigError::Invalid(format!(
+                    "no rule or signal is called `{rule}`; `imdswatch rules` lists them"
+                ))
+                .into());
+            }
+        },
+        Command::CheckConfig { config, file } => {
+            let path = config.as_ref().or(file.as_ref());
+            let path = path.ok_or_else(|| ConfigError::Invalid("check-config: name the configuration file".into()))?;
+            let summary = crate::config::check(path)?;
+            writeln!(out, "{}: good\n{summary}", path.display())?;
+        }
+        Command::ImportPacketbeat { file } => {
+            let text =
+                std::fs::read_to_string(file).map_err(|source| ConfigError::Read { path: file.clone(), source })?;
+            let imported = crate::config::packetbeat::import(&text)
+                .map_err(|text| ConfigError::Parse { path: file.clone(), text })?;
+            out.write_all(imported.as_bytes())?;
+        }
+        Command::Mapping => {}
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Args::command(), "imdswatch", &mut out);
+        }
+    }
+    out.flush().context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,438 @@
+//! What a run means: flags and configuration file joined, checked, and turned into the plain settings of each stage.
+//! Flags win over the file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alert::Severity;
+use crate::catalogue::Catalogue;
+use crate::cli::{EventSet, Format, Profile, Run};
+use crate::correlate;
+use crate::decode;
+use crate::detect;
+use crate::duration::Span;
+use crate::event::settings::{self as events, Settings};
+use crate::flow;
+use crate::output::file::Rotation;
+use crate::output::{Destination, Form};
+use crate::packet::Timestamp;
+use crate::pipeline;
+use crate::proto::dns;
+use crate::proto::pending::Limits;
+use crate::publish;
+use crate::session;
+
+pub mod file;
+pub mod packetbeat;
+
+use file::File;
+
+/// Why a configuration cannot be used; always exit status 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be; the text names line, column and key.
+    #[error("{path}: {text}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        text: String,
+    },
+    /// A flag or setting makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Where packets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// Captured files; `-` is standard input, folders are walked.
+    Files(Vec<PathBuf>),
+    /// Interfaces.
+    Live(Vec<String>),
+}
+
+/// Settings of live capture.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// Bytes captured of each packet.
+    pub snaplen: u32,
+    /// Kernel ring in bytes.
+    pub buffer: u64,
+    /// Promiscuous mode.
+    pub promiscuous: bool,
+    /// User to switch to.
+    pub user: Option<String>,
+    /// Root of the host's file system.
+    pub hostfs: PathBuf,
+    /// Confine the process.
+    pub sandbox: bool,
+    /// Metrics endpoint.
+    pub metrics: Option<std::net::SocketAddr>,
+}
+
+/// One run, ready to begin.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where packets come from.
+    pub inputs: Inputs,
+    /// BPF words.
+    pub filter: Vec<String>,
+    /// What is written.
+    pub events: EventSet,
+    /// Where to, each with its form where one was asked for.
+    pub destinations: Vec<(Destination, Option<Form>, Rotation)>,
+    /// Alerts below are left out.
+    pub min_severity: Severity,
+    /// Exit status 3 from here on.
+    pub fail_on: Option<Severity>,
+    /// Worker threads.
+    pub threads: usize,
+    /// Bound over all tables, in bytes.
+    pub memory: u64,
+    /// Packets per batch at most; tests set it to show that it does not matter.
+    pub batch_packets: usize,
+    /// Interval of stats events.
+    pub stats: Option<Span>,
+    /// No progress, no summary.
+    pub quiet: bool,
+    /// `-v`, counted.
+    pub verbose: u8,
+    /// Print allow-list entries at the end.
+    pub suggest_allow: bool,
+    /// Whether flows are tracked and written.
+    pub flows: bool,
+    /// Packet time after which DNS queries count as unanswered, in nanoseconds.
+    pub dns_timeout: i64,
+    /// The same for ICMP.
+    pub icmp_timeout: i64,
+    /// Catalogue with the user's additions.
+    pub catalogue: Arc<Catalogue>,
+    /// Decoding.
+    pub decode: decode::Config,
+    /// Look for metadata addresses in other traffic.
+    pub ssrf: bool,
+    /// Matching.
+    pub detect: detect::Config,
+    /// Correlation.
+    pub correlate: correlate::Config,
+    /// Events.
+    pub event: Settings,
+    /// Live capture.
+    pub live: Live,
+}
+
+impl Config {
+    /// Settings of one worker. The memory bound is split here: half for sessions and streams, an eighth each for flows,
+    /// fragments, waiting transactions and correlation.
+    pub fn pipeline(&self) -> pipeline::Config {
+        let share = self.memory / 8 / self.threads as u64;
+        let flows = flow::Config {
+            max_flows: (share / BYTES_PER_FLOW) as usize,
+            timeout: i64::from(self.event.flows.timeout) * Timestamp::SECOND,
+            period: i64::from(self.event.flows.period) * Timestamp::SECOND,
+            delta: self.event.flows.delta,
+        };
+        pipeline::Config {
+            flows: (self.flows && self.events >= EventSet::Metadata).then_some(flows),
+            everything: self.events == EventSet::All,
+            sessions: session::Config { bytes: share as usize * 4, ..session::Config::default() },
+            dns: dns::Config {
+                pending: Limits { timeout: self.dns_timeout, ..Limits::default() },
+                ..dns::Config::default()
+            },
+            icmp: Limits { timeout: self.icmp_timeout, ..Limits::default() },
+            idle: SESSION_IDLE,
+            ..pipeline::Config::default()
+        }
+    }
+
+    /// Settings of the publisher, for outputs that want JSON or text.
+    pub fn publisher(&self, json: bool, text: Option<bool>) -> publish::Config {
+        publish::Config {
+            wanted: match self.events {
+                EventSet::Alerts => publish::Wanted::Alerts,
+                EventSet::Metadata => publish::Wanted::Metadata,
+                EventSet::All => publish::Wanted::All,
+            },
+            min_severity: self.min_severity,
+            correlate: self.correlate.clone(),
+            event: self.event.clone(),
+            json,
+            text,
+        }
+    }
+
+    /// Joins flags and the configuration file that they name.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with file, line and key where there are any.
+    pub fn resolve(run: &Run) -> Result<Self, ConfigError> {
+        let file = match &run.config {
+            Some(path) => read(path)?,
+            None => File::default(),
+        };
+        Self::join(run, file)
+    }
+
+    fn join(run: &Run, file: File) -> Result<Self, ConfigError> {
+        let inputs = inputs(run, &file)?;
+        let live = matches!(inputs, Inputs::Live(_));
+        let memory = run.memory.or(file.memory.map(|s| s.0)).unwrap_or(512 << 20);
+        if memory < MEMORY_MIN {
+            return Err(ConfigError::Invalid(format!(
+                "--memory {memory} is too little; at least {}M",
+                MEMORY_MIN >> 20
+            )));
+        }
+        let threads = run.threads.or(file.threads).unwrap_or_else(default_threads);
+        if !(1..=256).contains(&threads) {
+            return Err(ConfigError::Invalid(format!("--threads {threads} is outside 1 to 256")));
+        }
+        let ssrf = !run.no_ssrf && file.http.ssrf.unwrap_or(true);
+        let catalogue =
+            Catalogue::with_additions(file.catalogue.clone()).map_err(|e| ConfigError::Invalid(e.to_string()))?;
+        let filter = if run.filter.is_empty() {
+            file.capture.filter.iter().flat_map(|f| f.split_whitespace()).map(str::to_owned).collect()
+        } else {
+            run.filter.clone()
+        };
+        let seconds = |span: Option<Span>, default: i64| span.map_or(Span::seconds(default).0, |s| s.0);
+        Ok(Self {
+            filter,
+            events: run.events.or(file.events.write).unwrap_or_default(),
+            destinations: destinations(run, &file)?,
+            min_severity: run.min_severity.or(file.alerts.min_severity).unwrap_or(Severity::Low),
+            fail_on: run.fail_on.or(file.alerts.fail_on),
+            threads,
+            memory,
+            batch_packets: usize::MAX,
+            stats: run.stats.map(|s| Span::seconds(s.try_into().unwrap_or(i64::MAX))).or(file.events.stats),
+            quiet: run.quiet,
+            verbose: run.verbose,
+            suggest_allow: run.suggest_allow,
+            flows: file.flows.enabled.unwrap_or(true),
+            dns_timeout: seconds(file.dns.transaction_timeout, 10),
+            icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
+            catalogue: Arc::new(catalogue),
+            decode: decode_config(&file),
+            detect: detect_config(&file),
+            ssrf,
+            correlate: correlate_config(&file),
+            event: event_settings(run, &file, live),
+            live: live_settings(run, &file),
+            inputs,
+        })
+    }
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// [`ConfigError::Read`] or [`ConfigError::Parse`].
+pub fn read(path: &Path) -> Result<File, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text)
+        .map_err(|e| ConfigError::Parse { path: path.to_owned(), text: e.to_string().trim_end().to_owned() })
+}
+
+/// Checks a configuration file the way a run would, and says in a few lines what it means.
+///
+/// # Errors
+/// As [`Config::resolve`].
+pub fn check(path: &Path) -> Result<String, ConfigError> {
+    let file = read(path)?;
+    let run = Run { read: vec!["-".into()], ..Run::default() };
+    let config = Config::join(&run, file)?;
+    let to = config.destinations.iter().map(|(to, ..)| match to {
+        Destination::Stdout => "standard output".to_owned(),
+        Destination::Path(path) => path.display().to_string(),
+    });
+    Ok(format!(
+        "writes {:?} events to {}; {} worker(s), {} MiB; {} allow-list entries; {} catalogue paths",
+        config.events,
+        to.collect::<Vec<_>>().join(", "),
+        config.threads,
+        config.memory >> 20,
+        config.correlate.allow.len(),
+        config.catalogue.paths().len(),
+    ))
+}
+
+fn inputs(run: &Run, file: &File) -> Result<Inputs, ConfigError> {
+    if !run.read.is_empty() {
+        return Ok(Inputs::Files(run.read.clone()));
+    }
+    let interfaces = if run.interface.is_empty() { &file.capture.interfaces } else { &run.interface };
+    if interfaces.is_empty() {
+        return Err(ConfigError::Invalid("nothing to read: give -r FILE or -i INTERFACE".into()));
+    }
+    Ok(Inputs::Live(interfaces.clone()))
+}
+
+fn destinations(run: &Run, file: &File) -> Result<Vec<(Destination, Option<Form>, Rotation)>, ConfigError> {
+    let one = |to: &str, format: Option<Format>, rotate: Option<&str>, keep: Option<usize>| {
+        let form = format.map(|f| match f {
+            Format::Ndjson => Form::Json,
+            Format::Text => Form::Text { colour: true },
+        });
+        let destination = match to {
+            "-" => Destination::Stdout,
+            url if url.contains("://") => {
+                return Err(ConfigError::Invalid(format!("output {url}: no such sink; give `-` or a path")));
+            }
+            path => Destination::Path(path.into()),
+        };
+        let mut rotation = rotate.map_or(Ok(Rotation::default()), parse_rotation)?;
+        rotation.keep = keep.unwrap_or(rotation.keep);
+        Ok((destination, form, rotation))
+    };
+    let rotate = run.rotate.as_deref();
+    if !run.output.is_empty() {
+        return run.output.iter().map(|to| one(to, run.format, rotate, run.keep)).collect();
+    }
+    if file.output.is_empty() {
+        return Ok(vec![one("-", run.format, rotate, run.keep)?]);
+    }
+    file.output
+        .iter()
+        .map(|o| one(&o.to, run.format.or(o.format), rotate.or(o.rotate.as_deref()), run.keep.or(o.keep)))
+        .collect()
+}
+
+/// A size (`100M`) or an age (`1h`): which of both is told by the unit; `M` is a size, `m` are minutes.
+fn parse_rotation(text: &str) -> Result<Rotation, ConfigError> {
+    let wrong = || ConfigError::Invalid(format!("--rotate `{text}` is neither a size (100M) nor a time (1h)"));
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    if matches!(unit, "s" | "m" | "h" | "d") {
+        let span = Span::parse(text).map_err(|_| wrong())?;
+        return Ok(Rotation { age: Some(Duration::from_nanos(span.0.unsigned_abs())), ..Rotation::default() });
+    }
+    let size = crate::cli::parse_size(text).map_err(|_| wrong())?;
+    if size == 0 {
+        return Err(wrong());
+    }
+    Ok(Rotation { size: Some(size), ..Rotation::default() })
+}
+
+fn decode_config(file: &File) -> decode::Config {
+    let mut config = decode::Config::default();
+    if let Some(ports) = &file.decode.vxlan_ports {
+        config.vxlan_ports.clone_from(ports);
+    }
+    config
+}
+
+fn detect_config(file: &File) -> detect::Config {
+    let mut config = detect::Config::default();
+    if let Some(key) = &file.fingerprint_key {
+        config.fingerprint_key = key.clone().into_bytes();
+    }
+    config
+}
+
+fn correlate_config(file: &File) -> correlate::Config {
+    let mut config = correlate::Config::default();
+    if let Some(window) = file.alerts.window {
+        config.window = window.0;
+    }
+    if file.alerts.default_allow == Some(false) {
+        config.allow.clear();
+    }
+    config.allow.extend(file.alerts.allow.iter().cloned());
+    config
+}
+
+fn event_settings(run: &Run, file: &File, live: bool) -> Settings {
+    let default = Settings::default();
+    Settings {
+        profile: match run.profile.or(file.profile).unwrap_or_default() {
+            Profile::Packetbeat => events::Profile::Packetbeat,
+            Profile::NetworkTraffic => events::Profile::NetworkTraffic,
+        },
+        name: file.name.clone().unwrap_or(default.name),
+        namespace: file.events.namespace.clone().unwrap_or(default.namespace),
+        tags: file.tags.clone(),
+        fields: file.fields.clone(),
+        fields_under_root: file.fields_under_root,
+        metadata: file.events.metadata.unwrap_or(default.metadata),
+        timestamp_precision: file.timestamp.precision.unwrap_or(default.timestamp_precision),
+        internal_networks: file.internal_networks.clone().unwrap_or(default.internal_networks),
+        ignore_outgoing: file.ignore_outgoing,
+        unknown_process: file.events.unknown_process.clone().unwrap_or(default.unknown_process),
+        http: http_settings(&file.http),
+        dns: events::DnsSettings {
+            include_authorities: file.dns.include_authorities,
+            include_additionals: file.dns.include_additionals,
+            send_request: file.dns.send_request,
+            send_response: file.dns.send_response,
+        },
+        flows: flow_settings(&file.flows, live),
+        local_addresses: Vec::new(),
+        sensor: None,
+    }
+}
+
+fn http_settings(http: &file::Http) -> events::HttpSettings {
+    let default = events::HttpSettings::default();
+    events::HttpSettings {
+        send_headers: http.send_headers.clone(),
+        send_all_headers: http.send_all_headers,
+        split_cookie: http.split_cookie,
+        redact_authorization: http.redact_authorization.unwrap_or(default.redact_authorization),
+        redact_headers: http.redact_headers.clone(),
+        hide_keywords: http.hide_keywords.clone(),
+        real_ip_header: http.real_ip_header.clone().unwrap_or_default(),
+        include_body_for: http.include_body_for.clone(),
+        include_request_body_for: http.include_request_body_for.clone(),
+        include_response_body_for: http.include_response_body_for.clone(),
+        decode_body: http.decode_body.unwrap_or(default.decode_body),
+        max_message_size: http.max_message_size.map_or(default.max_message_size, |s| s.0 as usize),
+        send_request: http.send_request,
+        send_response: http.send_response,
+    }
+}
+
+/// Flows are reported at their end only in replay, every ten seconds live, as the contract says.
+fn flow_settings(flows: &file::Flows, live: bool) -> events::FlowSettings {
+    let whole = |span: Span| u32::try_from((span.0 / 1_000_000_000).max(0)).unwrap_or(u32::MAX);
+    events::FlowSettings {
+        timeout: flows.timeout.map_or(30, whole).max(1),
+        period: flows.period.map_or(if live { 10 } else { 0 }, whole),
+        delta: flows.enable_delta_flow_reports,
+    }
+}
+
+fn live_settings(run: &Run, file: &File) -> Live {
+    Live {
+        snaplen: run.snaplen.or(file.capture.snaplen).filter(|s| *s > 0).unwrap_or(262_144),
+        buffer: run.buffer.or(file.capture.buffer.map(|s| s.0)).unwrap_or(16 << 20),
+        promiscuous: !run.no_promisc && file.capture.promiscuous.unwrap_or(true),
+        user: run.user.clone().or_else(|| file.process.user.clone()),
+        hostfs: run.hostfs.clone().or_else(|| file.process.hostfs.clone()).unwrap_or_else(|| "/".into()),
+        sandbox: !run.no_sandbox && file.process.sandbox.unwrap_or(true),
+        metrics: run.metrics.or(file.metrics.listen),
+    }
+}
+
+/// One worker on up to two cores, where capture and publishing take the other; then all cores but two.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(2).clamp(1, 16))
+}
+
+/// Silence after which a connection is forgotten, in nanoseconds of packet time: requests wait that long for answers.
+const SESSION_IDLE: i64 = 600 * Timestamp::SECOND;
+
+/// What a tracked flow takes, table and index together.
+const BYTES_PER_FLOW: u64 = 256;
+
+const MEMORY_MIN: u64 = 16 << 20;

@@ -1,0 +1,330 @@
+//! The hot path: one per worker. Decoded levels and ticks in, observations out; no I/O, no clock, no threads.
+//!
+//! [`Pipeline::level`] is where a packet goes: its flow is counted, and the innermost level is read as TCP, UDP or ICMP.
+//! A connection that turns out to be of no interest costs one table entry and one look-up per packet from then on.
+
+use crate::decode::meta::{Meta, Transport};
+use crate::detect::{self, Detector, DnsVerdict, Verdict, tokens};
+use crate::flow;
+use crate::observe::{Endpoint, Observation, Order, Proto, What};
+use crate::packet::Timestamp;
+use crate::proto::pending::Limits;
+use crate::proto::{dns, http, icmp};
+use crate::route::Take;
+use crate::session;
+use crate::stream;
+
+mod conversation;
+mod tcp;
+mod text;
+
+use conversation::Facts;
+use tcp::Session;
+
+/// Settings of one worker's pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Track flows; `None` leaves them out.
+    pub flows: Option<flow::Config>,
+    /// Whether ICMP and ordinary DNS are wanted at all, or only what concerns metadata.
+    pub everything: bool,
+    /// Sessions.
+    pub sessions: session::Config,
+    /// Streams.
+    pub stream: stream::Limits,
+    /// HTTP.
+    pub http: http::Limits,
+    /// DNS.
+    pub dns: dns::Config,
+    /// ICMP.
+    pub icmp: Limits,
+    /// Idle time after which a connection is forgotten, in nanoseconds of packet time.
+    pub idle: i64,
+}
+
+/// What one worker counted; added up over workers for the closing summary.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Packets read (innermost levels).
+    pub packets: u64,
+    /// HTTP transactions.
+    pub http: u64,
+    /// DNS transactions.
+    pub dns: u64,
+    /// ICMP transactions.
+    pub icmp: u64,
+    /// Flows.
+    pub flows: u64,
+    /// Sessions created, expired, evicted.
+    pub sessions: session::Counters,
+    /// Flow table.
+    pub flow_table: flow::Stats,
+    /// HTTP parsers.
+    pub http_parsers: http::Counters,
+    /// DNS messages.
+    pub dns_messages: dns::Counters,
+    /// TCP segments left out, in all.
+    pub segments_ignored: u64,
+}
+
+impl Counters {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.http += other.http;
+        self.dns += other.dns;
+        self.icmp += other.icmp;
+        self.flows += other.flows;
+        self.segments_ignored += other.segments_ignored;
+        self.sessions.created += other.sessions.created;
+        self.sessions.expired += other.sessions.expired;
+        self.sessions.evicted += other.sessions.evicted;
+        self.flow_table.begun += other.flow_table.begun;
+        self.flow_table.expired += other.flow_table.expired;
+        self.flow_table.evicted += other.flow_table.evicted;
+        self.http_parsers.add(&other.http_parsers);
+        self.dns_messages.add(&other.dns_messages);
+    }
+}
+
+/// Everything from a decoded level to an observation.
+pub struct Pipeline {
+    sessions: session::Table<Session>,
+    flows: Option<flow::Table>,
+    icmp: Option<icmp::Tracker>,
+    records: Vec<flow::Record>,
+    stages: Stages,
+}
+
+/// What connections are read with: apart from the tables, so that a session can be lent out meanwhile.
+struct Stages {
+    config: Config,
+    dns: dns::Tracker,
+    detector: Detector,
+    counters: Counters,
+    out: Vec<Observation>,
+    /// Packet or tick that is being worked on.
+    at: u64,
+    tick: bool,
+    nth: u32,
+    now: Timestamp,
+}
+
+impl Pipeline {
+    /// A pipeline that has seen nothing.
+    pub fn new(config: Config, detector: Detector) -> Self {
+        Self {
+            sessions: session::Table::new(config.sessions),
+            flows: config.flows.clone().map(flow::Table::new),
+            icmp: config.everything.then(|| icmp::Tracker::new(config.icmp)),
+            records: Vec::new(),
+            stages: Stages {
+                dns: dns::Tracker::new(config.dns),
+                config,
+                detector,
+                counters: Counters::default(),
+                out: Vec::new(),
+                at: 0,
+                tick: false,
+                nth: 0,
+                now: Timestamp::default(),
+            },
+        }
+    }
+
+    /// Takes out what was found since the last call, in order.
+    pub fn drain(&mut self, into: &mut Vec<Observation>) {
+        into.append(&mut self.stages.out);
+    }
+
+    /// The input is over: everything still open is reported.
+    pub fn finish(&mut self) {
+        self.end_all(u64::MAX);
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.stages.counters.clone();
+        counters.sessions = self.sessions.counters();
+        counters.dns_messages = self.stages.dns.counters();
+        if let Some(flows) = &self.flows {
+            counters.flow_table = flows.stats();
+        }
+        counters
+    }
+
+    fn end_all(&mut self, at: u64) {
+        let from = self.stages.begin_tick(at, self.stages.now);
+        let stages = &mut self.stages;
+        self.sessions.drain(&mut |session: Session| session.end(stream::End::Lost, stages));
+        stages.with_dns(|dns, mut out| dns.finish(&mut out));
+        if let Some(icmp) = &mut self.icmp {
+            icmp.finish(&mut |tx, first| stages.icmp(tx, first));
+        }
+        if let Some(flows) = &mut self.flows {
+            flows.finish(stages.now, &mut self.records);
+            self.records.drain(..).for_each(|record| stages.flow(record));
+        }
+        stages.sort_from(from);
+    }
+
+    fn udp(&mut self, meta: &Meta, payload: &[u8], source: u16, destination: u16) {
+        let Some(net) = meta.net else { return };
+        let from = Endpoint { ip: net.source, port: source };
+        let to = Endpoint { ip: net.destination, port: destination };
+        let known = [53, 5353].iter().any(|port| source == *port || destination == *port);
+        if known || dns::looks_like(payload) {
+            let conn = || Facts::new(meta).conn(from, to, Proto::Udp);
+            self.stages.with_dns(|dns, mut out| dns.datagram(meta, payload, conn, &mut out));
+        } else {
+            self.stages.datagram_text(meta, payload, from, to);
+        }
+    }
+}
+
+impl Take for Pipeline {
+    fn tick(&mut self, at: u64, now: Timestamp) {
+        let from = self.stages.begin_tick(at, now);
+        let stages = &mut self.stages;
+        self.sessions.expire(now, &mut |session: Session| session.end(stream::End::Lost, stages));
+        stages.with_dns(|dns, mut out| dns.expire(now, &mut out));
+        if let Some(icmp) = &mut self.icmp {
+            icmp.expire(now, &mut |tx, first| stages.icmp(tx, first));
+        }
+        if let Some(flows) = &mut self.flows {
+            flows.expire(now, &mut self.records);
+            self.records.drain(..).for_each(|record| stages.flow(record));
+        }
+        stages.sort_from(from);
+    }
+
+    fn level(&mut self, meta: &Meta, segment: &[u8]) {
+        self.stages.begin_packet(meta.index);
+        if let Some(flows) = &mut self.flows {
+            flows.touch(meta, &mut self.records);
+            self.records.drain(..).for_each(|record| self.stages.flow(record));
+        }
+        if !meta.innermost {
+            return;
+        }
+        self.stages.counters.packets += 1;
+        match meta.transport {
+            Transport::Tcp(tcp) => tcp::packet(&mut self.sessions, &mut self.stages, meta, &tcp, segment),
+            Transport::Udp { source, destination, .. } => self.udp(meta, meta.payload(segment), source, destination),
+            Transport::Icmp { .. } => {
+                if let Some(icmp) = &mut self.icmp {
+                    let stages = &mut self.stages;
+                    icmp.packet(meta, meta.payload(segment), || Facts::new(meta).portless(meta), &mut |tx, first| {
+                        stages.icmp(tx, first);
+                    });
+                }
+            }
+            Transport::Other | Transport::None => {}
+        }
+    }
+
+    fn never_arrived(&mut self, quoted: &crate::route::Quoted) {
+        tcp::never_arrived(&mut self.sessions, quoted);
+    }
+
+    fn restart(&mut self, at: u64) {
+        self.end_all(at);
+    }
+}
+
+impl Stages {
+    fn begin_packet(&mut self, index: u64) {
+        if self.at != index || self.tick {
+            (self.at, self.tick, self.nth) = (index, false, 0);
+        }
+    }
+
+    /// Returns where this tick's observations begin in `out`.
+    fn begin_tick(&mut self, at: u64, now: Timestamp) -> usize {
+        (self.at, self.tick, self.nth, self.now) = (at, true, 0, now);
+        self.out.len()
+    }
+
+    /// What expires together comes in an order that does not depend on the number of workers.
+    fn sort_from(&mut self, from: usize) {
+        if let Some(tail) = self.out.get_mut(from..) {
+            tail.sort_by_key(|o| o.order);
+        }
+    }
+
+    fn emit(&mut self, time: Timestamp, first: u64, rank: u8, what: What) {
+        let order = if self.tick {
+            Order { at: self.at, in_packet: false, first, rank, nth: self.nth }
+        } else {
+            Order { at: self.at, in_packet: true, first: 0, rank: 0, nth: self.nth }
+        };
+        self.nth += 1;
+        self.out.push(Observation { order, time, what });
+    }
+
+    fn http(&mut self, tx: http::Transaction) {
+        self.counters.http += 1;
+        let verdict = self.detector.http(&tx);
+        let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.now, |m| m.last);
+        let first = tx.conn.first_index;
+        if self.config.everything || matters(&verdict) {
+            self.emit(time, first, 0, What::Http(Box::new((tx, verdict))));
+        }
+    }
+
+    fn dns_found(&mut self, tx: dns::Transaction, first: u64) {
+        self.counters.dns += 1;
+        let verdict = self.detector.dns(&tx);
+        let time = tx.response.as_ref().or(tx.query.as_ref()).map_or(self.now, |m| m.time);
+        if self.config.everything || dns_matters(&verdict) {
+            self.emit(time, first, 1, What::Dns(Box::new((tx, verdict))));
+        }
+    }
+
+    fn with_dns(&mut self, run: impl FnOnce(&mut dns::Tracker, &mut dyn FnMut(dns::Transaction, u64))) {
+        let mut found = Vec::new();
+        run(&mut self.dns, &mut |tx, first| found.push((tx, first)));
+        for (tx, first) in found {
+            self.dns_found(tx, first);
+        }
+    }
+
+    fn icmp(&mut self, tx: icmp::Transaction, first: u64) {
+        self.counters.icmp += 1;
+        let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.now, |m| m.time);
+        self.emit(time, first, 2, What::Icmp(Box::new(tx)));
+    }
+
+    fn flow(&mut self, record: flow::Record) {
+        self.counters.flows += u64::from(record.last_report);
+        let (time, first, level) = (record.last, record.first_index, record.level);
+        self.emit(time, first, 4 + level, What::Flow(Box::new(record)));
+    }
+
+    /// Cleartext in datagrams that are no DNS, searched for credentials that leave (syslog, statsd, drop sites).
+    fn datagram_text(&mut self, meta: &Meta, payload: &[u8], from: Endpoint, to: Endpoint) {
+        if payload.len() < tokens::MIN_TOKEN || !text::is_text(payload) {
+            return;
+        }
+        let mut hashes = Vec::new();
+        tokens::tokens_in(payload, &mut hashes);
+        if !hashes.is_empty() {
+            let conn = Facts::new(meta).conn(from, to, Proto::Udp);
+            let tokens = detect::Tokens { conn, time: meta.time, hashes, hint: None };
+            self.emit(meta.time, meta.index, 3, What::Tokens(Box::new(tokens)));
+        }
+    }
+}
+
+/// Whether the correlator can make anything of an exchange.
+fn matters(verdict: &Verdict) -> bool {
+    verdict.imds.is_some() || !verdict.candidates.is_empty() || verdict.redirect.is_some() || !verdict.tokens.is_empty()
+}
+
+/// The same for DNS.
+fn dns_matters(verdict: &DnsVerdict) -> bool {
+    verdict.metadata_name.is_some()
+        || !verdict.metadata_answers.is_empty()
+        || !verdict.other_answers.is_empty()
+        || !verdict.tokens.is_empty()
+}

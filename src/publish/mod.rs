@@ -1,0 +1,293 @@
+//! What all workers found, merged in packet order, correlated, and turned into lines: one instance per run.
+//!
+//! In: observations, already in order. Out: whole lines of JSON and of text. No clock, no I/O: lines go to a [`Sink`].
+
+mod suggest;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::alert::{Alert, Rule, Severity};
+use crate::catalogue::Catalogue;
+use crate::correlate::{self, Correlator};
+use crate::detect::tokens::token_hash;
+use crate::detect::{CandidateKind, Verdict};
+use crate::event::{self, EventId, FlowContext, Masker, Writer};
+use crate::flow;
+use crate::observe::{Conn, Endpoint, Observation, What};
+use crate::packet::Timestamp;
+use crate::proto::{dns, http, icmp};
+
+pub use suggest::Suggestions;
+
+/// Which events are wanted; alerts always are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// Alerts only.
+    Alerts,
+    /// Also what touches a metadata service or names one.
+    Metadata,
+    /// Everything.
+    All,
+}
+
+/// Settings of the publisher.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which events are wanted.
+    pub wanted: Wanted,
+    /// Alerts below are left out (they still count for the exit status if that is asked for).
+    pub min_severity: Severity,
+    /// Correlation.
+    pub correlate: correlate::Config,
+    /// Events.
+    pub event: event::Settings,
+    /// Whether NDJSON is wanted at all.
+    pub json: bool,
+    /// Whether text is wanted, and with colour.
+    pub text: Option<bool>,
+}
+
+/// What was published.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Events written, alerts not among them.
+    pub events: u64,
+    /// Alerts raised, by rule, in the order of [`Rule::ALL`].
+    pub alerts: [u64; Rule::ALL.len()],
+    /// Highest severity raised.
+    pub highest: Option<Severity>,
+    /// Correlator.
+    pub correlator: correlate::Counters,
+}
+
+/// Lines waiting to be handed on.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// NDJSON, whole lines.
+    pub json: Vec<u8>,
+    /// Number of lines in `json`.
+    pub json_count: u64,
+    /// Text, whole lines.
+    pub text: Vec<u8>,
+    /// Number of lines in `text`.
+    pub text_count: u64,
+}
+
+impl Lines {
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.json.clear();
+        self.text.clear();
+        (self.json_count, self.text_count) = (0, 0);
+    }
+}
+
+/// Correlates and serialises.
+pub struct Publisher {
+    config: Config,
+    catalogue: Arc<Catalogue>,
+    correlator: Correlator,
+    writer: Writer,
+    counters: Counters,
+    alerts: Vec<Alert>,
+    /// Conversations that carried something about metadata: their flows are written too.
+    marked: HashSet<(Endpoint, Endpoint), foldhash::fast::FixedState>,
+    lines: Lines,
+    /// Allow-list entries to suggest.
+    seen: Suggestions,
+}
+
+/// Conversations remembered as marked; beyond it further flows are left out under `metadata`.
+const MAX_MARKED: usize = 100_000;
+
+impl Publisher {
+    /// A publisher that has seen nothing.
+    pub fn new(config: Config, catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            correlator: Correlator::new(config.correlate.clone(), Arc::clone(&catalogue)),
+            writer: Writer::new(config.event.clone()),
+            counters: Counters::default(),
+            alerts: Vec::new(),
+            marked: HashSet::default(),
+            lines: Lines::default(),
+            seen: Suggestions::default(),
+            config,
+            catalogue,
+        }
+    }
+
+    /// Takes the next observation in order.
+    pub fn observe(&mut self, observation: &Observation) {
+        let id = id_of(&observation.what);
+        let remarks = self.correlator.observe(observation, id.as_str(), &mut self.alerts);
+        if self.config.wanted >= Wanted::Metadata && self.is_wanted(&observation.what) {
+            self.event(observation, id, &remarks);
+        }
+        self.raise();
+    }
+
+    /// Packet time moved on.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.correlator.tick(now, &mut self.alerts);
+        self.raise();
+    }
+
+    /// The run is over: what the correlator still waits for is decided.
+    pub fn finish(&mut self) {
+        self.correlator.finish(&mut self.alerts);
+        self.raise();
+    }
+
+    /// Writes the program's own counters.
+    pub fn stats(&mut self, time: Timestamp, counters: &[(&str, u64)]) {
+        if self.config.json {
+            self.writer.stats(&mut self.lines.json, time, counters);
+            self.lines.json_count += 1;
+        }
+    }
+
+    /// Lines written since they were last cleared.
+    pub fn lines(&mut self) -> &mut Lines {
+        &mut self.lines
+    }
+
+    /// What was published so far.
+    pub fn counters(&self) -> Counters {
+        Counters { correlator: self.correlator.counters(), ..self.counters.clone() }
+    }
+
+    /// Allow-list entries for what was seen, as TOML.
+    pub fn suggestions(&self) -> String {
+        self.seen.toml()
+    }
+
+    /// Changes who may use metadata services.
+    pub fn set_allow(&mut self, allow: Vec<correlate::AllowEntry>) {
+        self.correlator.set_allow(allow);
+    }
+
+    fn is_wanted(&mut self, what: &What) -> bool {
+        let all = self.config.wanted == Wanted::All;
+        match what {
+            What::Http(exchange) => {
+                let matters = is_about_metadata(&exchange.1);
+                if matters {
+                    self.mark(&exchange.0.conn);
+                }
+                all || matters
+            }
+            What::Dns(exchange) => {
+                let matters = exchange.1.metadata_name.is_some() || !exchange.1.metadata_answers.is_empty();
+                if matters {
+                    self.mark(&exchange.0.conn);
+                }
+                all || matters
+            }
+            What::Icmp(_) => all,
+            What::Flow(record) => all || self.is_marked(record),
+            What::Connection(_) | What::Tokens(_) => false,
+        }
+    }
+
+    fn mark(&mut self, conn: &Conn) {
+        if self.config.wanted == Wanted::Metadata && self.marked.len() < MAX_MARKED {
+            self.marked.insert(ordered(conn.client, conn.server));
+        }
+    }
+
+    fn is_marked(&mut self, record: &flow::Record) -> bool {
+        let (Some((a, b)), Some((_, from, to))) = (record.addresses, record.ports) else { return false };
+        let (source, destination) = (Endpoint { ip: a, port: from }, Endpoint { ip: b, port: to });
+        let touches = [source, destination].iter().any(|end| self.catalogue.is_metadata(end.ip, end.port));
+        let key = ordered(source, destination);
+        touches || if record.last_report { self.marked.remove(&key) } else { self.marked.contains(&key) }
+    }
+
+    fn event(&mut self, observation: &Observation, id: EventId, remarks: &correlate::Remarks) {
+        if !self.config.json {
+            return;
+        }
+        let correlator = &self.correlator;
+        let issued = |token: &[u8]| correlator.is_issued(token_hash(token));
+        let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
+        let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
+        let (writer, out) = (&self.writer, &mut self.lines.json);
+        match &observation.what {
+            What::Http(exchange) => writer.http(out, id, &exchange.0, &exchange.1, &context),
+            What::Dns(exchange) => writer.dns(out, id, &exchange.0, &exchange.1, &context),
+            What::Icmp(exchange) => writer.icmp(out, id, exchange, &context),
+            What::Flow(record) => writer.flow(out, id, record, &FlowContext::default()),
+            What::Connection(_) | What::Tokens(_) => return,
+        }
+        self.lines.json_count += 1;
+        self.counters.events += 1;
+    }
+
+    fn raise(&mut self) {
+        if self.alerts.is_empty() {
+            return;
+        }
+        for alert in std::mem::take(&mut self.alerts) {
+            if let Some(count) = self.counters.alerts.get_mut(alert.rule as usize) {
+                *count += 1;
+            }
+            self.counters.highest = self.counters.highest.max(Some(alert.severity));
+            self.seen.see(&alert);
+            if alert.severity < self.config.min_severity {
+                continue;
+            }
+            let correlator = &self.correlator;
+            let issued = |token: &[u8]| correlator.is_issued(token_hash(token));
+            let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
+            let context = event::Context { mask, ..event::Context::default() };
+            if self.config.json {
+                self.writer.alert(&mut self.lines.json, &alert, &context);
+                self.lines.json_count += 1;
+            }
+            if let Some(colour) = self.config.text {
+                let _ = colour;
+                self.lines.text.extend_from_slice(format!("{} {}\n", alert.rule.id(), alert.message).as_bytes());
+                self.lines.text_count += 1;
+            }
+        }
+    }
+}
+
+/// Whether an exchange touches a metadata service or names one.
+fn is_about_metadata(verdict: &Verdict) -> bool {
+    verdict.imds.is_some() || verdict.candidates.iter().any(|c| c.kind == CandidateKind::Attempt)
+}
+
+/// `event.id`: the same whenever the same packets are read, whatever else is in the capture.
+fn id_of(what: &What) -> EventId {
+    match what {
+        What::Http(exchange) => http_id(&exchange.0),
+        What::Dns(exchange) => dns_id(&exchange.0),
+        What::Icmp(exchange) => icmp_id(exchange),
+        What::Flow(record) => event::flow_event_id(record),
+        What::Connection(found) => event::event_id("connection", &found.conn, found.first, 0),
+        What::Tokens(found) => event::event_id("tokens", &found.conn, found.time, 0),
+    }
+}
+
+fn http_id(tx: &http::Transaction) -> EventId {
+    let first = tx.request.as_ref().or(tx.response.as_ref()).map_or_else(Timestamp::default, |m| m.first);
+    event::event_id("http", &tx.conn, first, u64::from(tx.ordinal) << 1 | u64::from(tx.conflict))
+}
+
+fn dns_id(tx: &dns::Transaction) -> EventId {
+    let message = tx.query.as_ref().or(tx.response.as_ref());
+    let (first, id) = message.map_or_else(Default::default, |m| (m.time, m.id));
+    event::event_id("dns", &tx.conn, first, u64::from(id) << 16 | tx.question as u64)
+}
+
+fn icmp_id(tx: &icmp::Transaction) -> EventId {
+    let message = tx.request.or(tx.response);
+    let (first, kind) = message.map_or_else(Default::default, |m| (m.time, u64::from(m.kind) << 8 | u64::from(m.code)));
+    event::event_id("icmp", &tx.conn, first, kind)
+}
+
+fn ordered(a: Endpoint, b: Endpoint) -> (Endpoint, Endpoint) {
+    if a <= b { (a, b) } else { (b, a) }
+}

@@ -1,0 +1,242 @@
+//! From captured packets to the worker that owns their conversation.
+//!
+//! [`Front`] decodes in capture order, keeps packet time, and hands every level of every packet to a [`Take`]r: with
+//! one worker that is its pipeline itself, in line; with several it is a [`Router`], which copies each level into the
+//! batch of the worker that its address pair hashes to. Ticks go to every worker, so that what expires, expires at the
+//! same place of the run for any number of workers.
+
+use std::hash::{BuildHasher, Hash};
+use std::net::IpAddr;
+
+use crate::bytes::Reader;
+use crate::clock::Clock;
+use crate::decode::meta::{Meta, Transport};
+use crate::decode::{self, Decoder};
+use crate::observe::Endpoint;
+use crate::packet::{PacketBatch, Timestamp};
+
+/// What takes decoded levels and ticks, in order.
+pub trait Take {
+    /// A new second of packet time began before packet `at`.
+    fn tick(&mut self, at: u64, now: Timestamp);
+    /// One level of a packet; `segment` starts at the transport header.
+    fn level(&mut self, meta: &Meta, segment: &[u8]);
+    /// A router reported that it threw a segment away.
+    fn never_arrived(&mut self, quoted: &Quoted);
+    /// What follows begins a new timeline: everything open ends now, before packet `at`.
+    fn restart(&mut self, at: u64);
+}
+
+/// A TCP segment as an ICMP error quotes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Who sent it.
+    pub source: Endpoint,
+    /// To whom.
+    pub destination: Endpoint,
+    /// Its sequence number.
+    pub seq: u32,
+}
+
+impl Quoted {
+    /// From an ICMP or ICMPv6 time-exceeded message (RFC 792, RFC 4443 section 3.3); `segment` starts at its header.
+    fn in_time_exceeded(meta: &Meta, segment: &[u8]) -> Option<Self> {
+        let Transport::Icmp { kind, .. } = meta.transport else { return None };
+        let version_4 = meta.net?.source.is_ipv4();
+        if kind != if version_4 { 11 } else { 3 } {
+            return None;
+        }
+        let quoted = segment.get(8..)?;
+        let (ends, transport) = if version_4 {
+            let header = etherparse::Ipv4HeaderSlice::from_slice(quoted).ok()?;
+            (header.protocol().0 == 6).then_some(())?;
+            let ends = (IpAddr::V4(header.source_addr()), IpAddr::V4(header.destination_addr()));
+            (ends, quoted.get(header.slice().len()..)?)
+        } else {
+            let header = etherparse::Ipv6HeaderSlice::from_slice(quoted).ok()?;
+            (header.next_header().0 == 6).then_some(())?;
+            let ends = (IpAddr::V6(header.source_addr()), IpAddr::V6(header.destination_addr()));
+            (ends, quoted.get(header.slice().len()..)?)
+        };
+        let mut reader = Reader::new(transport);
+        let (source, destination, seq) = (reader.u16()?, reader.u16()?, reader.u32()?);
+        Some(Self {
+            source: Endpoint { ip: ends.0, port: source },
+            destination: Endpoint { ip: ends.1, port: destination },
+            seq,
+        })
+    }
+}
+
+/// Decoding and packet time, once per run.
+pub struct Front {
+    decoder: Decoder,
+    clock: Clock,
+}
+
+impl Front {
+    /// A front with nothing seen.
+    pub fn new(config: decode::Config) -> Self {
+        Self { decoder: Decoder::new(config), clock: Clock::default() }
+    }
+
+    /// Takes a batch through decoding.
+    pub fn batch(&mut self, batch: &PacketBatch, to: &mut impl Take) {
+        for packet in batch.iter() {
+            if let Some(now) = self.clock.advance(packet.time) {
+                self.decoder.expire(now);
+                to.tick(packet.index, now);
+            }
+            self.decoder.decode(&packet, &mut |meta, segment| {
+                to.level(meta, segment);
+                if matches!(meta.transport, Transport::Icmp { .. })
+                    && let Some(quoted) = Quoted::in_time_exceeded(meta, segment)
+                {
+                    to.never_arrived(&quoted);
+                }
+            });
+        }
+    }
+
+    /// The next batch, whose first packet is `first`, comes from another input: where that begins earlier than the last
+    /// one ended, everything open ends first.
+    pub fn next_input(&mut self, at: u64, first: Timestamp, to: &mut impl Take) {
+        if first < self.clock.now() {
+            to.restart(at);
+            self.clock.restart();
+        }
+    }
+
+    /// Live capture was quiet: it is at least this late.
+    pub fn quiet(&mut self, at: u64, now: Timestamp, to: &mut impl Take) {
+        if let Some(now) = self.clock.advance(now) {
+            self.decoder.expire(now);
+            to.tick(at, now);
+        }
+    }
+
+    /// What decoding counted.
+    pub fn counters(&self) -> &decode::Counters {
+        self.decoder.counters()
+    }
+
+    /// The present packet time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+enum Step {
+    Level { meta: Meta, start: u32, len: u32 },
+    Tick { at: u64, now: Timestamp },
+    NeverArrived(Quoted),
+    Restart { at: u64 },
+}
+
+/// Decoded levels on their way to one worker: an arena and an index, reused.
+#[derive(Default)]
+pub struct Routed {
+    arena: Vec<u8>,
+    steps: Vec<Step>,
+    /// Every packet below this number has been routed, whether or not it stands in this batch.
+    watermark: u64,
+}
+
+impl Routed {
+    /// Hands everything to `to`, in order.
+    pub fn replay(&self, to: &mut impl Take) {
+        for step in &self.steps {
+            match step {
+                Step::Level { meta, start, len } => {
+                    let start = *start as usize;
+                    to.level(meta, self.arena.get(start..start + *len as usize).unwrap_or_default());
+                }
+                Step::Tick { at, now } => to.tick(*at, *now),
+                Step::NeverArrived(quoted) => to.never_arrived(quoted),
+                Step::Restart { at } => to.restart(*at),
+            }
+        }
+    }
+
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.steps.clear();
+    }
+
+    /// See the field.
+    pub fn watermark(&self) -> u64 {
+        self.watermark
+    }
+}
+
+/// Sorts levels into one batch per worker.
+pub struct Router {
+    batches: Vec<Routed>,
+    hasher: foldhash::fast::RandomState,
+}
+
+impl Router {
+    /// For so many workers, at least one. The hash is seeded at random: which worker gets what shows nowhere.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            batches: (0..workers.max(1)).map(|_| Routed::default()).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+        }
+    }
+
+    /// Swaps out the batch of worker `n` for an empty one, marking how far the run has come.
+    pub fn take(&mut self, n: usize, mut empty: Routed, watermark: u64) -> Routed {
+        empty.clear();
+        match self.batches.get_mut(n) {
+            Some(batch) => {
+                batch.watermark = watermark;
+                std::mem::replace(batch, empty)
+            }
+            None => empty,
+        }
+    }
+
+    fn owner(&self, key: impl Hash) -> usize {
+        (self.hasher.hash_one(key) % self.batches.len() as u64) as usize
+    }
+}
+
+/// Both ends, the lower one first: the same for either direction.
+fn pair(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
+    if a <= b { (a, b) } else { (b, a) }
+}
+
+impl Take for Router {
+    fn tick(&mut self, at: u64, now: Timestamp) {
+        for batch in &mut self.batches {
+            batch.steps.push(Step::Tick { at, now });
+        }
+    }
+
+    fn level(&mut self, meta: &Meta, segment: &[u8]) {
+        let owner = match (meta.net, meta.macs) {
+            (Some(net), _) => self.owner(pair(net.source, net.destination)),
+            (None, Some((a, b))) => self.owner((a.min(b), a.max(b))),
+            (None, None) => 0,
+        };
+        if let Some(batch) = self.batches.get_mut(owner) {
+            let start = batch.arena.len() as u32;
+            batch.arena.extend_from_slice(segment);
+            batch.steps.push(Step::Level { meta: *meta, start, len: segment.len() as u32 });
+        }
+    }
+
+    fn never_arrived(&mut self, quoted: &Quoted) {
+        let owner = self.owner(pair(quoted.source.ip, quoted.destination.ip));
+        if let Some(batch) = self.batches.get_mut(owner) {
+            batch.steps.push(Step::NeverArrived(*quoted));
+        }
+    }
+
+    fn restart(&mut self, at: u64) {
+        for batch in &mut self.batches {
+            batch.steps.push(Step::Restart { at });
+        }
+    }
+}
