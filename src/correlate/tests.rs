@@ -159,7 +159,7 @@ impl Run {
     fn observe(&mut self, time: Timestamp, what: What) -> Remarks {
         self.next += 1;
         let id = format!("event-{}", self.next);
-        let obs = Observation { order: Order { at: self.next, first: self.next, nth: 0 }, time, what };
+        let obs = Observation { order: Order { at: self.next, ..Order::default() }, time, what };
         self.correlator.observe(&obs, &id, &mut self.alerts)
     }
 
