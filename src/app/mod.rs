@@ -118,7 +118,7 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
                 .map_err(|text| ConfigError::Parse { path: file.clone(), text })?;
             out.write_all(imported.as_bytes())?;
         }
-        Command::Mapping => {}
+        Command::Mapping => out.write_all(crate::event::fields::mapping().as_bytes())?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "imdswatch", &mut out);
         }

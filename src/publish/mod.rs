@@ -10,13 +10,11 @@ use std::sync::Arc;
 use crate::alert::{Alert, Rule, Severity};
 use crate::catalogue::Catalogue;
 use crate::correlate::{self, Correlator};
-use crate::detect::tokens::token_hash;
-use crate::detect::{CandidateKind, Verdict};
+use crate::detect::{CandidateKind, Verdict, tokens};
 use crate::event::{self, EventId, FlowContext, Masker, Writer};
 use crate::flow;
 use crate::observe::{Conn, Endpoint, Observation, What};
 use crate::packet::Timestamp;
-use crate::proto::{dns, http, icmp};
 
 pub use suggest::Suggestions;
 
@@ -119,7 +117,7 @@ impl Publisher {
 
     /// Takes the next observation in order.
     pub fn observe(&mut self, observation: &Observation) {
-        let id = id_of(&observation.what);
+        let id = event::observation_id(observation);
         let remarks = self.correlator.observe(observation, id.as_str(), &mut self.alerts);
         if self.config.wanted >= Wanted::Metadata && self.is_wanted(&observation.what) {
             self.event(observation, id, &remarks);
@@ -209,8 +207,9 @@ impl Publisher {
             return;
         }
         let correlator = &self.correlator;
-        let issued = |token: &[u8]| correlator.is_issued(token_hash(token));
-        let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
+        let issued = |token: &[u8]| correlator.is_issued(tokens::token_hash(token));
+        let holds = |text: &[u8]| holds(correlator, text);
+        let mask = if correlator.has_issued() { Masker::new(&issued, &holds) } else { Masker::default() };
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
         let (writer, out) = (&self.writer, &mut self.lines.json);
         match &observation.what {
@@ -238,8 +237,9 @@ impl Publisher {
                 continue;
             }
             let correlator = &self.correlator;
-            let issued = |token: &[u8]| correlator.is_issued(token_hash(token));
-            let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
+            let issued = |token: &[u8]| correlator.is_issued(tokens::token_hash(token));
+            let holds = |text: &[u8]| holds(correlator, text);
+            let mask = if correlator.has_issued() { Masker::new(&issued, &holds) } else { Masker::default() };
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
                 self.writer.alert(&mut self.lines.json, &alert, &context);
@@ -259,33 +259,11 @@ fn is_about_metadata(verdict: &Verdict) -> bool {
     verdict.imds.is_some() || verdict.candidates.iter().any(|c| c.kind == CandidateKind::Attempt)
 }
 
-/// `event.id`: the same whenever the same packets are read, whatever else is in the capture.
-fn id_of(what: &What) -> EventId {
-    match what {
-        What::Http(exchange) => http_id(&exchange.0),
-        What::Dns(exchange) => dns_id(&exchange.0),
-        What::Icmp(exchange) => icmp_id(exchange),
-        What::Flow(record) => event::flow_event_id(record),
-        What::Connection(found) => event::event_id("connection", &found.conn, found.first, 0),
-        What::Tokens(found) => event::event_id("tokens", &found.conn, found.time, 0),
-    }
-}
-
-fn http_id(tx: &http::Transaction) -> EventId {
-    let first = tx.request.as_ref().or(tx.response.as_ref()).map_or_else(Timestamp::default, |m| m.first);
-    event::event_id("http", &tx.conn, first, u64::from(tx.ordinal) << 1 | u64::from(tx.conflict))
-}
-
-fn dns_id(tx: &dns::Transaction) -> EventId {
-    let message = tx.query.as_ref().or(tx.response.as_ref());
-    let (first, id) = message.map_or_else(Default::default, |m| (m.time, m.id));
-    event::event_id("dns", &tx.conn, first, u64::from(id) << 16 | tx.question as u64)
-}
-
-fn icmp_id(tx: &icmp::Transaction) -> EventId {
-    let message = tx.request.or(tx.response);
-    let (first, kind) = message.map_or_else(Default::default, |m| (m.time, u64::from(m.kind) << 8 | u64::from(m.code)));
-    event::event_id("icmp", &tx.conn, first, kind)
+/// Whether a text holds a secret that was issued, in any spelling that is searched for.
+fn holds(correlator: &Correlator, text: &[u8]) -> bool {
+    let mut hashes = Vec::new();
+    tokens::tokens_in(text, &mut hashes);
+    hashes.iter().any(|hash| correlator.is_issued(*hash))
 }
 
 fn ordered(a: Endpoint, b: Endpoint) -> (Endpoint, Endpoint) {
