@@ -288,7 +288,6 @@ fn remark(note: Note) -> &'static str {
         Note::UnexpectedEdns => "Unexpected EDNS answer",
         Note::NonDnsResponse => "Response: Message's data could not be decoded as DNS",
         Note::ZeroLength => "Response: Message's length was set to zero",
-        Note::UnexpectedLength => "Response: Unexpected message data length",
         Note::IncompleteResponse => "Response: Message's data is incomplete",
     }
 }

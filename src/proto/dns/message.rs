@@ -16,9 +16,9 @@ impl Name {
     /// Longest name in bytes, without the root label (RFC 1035 section 2.3.4).
     pub const MAX: usize = 254;
 
-    /// From labels as [`Self::wire`] gives them.
-    pub(super) fn from_wire(wire: &[u8]) -> Self {
-        Self { wire: wire.to_vec() }
+    /// The root, with room for labels of so many bytes with their length bytes.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { wire: Vec::with_capacity(bytes) }
     }
 
     /// The labels as on the wire, uncompressed, without the root label's zero.
@@ -224,8 +224,6 @@ pub enum Note {
     NonDnsResponse,
     /// `Response: Message's length was set to zero`.
     ZeroLength,
-    /// `Response: Unexpected message data length`.
-    UnexpectedLength,
     /// `Response: Message's data is incomplete`.
     IncompleteResponse,
 }

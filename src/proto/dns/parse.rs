@@ -27,6 +27,9 @@ const RESERVED_BIT: u8 = 0x40;
 /// As many compression pointers as miekg/dns follows for one name.
 const MAX_POINTERS: u32 = 126;
 
+/// Most names fit, so that they take one allocation.
+const USUAL_NAME: usize = 32;
+
 /// Why bytes are no DNS message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -199,17 +202,12 @@ fn opt(record: &Record, options: &[u8]) -> Opt {
 
 /// A name at the reader's position; compression pointers lead anywhere into `message`.
 pub(super) fn name<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Name> {
-    let mut wire = [0; Name::MAX];
-    let mut used = 0_usize;
+    let mut name = Name::with_capacity(USUAL_NAME);
     walk_name(message, reader, |label| {
-        let end = used.checked_add(label.len())?.checked_add(1)?;
-        let (len, text) = wire.get_mut(used..end)?.split_first_mut()?;
-        *len = label.len() as u8; // at most 63
-        text.copy_from_slice(label);
-        used = end;
+        name.push(label);
         Some(())
     })?;
-    Some(Name::from_wire(wire.get(..used)?))
+    Some(name)
 }
 
 /// Hands on the labels of a name and leaves the reader behind it; `None` if it is damaged, loops, is longer than a name

@@ -138,22 +138,13 @@ fn by_layout<'a>(fields: &[Field], before: &'a [u8], reader: &mut Reader<'a>) ->
             continue;
         }
         let out = if middle.is_some() { &mut tail } else { &mut head };
-        let start = *reader;
-        match field {
-            Field::Fixed(len) => reader.skip(*len)?,
-            Field::Bytes8 => bytes8(reader).map(|_| ())?,
-            Field::Bytes16 => bytes16(reader).map(|_| ())?,
-            Field::Name => {
-                out.extend_from_slice(name(before, reader)?.wire());
-                out.push(0);
-                continue;
-            }
-            Field::Bitmap => check_bitmap(reader)?,
-            Field::Params => check_params(reader)?,
-            Field::Prefixes => check_prefixes(reader)?,
-            Field::Options => check_options(reader)?,
-            Field::Rest => reader.skip(reader.len())?,
+        if matches!(field, Field::Name) {
+            out.extend_from_slice(name(before, reader)?.wire());
+            out.push(0);
+            continue;
         }
+        let start = *reader;
+        pass(*field, reader)?;
         let len = start.len().saturating_sub(reader.len());
         out.extend_from_slice(start.rest().get(..len)?);
     }
@@ -161,6 +152,20 @@ fn by_layout<'a>(fields: &[Field], before: &'a [u8], reader: &mut Reader<'a>) ->
         Some(name) => RData::WithName(head, name, tail),
         None => RData::Other(head),
     })
+}
+
+/// Checks a field that is no name, and leaves the reader behind it.
+fn pass(field: Field, reader: &mut Reader<'_>) -> Option<()> {
+    match field {
+        Field::Fixed(len) => reader.skip(len),
+        Field::Bytes8 => bytes8(reader).map(|_| ()),
+        Field::Bytes16 => bytes16(reader).map(|_| ()),
+        Field::Bitmap => check_bitmap(reader),
+        Field::Params => check_params(reader),
+        Field::Prefixes => check_prefixes(reader),
+        Field::Options => check_options(reader),
+        Field::Rest | Field::Name => reader.skip(reader.len()),
+    }
 }
 
 /// Blocks of ascending windows, each with 1 to 32 bytes.
