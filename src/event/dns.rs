@@ -1,7 +1,6 @@
 //! The event of a DNS transaction (section 3 of the event format): the document, the `dns` object, and the texts of
 //! `request` and `response`.
 
-mod names;
 mod record;
 
 use serde::Serialize;
@@ -10,7 +9,7 @@ use super::doc::{Doc, Imds, Ip, Shown, SignalList, Text};
 use super::envelope::{EventId, Exchange, Side};
 use super::{Context, Masker, Writer};
 use crate::detect::DnsVerdict;
-use crate::proto::dns::{Message, Note, Opt, Question, Record, Transaction};
+use crate::proto::dns::{Message, Note, Opt, Question, Record, Transaction, names};
 use record::RecordDoc;
 
 /// Packetbeat's `dns` object: of the response if there is one, else of the query.

@@ -9,10 +9,9 @@ use serde::{Serialize, Serializer};
 
 use super::super::doc::{Ip, Shown, Text};
 use super::super::{Masker, Precision, Stamp};
-use super::names;
 use crate::bytes::Reader;
 use crate::packet::Timestamp;
-use crate::proto::dns::{Name, RData, Record};
+use crate::proto::dns::{Name, RData, Record, names};
 
 /// One of `dns.answers`, `dns.authorities`, `dns.additionals`.
 #[derive(Debug)]

@@ -201,7 +201,7 @@ fn record_data_by_type() {
         (4711, b"\r\n\"\x80", json!({"type": "4711", "data": "\\r\\n\\\"\\128"})),
     ];
     for (rtype, rdata, expected) in cases {
-        assert_eq!(answers(&[(*rtype, rdata)]), [expected.clone()], "type {rtype}");
+        assert_eq!(answers(&[(*rtype, rdata)]), std::slice::from_ref(expected), "type {rtype}");
     }
     // Not listed, but counted.
     let event = event(None, Some(&response(&[(1, &[]), (41, &[]), (5, &[])])), vec![]);

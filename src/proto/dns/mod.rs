@@ -1,6 +1,7 @@
 //! DNS messages and transactions: datagrams and stream chunks in, queries paired with their responses out.
 
 pub mod message;
+pub mod names;
 mod parse;
 mod rdata;
 mod tcp;

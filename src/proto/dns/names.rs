@@ -1,9 +1,9 @@
 //! Names of DNS numbers as miekg/dns, Packetbeat's parser, spells them; numbers without a name are written as numbers.
 
-use super::Text;
+use std::borrow::Cow;
 
 /// Operation code.
-pub(super) fn opcode(code: u8) -> Text<'static> {
+pub fn opcode(code: u8) -> Cow<'static, str> {
     match code {
         0 => "QUERY".into(),
         1 => "IQUERY".into(),
@@ -15,7 +15,7 @@ pub(super) fn opcode(code: u8) -> Text<'static> {
 }
 
 /// Response code, with the bits that EDNS adds.
-pub(super) fn rcode(code: u16) -> Text<'static> {
+pub fn rcode(code: u16) -> Cow<'static, str> {
     let name = match code {
         0 => "NOERROR",
         1 => "FORMERR",
@@ -43,7 +43,7 @@ pub(super) fn rcode(code: u16) -> Text<'static> {
 }
 
 /// Class.
-pub(super) fn class(class: u16) -> Text<'static> {
+pub fn class(class: u16) -> Cow<'static, str> {
     match class {
         1 => "IN".into(),
         2 => "CS".into(),
@@ -56,7 +56,7 @@ pub(super) fn class(class: u16) -> Text<'static> {
 }
 
 /// DNSSEC algorithm.
-pub(super) fn algorithm(algorithm: u8) -> Text<'static> {
+pub fn algorithm(algorithm: u8) -> Cow<'static, str> {
     let name = match algorithm {
         1 => "RSAMD5",
         2 => "DH",
@@ -80,7 +80,7 @@ pub(super) fn algorithm(algorithm: u8) -> Text<'static> {
 }
 
 /// Digest of DS and NSEC3.
-pub(super) fn digest(digest: u8) -> Text<'static> {
+pub fn digest(digest: u8) -> Cow<'static, str> {
     match digest {
         1 => "SHA1".into(),
         2 => "SHA256".into(),
@@ -92,7 +92,7 @@ pub(super) fn digest(digest: u8) -> Text<'static> {
 }
 
 /// Record or question type.
-pub(super) fn rtype(rtype: u16) -> Text<'static> {
+pub fn rtype(rtype: u16) -> Cow<'static, str> {
     let name = match rtype {
         0 => "None",
         1 => "A",
