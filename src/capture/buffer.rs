@@ -201,8 +201,21 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Bytes decompressed in one go. The gzip and zstd decoders lose what they made in the call in which they find
+    /// damage, so this is the most that is lost before it.
+    const STEP: usize = 8 * 1024;
+}
+
 impl Read for Stream {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let to = match (&self, to) {
+            (Self::Plain(_), to) => to,
+            (_, to) => {
+                let step = to.len().min(Self::STEP);
+                to.get_mut(..step).unwrap_or_default()
+            }
+        };
         match self {
             Self::Plain(whole) => whole.read(to),
             Self::Gzip(decoder) => decoder.read(to),
