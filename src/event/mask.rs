@@ -1,18 +1,20 @@
 //! Hides credentials that were issued on the wire in the text of later events (contract section 3, "Secrets").
 //!
 //! In: any text that came from the wire. Out: the same text with every issued secret replaced by `xxxxx`. The masker
-//! knows secrets only through two questions about tokens, never by value. Costs one branch while nothing was issued,
-//! and one search per text afterwards.
+//! knows secrets only by asking whether the keyed hash of a token was issued, never by value. Costs one branch while
+//! nothing was issued, and one search per text afterwards.
 
 use std::fmt;
 
 use super::doc::Text;
+use crate::detect::tokens::{MIN_TOKEN, tokens_in};
+use crate::detect::{TokenHash, token_hash};
 
 /// What stands in the place of a secret.
 pub const HIDDEN: &str = "xxxxx";
 
-/// Shortest token that can be a secret, in bytes.
-const SHORTEST: usize = 16;
+/// A secret is looked for in this many labels of a name.
+const MAX_LABELS: usize = 16;
 
 /// A run of more parts than this is hidden whole when a secret is in it.
 const MAX_PARTS: usize = 24;
@@ -21,12 +23,13 @@ const MAX_PARTS: usize = 24;
 #[derive(Clone, Copy, Default)]
 pub struct Masker<'m> {
     secrets: Option<Secrets<'m>>,
+    /// Secrets are in the texts in a spelling that is not searched for here.
+    hides_all: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Secrets<'m> {
-    is_issued: &'m dyn Fn(&[u8]) -> bool,
-    holds: &'m dyn Fn(&[u8]) -> bool,
+    issued: &'m dyn Fn(TokenHash) -> bool,
 }
 
 impl fmt::Debug for Masker<'_> {
@@ -36,38 +39,70 @@ impl fmt::Debug for Masker<'_> {
 }
 
 impl<'m> Masker<'m> {
-    /// Hides what two questions find: `is_issued` tells whether exactly these bytes are a secret that was issued,
-    /// `holds` whether such a secret is anywhere in a text, in any spelling that is searched for. Leave it at
-    /// [`Masker::default`] while nothing was issued.
-    pub fn new(is_issued: &'m dyn Fn(&[u8]) -> bool, holds: &'m dyn Fn(&[u8]) -> bool) -> Self {
-        Self { secrets: Some(Secrets { is_issued, holds }) }
+    /// Hides the tokens of which `issued` says that they are secrets that were issued, in every spelling that
+    /// [`tokens_in`] undoes. Leave it at [`Masker::default`] while nothing was issued.
+    pub fn new(issued: &'m dyn Fn(TokenHash) -> bool) -> Self {
+        Self { secrets: Some(Secrets { issued }), hides_all: false }
+    }
+
+    /// For the names of one DNS transaction, in whose labels the matcher found `tokens`: where one of them was issued
+    /// and does not show in `name`, all names are hidden but for their last two labels.
+    pub(super) fn for_name(self, name: &str, tokens: &[TokenHash]) -> Self {
+        let is_hidden = |secrets: Secrets<'_>| {
+            tokens.iter().any(|token| (secrets.issued)(*token)) && !secrets.is_in(name.as_bytes())
+        };
+        Self { hides_all: self.secrets.is_some_and(is_hidden), ..self }
     }
 
     /// Whether nothing needs to be hidden in `text`, nor in what follows from it by decoding.
     pub fn is_clean(&self, text: &[u8]) -> bool {
-        self.secrets.is_none_or(|secrets| text.len() < SHORTEST || !secrets.is_in(text))
+        self.secrets.is_none_or(|secrets| text.len() < MIN_TOKEN || !secrets.is_in(text))
     }
 
     /// The text without issued secrets.
     pub fn text<'a>(&self, text: Text<'a>) -> Text<'a> {
-        match self.secrets {
-            Some(secrets) if text.len() >= SHORTEST && secrets.is_in(text.as_bytes()) => secrets.hide(&text).into(),
-            _ => text,
+        let Some(secrets) = self.secrets.filter(|_| text.len() >= MIN_TOKEN) else {
+            return text;
+        };
+        if self.hides_all {
+            let kept = text.rmatch_indices('.').nth(1).and_then(|(dot, _)| text.get(dot..));
+            return format!("{HIDDEN}{}", kept.unwrap_or_default()).into();
+        }
+        match secrets.is_in(text.as_bytes()) {
+            true => secrets.hide(&text).into(),
+            false => text,
         }
     }
 }
 
 impl Secrets<'_> {
-    /// Whether a secret is in the text, or in it once the dots of a name are taken out.
+    /// Whether a secret is in the text, or spread over the first labels of a name in it.
     fn is_in(&self, text: &[u8]) -> bool {
-        if (self.holds)(text) {
+        let mut hashes = Vec::new();
+        tokens_in(text, &mut hashes);
+        if hashes.iter().any(|hash| (self.issued)(*hash)) {
             return true;
         }
-        let names = text.split(|byte| !is_name_byte(*byte));
-        names.filter(|name| name.len() > SHORTEST && name.contains(&b'.')).any(|name| {
-            let joined: Vec<u8> = name.iter().copied().filter(|byte| *byte != b'.').collect();
-            (self.holds)(&joined)
+        text.split(|byte| !is_name_byte(*byte)).any(|name| self.labels_of_secret(name).is_some())
+    }
+
+    /// Length of the first labels of a name which together are, or hold, a secret.
+    fn labels_of_secret(&self, name: &[u8]) -> Option<usize> {
+        if name.len() <= MIN_TOKEN || !name.contains(&b'.') {
+            return None;
+        }
+        let (mut joined, mut hashes) = (Vec::with_capacity(name.len()), Vec::new());
+        let mut labels = name.split(|byte| *byte == b'.').take(MAX_LABELS).enumerate();
+        labels.find_map(|(dots, label)| {
+            joined.extend_from_slice(label);
+            hashes.clear();
+            tokens_in(&joined, &mut hashes);
+            hashes.iter().any(|hash| (self.issued)(*hash)).then_some(joined.len() + dots)
         })
+    }
+
+    fn is_issued(&self, token: &str) -> bool {
+        (self.issued)(token_hash(token.as_bytes()))
     }
 
     /// Replaces the secrets; where one cannot be told from its surroundings, all of the text.
@@ -79,41 +114,49 @@ impl Secrets<'_> {
             let len = from.bytes().position(|byte| !is_run_byte(byte)).unwrap_or(from.len());
             let (run, after) = from.split_at(len);
             out.push_str(before);
-            self.hide_in_run(run, &mut out);
-            rest = after;
+            out.push_str(&self.hide_in_run(run));
+            // The padding of what was hidden goes with it.
+            let unpadded = after.trim_start_matches('=');
+            let is_padding = out.ends_with(HIDDEN) && !unpadded.bytes().next().is_some_and(is_run_byte);
+            rest = if is_padding { unpadded } else { after };
         }
         out.push_str(rest);
-        if self.is_in(out.as_bytes()) {
-            return HIDDEN.to_owned();
-        }
-        out
+        if self.is_in(out.as_bytes()) { HIDDEN.to_owned() } else { out }
     }
 
     /// Replaces the secrets in a run without blanks and quotes: exactly where they stand as they were issued, also glued
-    /// to a path, and the whole run where they are spelt otherwise.
-    fn hide_in_run(&self, run: &str, out: &mut String) {
-        if run.len() < SHORTEST || !self.is_in(run.as_bytes()) {
-            return out.push_str(run);
+    /// to a path; else the labels of a name that they are spread over; else the whole run.
+    fn hide_in_run(&self, run: &str) -> String {
+        if run.len() < MIN_TOKEN || !self.is_in(run.as_bytes()) {
+            return run.to_owned();
         }
         let mut borders: Vec<usize> = run.match_indices(['/', '.']).map(|(at, _)| at).collect();
         if borders.len() >= MAX_PARTS {
-            return out.push_str(HIDDEN);
+            return HIDDEN.to_owned();
         }
         borders.push(run.len());
-        let mut hidden = String::new();
+        let exact = self.hide_between(run, &borders);
+        if !self.is_in(exact.as_bytes()) {
+            return exact;
+        }
+        let spread = self.labels_of_secret(run.as_bytes()).and_then(|len| run.get(len..));
+        let name = spread.map(|rest| format!("{HIDDEN}{rest}"));
+        name.filter(|name| !self.is_in(name.as_bytes())).unwrap_or_else(|| HIDDEN.to_owned())
+    }
+
+    /// Replaces the longest stretches between two borders that are secrets.
+    fn hide_between(&self, run: &str, borders: &[usize]) -> String {
+        let mut out = String::with_capacity(run.len());
         let mut start = 0;
         while start < run.len() {
-            let ends = borders.iter().rev().filter(|end| **end >= start + SHORTEST);
-            let found = ends.copied().find(|end| run.get(start..*end).is_some_and(|t| (self.is_issued)(t.as_bytes())));
-            let end = found.or_else(|| borders.iter().copied().find(|end| *end >= start)).unwrap_or(run.len());
-            match found {
-                Some(_) => hidden.push_str(HIDDEN),
-                None => hidden.push_str(run.get(start..end).unwrap_or_default()),
-            }
-            hidden.push_str(run.get(end..end + 1).unwrap_or_default()); // the border itself
+            let ends = borders.iter().rev().copied().filter(|end| *end >= start + MIN_TOKEN);
+            let secret = ends.clone().find(|end| run.get(start..*end).is_some_and(|token| self.is_issued(token)));
+            let end = secret.or_else(|| borders.iter().copied().find(|end| *end >= start)).unwrap_or(run.len());
+            out.push_str(if secret.is_some() { HIDDEN } else { run.get(start..end).unwrap_or_default() });
+            out.push_str(run.get(end..end + 1).unwrap_or_default()); // the border itself
             start = end + 1;
         }
-        out.push_str(if self.is_in(hidden.as_bytes()) { HIDDEN } else { &hidden });
+        out
     }
 }
 
@@ -129,19 +172,23 @@ fn is_name_byte(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+
     use super::*;
+    use crate::detect::tokens::secret_hashes;
 
     const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    const TOKEN: &str = "IQoJb3JpZ2luX2VjEXAMPLE0TOKEN";
 
     #[track_caller]
     fn masked(text: &str, expected: &str) {
-        let encoded = KEY.replace('/', "%2F");
-        let is_issued = |token: &[u8]| token == KEY.as_bytes();
-        let holds = |text: &[u8]| {
-            let find = |needle: &str| memchr::memmem::find(text, needle.as_bytes()).is_some();
-            find(KEY) || find(&encoded) || find("bPxRfiCYEXAMPLEKEY")
-        };
-        assert_eq!(Masker::new(&is_issued, &holds).text(text.into()), expected);
+        let mut secrets = Vec::new();
+        secret_hashes(KEY.as_bytes(), &mut secrets);
+        secret_hashes(TOKEN.as_bytes(), &mut secrets);
+        let issued = |hash| secrets.contains(&hash);
+        let mask = Masker::new(&issued);
+        assert_eq!(mask.text(text.into()), expected);
+        assert_eq!(mask.is_clean(text.as_bytes()), text == expected);
     }
 
     #[test]
@@ -149,16 +196,27 @@ mod tests {
         masked(KEY, "xxxxx");
         masked(&format!("/in/{KEY}?a=b"), "/in/xxxxx?a=b");
         masked(&format!("k={KEY}&l=2"), "k=xxxxx&l=2");
-        masked(&format!("{KEY} and {KEY}."), "xxxxx and xxxxx.");
+        masked(&format!("{KEY} and {TOKEN}."), "xxxxx and xxxxx.");
+        masked(&format!("http://{TOKEN}.evil.example/x"), "http://xxxxx.evil.example/x");
         masked("/latest/meta-data/iam/security-credentials/", "/latest/meta-data/iam/security-credentials/");
     }
 
     #[test]
-    fn hides_the_run_where_a_secret_is_spelt_otherwise() {
+    fn hides_what_surrounds_a_secret_that_is_spelt_otherwise() {
         masked(&format!("/x?k={}&l=2", KEY.replace('/', "%2F")), "/x?k=xxxxx&l=2");
-        masked("é bPxRfiCYEXAMPLEKEY", "é xxxxx");
-        masked("bPxRfiCY.EXAMPLEKEY.evil.example", "xxxxx");
+        masked(&format!("k={}&l=2", BASE64_STANDARD.encode(format!("key is {TOKEN}, ok?"))), "k=xxxxx&l=2");
+        masked("IQoJb3JpZ2luX2Vj.EXAMPLE0TOKEN.evil.example", "xxxxx.evil.example");
         masked(&format!("{}{KEY}", "a/".repeat(40)), "xxxxx");
+    }
+
+    #[test]
+    fn names_are_hidden_when_the_matcher_saw_more() {
+        let issued = |hash| hash == TokenHash(7);
+        let mask = Masker::new(&issued);
+        let name = "jfiw4zlsmvxgg2lon4qgk3tu.drop.example";
+        let shown = |tokens: &[TokenHash]| mask.for_name(name, tokens).text(name.into()).into_owned();
+        assert_eq!(shown(&[TokenHash(7)]), "xxxxx.drop.example");
+        assert_eq!(shown(&[TokenHash(8)]), name);
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl Writer {
         verdict: &'a DnsVerdict,
         context: &Context<'a>,
     ) {
-        let doc = dns::document(self, id, tx, verdict, context);
+        let context = Context { mask: context.mask.for_name(&verdict.name, &verdict.tokens), ..*context };
+        let doc = dns::document(self, id, tx, verdict, &context);
         self.line(out, &doc);
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::alert::{Alert, Rule, Severity};
 use crate::catalogue::Catalogue;
 use crate::correlate::{self, Correlator};
-use crate::detect::{CandidateKind, Verdict, tokens};
+use crate::detect::{CandidateKind, Verdict};
 use crate::event::{self, EventId, FlowContext, Masker, Writer};
 use crate::flow;
 use crate::observe::{Conn, Endpoint, Observation, What};
@@ -207,9 +207,8 @@ impl Publisher {
             return;
         }
         let correlator = &self.correlator;
-        let issued = |token: &[u8]| correlator.is_issued(tokens::token_hash(token));
-        let holds = |text: &[u8]| holds(correlator, text);
-        let mask = if correlator.has_issued() { Masker::new(&issued, &holds) } else { Masker::default() };
+        let issued = |token| correlator.is_issued(token);
+        let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
         let (writer, out) = (&self.writer, &mut self.lines.json);
         match &observation.what {
@@ -237,9 +236,8 @@ impl Publisher {
                 continue;
             }
             let correlator = &self.correlator;
-            let issued = |token: &[u8]| correlator.is_issued(tokens::token_hash(token));
-            let holds = |text: &[u8]| holds(correlator, text);
-            let mask = if correlator.has_issued() { Masker::new(&issued, &holds) } else { Masker::default() };
+            let issued = |token| correlator.is_issued(token);
+            let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
                 self.writer.alert(&mut self.lines.json, &alert, &context);
@@ -257,13 +255,6 @@ impl Publisher {
 /// Whether an exchange touches a metadata service or names one.
 fn is_about_metadata(verdict: &Verdict) -> bool {
     verdict.imds.is_some() || verdict.candidates.iter().any(|c| c.kind == CandidateKind::Attempt)
-}
-
-/// Whether a text holds a secret that was issued, in any spelling that is searched for.
-fn holds(correlator: &Correlator, text: &[u8]) -> bool {
-    let mut hashes = Vec::new();
-    tokens::tokens_in(text, &mut hashes);
-    hashes.iter().any(|hash| correlator.is_issued(*hash))
 }
 
 fn ordered(a: Endpoint, b: Endpoint) -> (Endpoint, Endpoint) {
