@@ -6,7 +6,7 @@ use crate::detect::{NoRequest, TokenHash, Tokens};
 use crate::observe::{Conn, Endpoint, Proto, What};
 use crate::packet::Timestamp;
 use crate::proto::dns;
-use crate::proto::http::{self, Probe};
+use crate::proto::http::{self, HttpStream, Probe};
 use crate::route::Quoted;
 use crate::session::{self, Keep};
 use crate::stream::{Chunk, Connection, Context, Dir, End, Segment, Verdict};
@@ -57,8 +57,8 @@ impl Who {
 /// What the bytes of a connection are read as.
 enum Reading {
     /// Not known yet.
-    Undecided(Undecided),
-    Http(Box<http::Parser>),
+    Open(Open),
+    Http(HttpStream),
     Dns(Box<dns::TcpParser>),
     /// Cleartext of another protocol, searched for credentials that leave.
     Text(Box<TextScan>),
@@ -66,19 +66,17 @@ enum Reading {
     Nothing,
 }
 
-/// First bytes of both directions while they are too few to tell.
+/// What is to be told by first bytes.
 #[derive(Default)]
-struct Undecided {
-    /// Bytes held, client's and server's, each with the packet that brought the first of them.
+struct Open {
+    http: HttpStream,
+    /// Beginnings of what may be DNS, client's and server's.
     held: [Vec<u8>; 2],
-    at: [Option<Context>; 2],
-    /// Bytes were lost: the next segment may begin anywhere.
-    gap: bool,
-    /// Starts of segments that were looked at in vain.
+    /// Chunks that told nothing, where the connection's beginning was not captured.
     misses: u8,
 }
 
-/// How many segment starts are looked at in vain before a connection without beginning is given up.
+/// How many chunks may tell nothing before a connection without beginning is given up.
 const MAX_MISSES: u8 = 16;
 
 /// Takes one TCP segment.
@@ -191,7 +189,7 @@ impl Tracked {
         let (client, server) = if dir == Dir::ToServer { (source, destination) } else { (destination, source) };
         Self {
             tcp: Connection::new(),
-            reading: Reading::Undecided(Undecided::default()),
+            reading: Reading::Open(Open::default()),
             who: Who {
                 facts: Facts::sent(meta, dir),
                 client,
@@ -214,8 +212,8 @@ impl Tracked {
     ) -> Verdict {
         let limits = stages.config.stream;
         let Self { tcp, reading, who, .. } = self;
-        let begun = tcp.beginning_seen();
-        tcp.segment(segment, &limits, verify, &mut |dir, chunk, at| reading.chunk(who, dir, chunk, at, begun, stages))
+        let from_start = tcp.beginning_seen();
+        tcp.segment(segment, &limits, verify, &mut |dir, chunk, at| reading.chunk(who, dir, chunk, at, from_start, stages))
     }
 
     /// Reports what is still open.
@@ -223,8 +221,8 @@ impl Tracked {
         let limits = stages.config.stream;
         let at = Context { time: self.who.last, index: stages.at };
         let Self { tcp, reading, who, .. } = self;
-        let begun = tcp.beginning_seen();
-        tcp.finish(why, at, &limits, &mut |dir, chunk, at| reading.chunk(who, dir, chunk, at, begun, stages));
+        let from_start = tcp.beginning_seen();
+        tcp.finish(why, at, &limits, &mut |dir, chunk, at| reading.chunk(who, dir, chunk, at, from_start, stages));
         reading.finish(who, at, stages);
         if who.metadata && who.requests == 0 {
             let why = match () {
@@ -247,28 +245,25 @@ impl Tracked {
 impl Reading {
     fn memory(&self) -> usize {
         match self {
-            Self::Undecided(first) => first.held.iter().map(Vec::capacity).sum(),
-            Self::Http(parser) => parser.memory(),
+            Self::Open(open) => open.http.memory() + open.held.iter().map(Vec::capacity).sum::<usize>(),
+            Self::Http(http) => http.memory(),
             Self::Dns(parser) => parser.memory(),
             Self::Text(scan) => scan.memory(),
             Self::Nothing => 0,
         }
     }
 
-    /// Takes the next chunk; `begun`: the connection's beginning was captured.
-    fn chunk(&mut self, who: &mut Who, dir: Dir, chunk: Chunk<'_>, at: Context, begun: bool, stages: &mut Stages) {
+    /// Takes the next chunk; `from_start`: the connection's beginning was captured.
+    fn chunk(&mut self, who: &mut Who, dir: Dir, chunk: Chunk<'_>, at: Context, from_start: bool, stages: &mut Stages) {
         match self {
-            Self::Undecided(first) => {
-                if let Some(decided) = first.decide(who, dir, chunk, begun, at) {
-                    let first = std::mem::take(first);
+            Self::Open(open) => {
+                if let Some(decided) = open.chunk(who, dir, chunk, at, from_start, stages) {
                     *self = decided;
-                    self.catch_up(&first, who, dir, stages);
-                    self.chunk(who, dir, chunk, at, begun, stages);
                 }
             }
-            Self::Http(parser) => {
-                stages.with_http(who, |sink| parser.feed(dir, chunk, at, sink));
-                if !parser.wants_more() {
+            Self::Http(http) => {
+                stages.with_http(who, |sink| http.feed(dir, chunk, at, from_start, sink));
+                if !http.wants_more() {
                     *self = Self::Nothing;
                 }
             }
@@ -277,7 +272,7 @@ impl Reading {
                 stages.with_dns(|dns, mut out| parser.chunk(dir, chunk, at, &conn, dns, &mut out));
             }
             Self::Text(scan) => {
-                if let Chunk::Data(bytes) | Chunk::Conflict { taken: bytes, .. } = chunk {
+                if let Some(bytes) = bytes_of(chunk) {
                     let hashes = scan.chunk(dir, bytes);
                     stages.text_tokens(who, dir, at, hashes);
                 }
@@ -289,26 +284,84 @@ impl Reading {
         }
     }
 
-    /// Feeds what was held back, the other side's bytes last: the side that `dir` names was the one to decide.
-    fn catch_up(&mut self, first: &Undecided, who: &mut Who, dir: Dir, stages: &mut Stages) {
-        for dir in [dir, dir.flip()] {
-            let side = side(dir);
-            if let (Some(held), Some(Some(at))) = (first.held.get(side), first.at.get(side)) {
-                self.chunk(who, dir, Chunk::Data(held), *at, true, stages);
-            }
-        }
-    }
-
     fn finish(&mut self, who: &mut Who, at: Context, stages: &mut Stages) {
         match self {
-            Self::Http(parser) => stages.with_http(who, |sink| parser.finish(at, sink)),
+            Self::Http(http) => stages.with_http(who, |sink| http.finish(at, sink)),
             Self::Text(scan) => {
                 for (dir, hashes) in scan.finish() {
                     stages.text_tokens(who, dir, at, hashes);
                 }
             }
-            Self::Undecided(_) | Self::Dns(_) | Self::Nothing => {}
+            Self::Open(_) | Self::Dns(_) | Self::Nothing => {}
         }
+    }
+}
+
+/// The bytes that a receiver most likely took.
+fn bytes_of(chunk: Chunk<'_>) -> Option<&[u8]> {
+    match chunk {
+        Chunk::Data(bytes) | Chunk::Conflict { taken: bytes, .. } => Some(bytes),
+        Chunk::Reread { .. } | Chunk::Gap { .. } | Chunk::End(_) => None,
+    }
+}
+
+impl Open {
+    /// Feeds a chunk to all that it may be; what the connection is to be read as from now on, once that is known.
+    fn chunk(
+        &mut self,
+        who: &mut Who,
+        dir: Dir,
+        chunk: Chunk<'_>,
+        at: Context,
+        from_start: bool,
+        stages: &mut Stages,
+    ) -> Option<Reading> {
+        stages.with_http(who, |sink| self.http.feed(dir, chunk, at, from_start, sink));
+        if self.http.is_http() {
+            return Some(Reading::Http(std::mem::take(&mut self.http)));
+        }
+        let bytes = bytes_of(chunk)?;
+        match self.probe_dns(who, dir, bytes) {
+            dns::Probe::Yes => {
+                let mut reading = Reading::Dns(Box::default());
+                for (dir, held) in [Dir::ToServer, Dir::ToClient].into_iter().zip(std::mem::take(&mut self.held)) {
+                    if !held.is_empty() {
+                        reading.chunk(who, dir, Chunk::Data(&held), at, from_start, stages);
+                    }
+                }
+                reading.chunk(who, dir, chunk, at, from_start, stages);
+                return Some(reading);
+            }
+            dns::Probe::More => return None,
+            dns::Probe::No => {}
+        }
+        self.misses += 1;
+        if self.http.wants_more() && (from_start || self.misses <= MAX_MISSES) {
+            return None;
+        }
+        let mut reading = other_protocol(who, dir, bytes);
+        reading.chunk(who, dir, chunk, at, from_start, stages);
+        Some(reading)
+    }
+
+    fn probe_dns(&mut self, who: &Who, dir: Dir, bytes: &[u8]) -> dns::Probe {
+        let known = [53, 5353].iter().any(|port| who.server.port == *port || who.client.port == *port);
+        let Some(held) = self.held.get_mut(side(dir)) else { return dns::Probe::No };
+        if held.is_empty() {
+            let probe = dns::probe(bytes, known);
+            if probe == dns::Probe::More {
+                held.extend_from_slice(bytes);
+            }
+            return probe;
+        }
+        let whole = [held, bytes].concat();
+        let probe = dns::probe(&whole, known);
+        match probe {
+            dns::Probe::More => *held = whole,
+            dns::Probe::Yes => {}
+            dns::Probe::No => *held = Vec::new(),
+        }
+        probe
     }
 }
 
@@ -320,77 +373,10 @@ pub(super) fn side(dir: Dir) -> usize {
     }
 }
 
-impl Undecided {
-    /// Looks at the next chunk; `None` while nothing can be said, else what the connection is to be read as. The chunk
-    /// itself is then still to be fed.
-    fn decide(&mut self, who: &mut Who, dir: Dir, chunk: Chunk<'_>, begun: bool, at: Context) -> Option<Reading> {
-        let bytes = match chunk {
-            Chunk::Data(bytes) => bytes,
-            Chunk::Conflict { taken, other } => {
-                let reading =
-                    [taken, other].into_iter().find_map(|bytes| self.probe(who, dir, bytes, begun).ok().flatten());
-                return Some(reading.unwrap_or(Reading::Nothing)).filter(|_| begun);
-            }
-            Chunk::Reread { other, .. } => return self.probe(who, dir, other, begun).ok().flatten(),
-            Chunk::Gap { .. } => {
-                self.gap = true;
-                self.held = Default::default();
-                return None;
-            }
-            Chunk::End(_) => return None,
-        };
-        match self.probe(who, dir, bytes, begun) {
-            Ok(Some(reading)) => Some(reading),
-            Ok(None) if begun && !self.gap => Some(other_protocol(who, dir, bytes)),
-            Ok(None) => {
-                self.held = Default::default();
-                self.at = Default::default();
-                self.misses += 1;
-                (self.misses > MAX_MISSES).then(|| other_protocol(who, dir, bytes))
-            }
-            Err(NeedMore) => {
-                let side = side(dir);
-                if let (Some(held), Some(first)) = (self.held.get_mut(side), self.at.get_mut(side)) {
-                    held.extend_from_slice(bytes);
-                    first.get_or_insert(at);
-                }
-                None
-            }
-        }
-    }
-
-    fn probe(&self, who: &Who, dir: Dir, bytes: &[u8], begun: bool) -> Result<Option<Reading>, NeedMore> {
-        let joined;
-        let start = match self.held.get(side(dir)) {
-            Some(held) if !held.is_empty() => {
-                joined = [held, bytes].concat();
-                joined.as_slice()
-            }
-            _ => bytes,
-        };
-        let kind = if begun && !self.gap { http::probe(start) } else { http::probe_resumed(start) };
-        let swapped = match kind {
-            Probe::Response => dir == Dir::ToServer,
-            _ => dir == Dir::ToClient,
-        };
-        let known = who.server.port == 53 || who.client.port == 53;
-        match (kind, dns::probe(start, known)) {
-            (Probe::Http1 | Probe::Http2 | Probe::Socks | Probe::Response, _) => {
-                Ok(Some(Reading::Http(Box::new(http::Parser::new(kind, swapped)))))
-            }
-            (Probe::No, dns::Probe::Yes) => Ok(Some(Reading::Dns(Box::default()))),
-            (Probe::More, _) | (_, dns::Probe::More) if start.len() <= http::MAX_PROBE => Err(NeedMore),
-            _ => Ok(None),
-        }
-    }
-}
-
 /// Whether a segment's payload looks like the start of a message.
 fn begins(payload: &[u8]) -> bool {
     !payload.is_empty() && !matches!(http::probe_resumed(payload), Probe::No | Probe::More)
 }
-
-struct NeedMore;
 
 /// Neither HTTP nor DNS: cleartext is searched for credentials, all else left alone.
 fn other_protocol(who: &mut Who, dir: Dir, bytes: &[u8]) -> Reading {
