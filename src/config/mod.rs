@@ -119,8 +119,6 @@ pub struct Config {
     pub catalogue: Arc<Catalogue>,
     /// Decoding.
     pub decode: decode::Config,
-    /// Look for metadata addresses in other traffic.
-    pub ssrf: bool,
     /// Matching.
     pub detect: detect::Config,
     /// Correlation.
@@ -225,8 +223,7 @@ impl Config {
             icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
             catalogue: Arc::new(catalogue),
             decode: decode_config(&file),
-            detect: detect_config(&file),
-            ssrf,
+            detect: detect::Config { ssrf, eager_tokens: threads > 1, ..detect_config(&file) },
             correlate: correlate_config(&file),
             event: event_settings(run, &file, live),
             live: live_settings(run, &file),

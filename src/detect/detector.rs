@@ -39,11 +39,17 @@ const NO_LIFETIME: u64 = u64::MAX;
 pub struct Config {
     /// Key of `imds.credential.fingerprint`.
     pub fingerprint_key: Vec<u8>,
+    /// Look for credential-shaped tokens before this matcher has seen a credential issued: needed where others see the
+    /// conversations in which it may be (several workers). What is found earlier than the first issuance joins nothing,
+    /// so a single worker need not look for it.
+    pub eager_tokens: bool,
+    /// Look for other targets in requests (SSRF).
+    pub ssrf: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec() }
+        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec(), eager_tokens: true, ssrf: true }
     }
 }
 
@@ -60,12 +66,13 @@ pub struct Detector {
     catalogue: Arc<Catalogue>,
     config: Config,
     memory: Memory,
+    searching: bool,
 }
 
 impl Detector {
     /// A matcher without memory.
     pub fn new(catalogue: Arc<Catalogue>, config: Config) -> Self {
-        Self { catalogue, config, memory: Memory::default() }
+        Self { catalogue, searching: config.eager_tokens, config, memory: Memory::default() }
     }
 
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
@@ -73,18 +80,25 @@ impl Detector {
         self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
     }
 
+    /// Whether tokens in cleartext can join anything: a credential may have been issued before.
+    pub fn searches_tokens(&self) -> bool {
+        self.searching
+    }
+
     /// Judges an HTTP exchange.
     pub fn http(&mut self, tx: &Transaction) -> Verdict {
         let request = tx.request.as_ref().map(|message| Request::new(tx, message));
         let imds = self.imds(tx, request.as_ref());
-        let tokens = relay::tokens(&self.catalogue, tx, imds.is_some());
-        let named = super::ssrf::judge(tx, imds.as_ref(), &self.catalogue);
+        let tokens = if self.searching { relay::tokens(&self.catalogue, tx, imds.is_some()) } else { Vec::new() };
+        let named =
+            if self.config.ssrf { super::ssrf::judge(tx, imds.as_ref(), &self.catalogue) } else { Verdict::default() };
+        self.searching |= imds.as_ref().is_some_and(|imds| imds.credential.as_ref().is_some_and(|c| c.issued));
         Verdict { imds: imds.map(Box::new), tokens, ..named }
     }
 
     /// Judges a DNS transaction.
     pub fn dns(&mut self, tx: &dns::Transaction) -> DnsVerdict {
-        super::names::judge(&self.catalogue, tx)
+        super::names::judge(&self.catalogue, tx, self.searching)
     }
 
     /// A connection to a metadata address in which no request could be read; `None` for other connections.

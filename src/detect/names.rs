@@ -14,13 +14,15 @@ use crate::proto::dns::{Name, RData, Transaction};
 const MAX_ADDRESSES: usize = 64;
 
 /// Judges a transaction by its question and the addresses in its answer section, CNAME chains included.
-pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction) -> DnsVerdict {
+pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> DnsVerdict {
     let mut verdict = DnsVerdict::default();
     let question = [&tx.query, &tx.response].into_iter().flatten().find_map(|m| m.questions.get(tx.question));
     if let Some(question) = question {
         verdict.name = shown(&question.name);
         verdict.metadata_name = service(&catalogue.endpoints_named(&verdict.name));
-        tokens::tokens_in_name(&question.name, &mut verdict.tokens);
+        if search {
+            tokens::tokens_in_name(&question.name, &mut verdict.tokens);
+        }
     }
     let answers = tx.response.iter().flat_map(|m| &m.answers);
     let addresses = answers.filter_map(|record| match record.data {

@@ -303,7 +303,7 @@ impl Stages {
 
     /// Cleartext in datagrams that are no DNS, searched for credentials that leave (syslog, statsd, drop sites).
     fn datagram_text(&mut self, meta: &Meta, payload: &[u8], from: Endpoint, to: Endpoint) {
-        if payload.len() < tokens::MIN_TOKEN || !text::is_text(payload) {
+        if !self.detector.searches_tokens() || payload.len() < tokens::MIN_TOKEN || !text::is_text(payload) {
             return;
         }
         let mut hashes = Vec::new();

@@ -213,7 +213,9 @@ impl Tracked {
         let limits = stages.config.stream;
         let Self { tcp, reading, who, .. } = self;
         let from_start = tcp.beginning_seen();
-        tcp.segment(segment, &limits, verify, &mut |dir, chunk, at| reading.chunk(who, dir, chunk, at, from_start, stages))
+        tcp.segment(segment, &limits, verify, &mut |dir, chunk, at| {
+            reading.chunk(who, dir, chunk, at, from_start, stages)
+        })
     }
 
     /// Reports what is still open.
@@ -273,7 +275,7 @@ impl Reading {
             }
             Self::Text(scan) => {
                 if let Some(bytes) = bytes_of(chunk) {
-                    let hashes = scan.chunk(dir, bytes);
+                    let hashes = scan.chunk(dir, bytes, stages.detector.searches_tokens());
                     stages.text_tokens(who, dir, at, hashes);
                 }
                 if scan.is_over() {
@@ -287,12 +289,12 @@ impl Reading {
     fn finish(&mut self, who: &mut Who, at: Context, stages: &mut Stages) {
         match self {
             Self::Http(http) => stages.with_http(who, |sink| http.finish(at, sink)),
-            Self::Text(scan) => {
+            Self::Text(scan) if stages.detector.searches_tokens() => {
                 for (dir, hashes) in scan.finish() {
                     stages.text_tokens(who, dir, at, hashes);
                 }
             }
-            Self::Open(_) | Self::Dns(_) | Self::Nothing => {}
+            Self::Open(_) | Self::Dns(_) | Self::Text(_) | Self::Nothing => {}
         }
     }
 }
