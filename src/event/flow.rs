@@ -57,7 +57,7 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, record: &'a Record, 
     doc.flow = Some(Flow {
         id: flow_id(record).into(),
         last: record.last_report,
-        vlan: Some(OneOrMany(record.vlans.ids())).filter(|vlan| !vlan.0.is_empty()),
+        vlan: Some(OneOrMany(inner_two(record.vlans.ids()))).filter(|vlan| !vlan.0.is_empty()),
     });
     doc.network = Some(network(record));
 
@@ -141,9 +141,13 @@ pub fn flow_id(record: &Record) -> String {
         id.pair(part::ETH, pairs.order(source, destination));
     }
     let vlans = record.vlans.ids();
-    let vlans = &vlans[..vlans.len().min(2)]; // Packetbeat knows two
-    match vlans {
+    match inner_two(vlans) {
         [one] => id.part(part::VLAN, &one.to_le_bytes()),
+        // A third tag takes the place of the first, and so on.
+        [outer, inner] if vlans.len() % 2 == 1 => {
+            id.part(part::VLAN, &inner.to_le_bytes());
+            id.part(part::OUTER_VLAN, &outer.to_le_bytes());
+        }
         [outer, inner] => {
             id.part(part::OUTER_VLAN, &outer.to_le_bytes());
             id.part(part::VLAN, &inner.to_le_bytes());
@@ -165,6 +169,11 @@ pub fn flow_id(record: &Record) -> String {
     }
     let layers = [u8::from(record.macs.is_some()), vlans.len() as u8, u8::from(record.addresses.is_some())];
     id.encode(layers)
+}
+
+/// Packetbeat keeps two VLAN ids, the innermost.
+fn inner_two(vlans: &[u16]) -> &[u16] {
+    &vlans[vlans.len().saturating_sub(2)..]
 }
 
 struct FlowId {
