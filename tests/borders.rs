@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("duration", &[]),
     ("capture", &["packet", "bytes"]),
     ("decode", &["packet", "bytes"]),
-    ("process", &["packet"]),
+    ("process", &["observe", "packet"]),
     ("observe", &["packet", "decode", "detect", "flow", "process", "proto"]),
     ("flow", &["packet", "decode", "observe", "session"]),
     ("stream", &["packet", "decode"]),

@@ -17,8 +17,10 @@ use crate::output::{OutputError, Outputs};
 mod progress;
 pub mod replay;
 mod report;
+mod stages;
 
 pub use report::Report;
+pub use stages::Sink;
 
 /// Exit statuses (contract section 1).
 mod status {

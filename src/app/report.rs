@@ -10,7 +10,7 @@ use crate::pipeline;
 use crate::publish;
 
 /// Everything that a run adds up to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Packets read from the inputs, after the filter.
     pub packets: u64,
@@ -120,6 +120,34 @@ impl Report {
             writeln!(out, "{} packets dropped by imdswatch", drops.own)?;
         }
         Ok(())
+    }
+
+    /// What a live run counted, by name, for stats events and metrics.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let drops = self.live.unwrap_or_default();
+        let pipeline = &self.pipeline;
+        let mut counters = vec![
+            ("packets", self.packets),
+            ("bytes", self.bytes),
+            ("received", drops.received),
+            ("dropped_kernel", drops.kernel),
+            ("dropped_interface", drops.interface),
+            ("dropped_own", drops.own),
+            ("undecoded", self.undecoded().values().sum()),
+            ("flows", pipeline.flows),
+            ("http", pipeline.http),
+            ("dns", pipeline.dns),
+            ("icmp", pipeline.icmp),
+        ];
+        counters.extend(self.published_counters());
+        counters.push(("events_lost", self.lost));
+        counters.push(("bounds_reached", self.bounds().iter().map(|(_, n)| n).sum()));
+        counters
+    }
+
+    /// Of these, what the publisher counted: it depends on packets alone.
+    pub(super) fn published_counters(&self) -> Vec<(&'static str, u64)> {
+        vec![("events", self.published.events), ("alerts", self.published.alerts.iter().sum())]
     }
 
     /// Packets that decoding gave up on, by reason in words.

@@ -8,6 +8,7 @@ use crate::detect::{self, Detector, DnsVerdict, Verdict, tokens};
 use crate::flow;
 use crate::observe::{Endpoint, Observation, Order, Proto, What};
 use crate::packet::Timestamp;
+use crate::process::Lookup;
 use crate::proto::pending::Limits;
 use crate::proto::{dns, http, icmp};
 use crate::route::Take;
@@ -40,6 +41,8 @@ pub struct Config {
     pub icmp: Limits,
     /// Idle time after which a connection is forgotten, in nanoseconds of packet time.
     pub idle: i64,
+    /// Names the processes that connect to metadata services, in live capture.
+    pub processes: Option<Lookup>,
 }
 
 /// What one worker counted; added up over workers for the closing summary.

@@ -5,6 +5,7 @@ use crate::decode::verify_checksum;
 use crate::detect::{NoRequest, TokenHash, Tokens};
 use crate::observe::{Conn, Endpoint, Proto, What};
 use crate::packet::Timestamp;
+use crate::process::Lookup;
 use crate::proto::dns;
 use crate::proto::http::{self, HttpStream, Probe};
 use crate::route::Quoted;
@@ -42,6 +43,8 @@ struct Who {
     server: Endpoint,
     /// The server's end is a metadata service's address.
     metadata: bool,
+    /// Who can name the client's process; of connections to metadata services in live capture.
+    processes: Option<Lookup>,
     tls: bool,
     requests: u64,
     first: Timestamp,
@@ -50,7 +53,8 @@ struct Who {
 
 impl Who {
     fn conn(&self) -> Conn {
-        self.facts.conn(self.client, self.server, Proto::Tcp)
+        let process = self.processes.as_ref().and_then(|lookup| lookup.0.find(self.client, self.server, self.first));
+        Conn { process, ..self.facts.conn(self.client, self.server, Proto::Tcp) }
     }
 }
 
@@ -187,6 +191,13 @@ impl Tracked {
             _ => Connection::direction_of_first(tcp),
         };
         let (client, server) = if dir == Dir::ToServer { (source, destination) } else { (destination, source) };
+        let metadata = stages.detector.metadata_endpoint(server);
+        let processes = stages.config.processes.clone().filter(|_| metadata);
+        if let Some(lookup) = &processes
+            && tcp.flags.syn()
+        {
+            lookup.0.connecting(client, server);
+        }
         Self {
             tcp: Connection::new(),
             reading: Reading::Open(Open::default()),
@@ -194,7 +205,8 @@ impl Tracked {
                 facts: Facts::sent(meta, dir),
                 client,
                 server,
-                metadata: stages.detector.metadata_endpoint(server),
+                metadata,
+                processes,
                 tls: false,
                 requests: 0,
                 first: meta.time,

@@ -1,0 +1,541 @@
+//! The threads behind the capture thread, for replay and live capture alike: one or more workers decode and detect, a
+//! publisher merges what they found in packet order, correlates, and writes.
+//!
+//! Every channel is bounded, and a sender waits; only the capture thread of a live run throws batches away instead.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
+
+use super::report::Report;
+use crate::config::Config;
+use crate::correlate::AllowEntry;
+use crate::decode;
+use crate::detect::Detector;
+use crate::observe::{Observation, Order};
+use crate::output::{OutputError, Outputs};
+use crate::packet::{PacketBatch, Timestamp};
+use crate::pipeline::{self, Pipeline};
+use crate::process::Lookup;
+use crate::publish::{Lines, Publisher};
+use crate::route::{Front, Routed, Router, Take};
+
+/// What all threads of a run share.
+pub(super) struct Run<'r> {
+    pub(super) config: &'r Config,
+    pub(super) board: &'r Board,
+    /// Ends the run in order when it is set.
+    pub(super) stop: &'r AtomicBool,
+    /// Live capture: counts are posted all along, and lines are handed on as soon as it is quiet.
+    pub(super) live: bool,
+    /// Names the processes behind connections, in live capture.
+    pub(super) processes: Option<Lookup>,
+}
+
+/// What each thread has counted, for those who ask while the run goes on, and for its end.
+#[derive(Default)]
+pub(super) struct Board {
+    report: Mutex<Report>,
+    workers: Mutex<Vec<pipeline::Counters>>,
+}
+
+impl Board {
+    /// Changes the counts of one's own.
+    pub(super) fn post(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut locked(&self.report));
+    }
+
+    fn post_worker(&self, worker: usize, counters: pipeline::Counters) {
+        let mut workers = locked(&self.workers);
+        if workers.len() <= worker {
+            workers.resize_with(worker + 1, Default::default);
+        }
+        if let Some(slot) = workers.get_mut(worker) {
+            *slot = counters;
+        }
+    }
+
+    /// What was counted so far.
+    pub(super) fn report(&self) -> Report {
+        let mut report = locked(&self.report).clone();
+        for counters in locked(&self.workers).iter() {
+            report.pipeline.add(counters);
+        }
+        report
+    }
+}
+
+/// Counters stay meaningful when another thread panicked while it wrote them.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the publisher is asked for while the run goes on.
+pub(super) enum Request {
+    /// Close output files and open them again.
+    Reopen,
+    /// From now on these may use metadata services.
+    Allow(Vec<AllowEntry>),
+}
+
+/// Takes finished lines. Implemented by [`Outputs`]; tests collect them.
+pub trait Sink {
+    /// Whether NDJSON is wanted.
+    fn wants_json(&self) -> bool;
+    /// Whether text is wanted, and with colour.
+    fn wants_text(&self) -> Option<bool>;
+    /// Writes whole lines.
+    ///
+    /// # Errors
+    /// Only when going on is pointless.
+    fn write(&mut self, lines: &Lines) -> Result<(), OutputError>;
+    /// Hands everything on; returns lines lost so far and what to tell the user.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    fn flush(&mut self) -> Result<(u64, Vec<String>), OutputError>;
+    /// Closes what it writes to and opens it again.
+    fn reopen(&mut self) {}
+}
+
+impl Sink for Outputs {
+    fn wants_json(&self) -> bool {
+        self.wants_json()
+    }
+
+    fn wants_text(&self) -> Option<bool> {
+        self.wants_text()
+    }
+
+    fn write(&mut self, lines: &Lines) -> Result<(), OutputError> {
+        self.json(&lines.json, lines.json_count)?;
+        self.text(&lines.text, lines.text_count)
+    }
+
+    fn flush(&mut self) -> Result<(u64, Vec<String>), OutputError> {
+        self.flush()?;
+        Ok(self.troubles())
+    }
+
+    fn reopen(&mut self) {
+        self.reopen();
+    }
+}
+
+/// What the capture thread says.
+pub(super) enum Captured {
+    Packets(PacketBatch),
+    /// The next packets come from another input.
+    NextInput,
+    /// Live capture has been quiet until now; the next packet will have this number.
+    Quiet {
+        at: u64,
+        now: Timestamp,
+    },
+}
+
+/// What a worker says: what it found, in order; everything it will find later comes behind `until`.
+struct Found {
+    observations: Vec<Observation>,
+    ticks: Vec<(Order, Timestamp)>,
+    until: Order,
+}
+
+/// The running threads.
+pub(super) struct Threads<'scope> {
+    front: ScopedJoinHandle<'scope, ()>,
+    lanes: Vec<ScopedJoinHandle<'scope, ()>>,
+    publisher: ScopedJoinHandle<'scope, ()>,
+}
+
+impl<'scope> Threads<'scope> {
+    /// Starts them, with so many batches on the way from the capture thread: with their buffers they are the memory
+    /// between the two. Returns the capture thread's ends of the channels as well: what is captured goes into the first,
+    /// empty batches come out of the second.
+    pub(super) fn start<'r: 'scope, S: Sink + Send + 'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        run: &'r Run<'r>,
+        batches: usize,
+        sink: S,
+        requests: Receiver<Request>,
+    ) -> (Sender<Captured>, Receiver<PacketBatch>, Self) {
+        let (packets, packets_rx) = bounded::<Captured>(batches);
+        let (empty_tx, empty) = bounded::<PacketBatch>(batches + 2);
+        for _ in 0..batches + 2 {
+            let _ = empty_tx.send(PacketBatch::limited_to(run.config.batch_packets));
+        }
+        let mut found = Vec::new();
+        let mut lanes = Vec::new();
+        let front = if run.config.threads == 1 {
+            let (found_tx, found_rx) = bounded(BATCHES);
+            found.push(found_rx);
+            scope.spawn(move || in_line(run, &packets_rx, &empty_tx, &found_tx))
+        } else {
+            let mut routes = Vec::new();
+            for n in 0..run.config.threads {
+                let (routed_tx, routed_rx) = bounded::<Routed>(BATCHES);
+                let (back_tx, back_rx) = bounded::<Routed>(BATCHES + 2);
+                let (found_tx, found_rx) = bounded(BATCHES);
+                found.push(found_rx);
+                routes.push((routed_tx, back_rx));
+                lanes.push(scope.spawn(move || lane(run, n, &routed_rx, &back_tx, &found_tx)));
+            }
+            scope.spawn(move || route(run, &packets_rx, &empty_tx, &routes))
+        };
+        let publisher = scope.spawn(move || publish(run, &found, &requests, sink));
+        (packets, empty, Self { front, lanes, publisher })
+    }
+
+    /// Whether everything has been published.
+    pub(super) fn is_finished(&self) -> bool {
+        self.publisher.is_finished()
+    }
+
+    /// Waits for the end of all of them, which comes after the capture thread's.
+    pub(super) fn join(self, board: &Board) {
+        for thread in self.lanes.into_iter().chain([self.front, self.publisher]) {
+            if thread.join().is_err() {
+                board.post(|report| report.failures += 1);
+            }
+        }
+    }
+}
+
+/// Batches between workers and their neighbours.
+const BATCHES: usize = 8;
+
+/// Drives a front over everything that is captured; `done` is called after each batch.
+fn drive<T: Take>(
+    run: &Run<'_>,
+    front: &mut Front,
+    packets: &Receiver<Captured>,
+    empty: &Sender<PacketBatch>,
+    taker: &mut T,
+    mut done: impl FnMut(&mut T, u64) -> bool,
+) {
+    let mut new_input = false;
+    for captured in packets {
+        let next = match captured {
+            Captured::NextInput => {
+                new_input = true;
+                continue;
+            }
+            Captured::Packets(batch) => {
+                if let Some(first) = batch.iter().next().filter(|_| std::mem::take(&mut new_input)) {
+                    front.next_input(first.index, first.time, taker);
+                }
+                front.batch(&batch, taker);
+                let next = batch.next_index();
+                let _ = empty.send(batch);
+                next
+            }
+            Captured::Quiet { at, now } => {
+                front.quiet(at, now, taker);
+                at
+            }
+        };
+        if !done(taker, next) {
+            break;
+        }
+        if run.live {
+            run.board.post(|report| report.decode = front.counters().clone());
+        }
+    }
+    run.board.post(|report| report.decode = front.counters().clone());
+}
+
+/// One worker: decoding and pipeline in line.
+fn in_line(run: &Run<'_>, packets: &Receiver<Captured>, empty: &Sender<PacketBatch>, found: &Sender<Found>) {
+    let mut front = Front::new(run.config.decode.clone());
+    let mut worker = Worker::new(run, 0);
+    drive(run, &mut front, packets, empty, &mut worker, |worker, next| worker.hand_over(found, before(next)));
+    worker.finish(found);
+}
+
+/// Several workers: decoding here, a lane for each worker.
+fn route(
+    run: &Run<'_>,
+    packets: &Receiver<Captured>,
+    empty: &Sender<PacketBatch>,
+    lanes: &[(Sender<Routed>, Receiver<Routed>)],
+) {
+    let mut front = Front::new(run.config.decode.clone());
+    let mut router = Router::new(lanes.len());
+    drive(run, &mut front, packets, empty, &mut router, |router, next| {
+        lanes.iter().enumerate().all(|(n, (lane, back))| {
+            let spare = back.try_recv().unwrap_or_default();
+            lane.send(router.take(n, spare, next)).is_ok()
+        })
+    });
+}
+
+fn lane(run: &Run<'_>, number: usize, routed: &Receiver<Routed>, back: &Sender<Routed>, found: &Sender<Found>) {
+    let mut worker = Worker::new(run, number);
+    for batch in routed {
+        batch.replay(&mut worker);
+        let until = before(batch.watermark());
+        let _ = back.try_send(batch);
+        if !worker.hand_over(found, until) {
+            break;
+        }
+    }
+    worker.finish(found);
+}
+
+/// Everything that comes of packets before `next` stands before this.
+fn before(next: u64) -> Order {
+    Order { at: next, ..Order::default() }
+}
+
+/// A pipeline and the ticks that it was given.
+struct Worker<'r> {
+    pipeline: Pipeline,
+    ticks: Vec<(Order, Timestamp)>,
+    run: &'r Run<'r>,
+    number: usize,
+}
+
+impl<'r> Worker<'r> {
+    fn new(run: &'r Run<'r>, number: usize) -> Self {
+        let detector = Detector::new(Arc::clone(&run.config.catalogue), run.config.detect.clone());
+        let config = pipeline::Config { processes: run.processes.clone(), ..run.config.pipeline() };
+        Self { pipeline: Pipeline::new(config, detector), ticks: Vec::new(), run, number }
+    }
+
+    fn hand_over(&mut self, to: &Sender<Found>, until: Order) -> bool {
+        let mut observations = Vec::new();
+        self.pipeline.drain(&mut observations);
+        if self.run.live {
+            self.run.board.post_worker(self.number, self.pipeline.counters());
+        }
+        to.send(Found { observations, ticks: std::mem::take(&mut self.ticks), until }).is_ok()
+    }
+
+    fn finish(&mut self, to: &Sender<Found>) {
+        self.pipeline.finish();
+        self.run.board.post_worker(self.number, self.pipeline.counters());
+        self.hand_over(to, Order { at: u64::MAX, in_packet: true, ..Order::default() });
+    }
+}
+
+impl Take for Worker<'_> {
+    fn tick(&mut self, at: u64, now: Timestamp) {
+        self.ticks.push((before(at), now));
+        self.pipeline.tick(at, now);
+    }
+
+    fn level(&mut self, meta: &decode::meta::Meta, segment: &[u8]) {
+        self.pipeline.level(meta, segment);
+    }
+
+    fn never_arrived(&mut self, quoted: &crate::route::Quoted) {
+        self.pipeline.never_arrived(quoted);
+    }
+
+    fn restart(&mut self, at: u64) {
+        self.pipeline.restart(at);
+    }
+}
+
+/// The publisher thread: merges what the workers found, in packet order.
+fn publish<S: Sink>(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receiver<Request>, sink: S) {
+    let mut desk = Desk::new(run, requests, sink);
+    let outcome = desk.merge(found);
+    desk.publisher.finish();
+    let outcome = outcome.and_then(|()| desk.hand_on()).and_then(|()| desk.flush());
+    desk.post();
+    let suggestions = desk.publisher.suggestions();
+    run.board.post(|report| report.suggestions = suggestions);
+    if let Err(error) = outcome {
+        run.stop.store(true, Ordering::Relaxed);
+        run.board.post(|report| match error {
+            OutputError::Closed => report.closed = true,
+            error => {
+                eprintln!("imdswatch: {error}");
+                report.failures += 1;
+            }
+        });
+    }
+}
+
+/// Lines are handed on when this many bytes wait.
+const HAND_ON: usize = 48 * 1024;
+
+/// In live capture a line waits at most so long before the reader of the output can see it.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+
+/// The publisher at work.
+struct Desk<'r, S> {
+    run: &'r Run<'r>,
+    publisher: Publisher,
+    sink: S,
+    requests: &'r Receiver<Request>,
+    /// When lines that nobody can see yet must have been flushed; live capture only.
+    flush_by: Option<Instant>,
+    /// Packet time of the last stats event.
+    stats_at: Option<Timestamp>,
+}
+
+impl<'r, S: Sink> Desk<'r, S> {
+    fn new(run: &'r Run<'r>, requests: &'r Receiver<Request>, sink: S) -> Self {
+        let settings = run.config.publisher(sink.wants_json(), sink.wants_text());
+        let publisher = Publisher::new(settings, Arc::clone(&run.config.catalogue));
+        Self { run, publisher, sink, requests, flush_by: None, stats_at: None }
+    }
+
+    fn merge(&mut self, found: &[Receiver<Found>]) -> Result<(), OutputError> {
+        let mut lanes: Vec<Lane<'_>> = found.iter().enumerate().map(|(n, from)| Lane::new(from, n == 0)).collect();
+        while let Some(lane) = self.next_lane(&mut lanes)? {
+            match lane.take() {
+                Some(Item::Observation(observation)) => self.publisher.observe(&observation),
+                Some(Item::Tick(now)) => self.tick(now),
+                None => {}
+            }
+            if self.publisher.lines().json.len() + self.publisher.lines().text.len() >= HAND_ON {
+                self.hand_on()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The lane whose next item is the first of all that there will be; waits until that can be told. `None` at the
+    /// end.
+    fn next_lane<'l, 'f>(&mut self, lanes: &'l mut [Lane<'f>]) -> Result<Option<&'l mut Lane<'f>>, OutputError> {
+        loop {
+            let (first, head) =
+                lanes.iter().enumerate().filter_map(|(n, l)| Some((n, l.head()?))).min_by_key(|(_, o)| *o).unzip();
+            let behind =
+                lanes.iter_mut().filter(|lane| lane.head().is_none() && !lane.ended).min_by_key(|lane| lane.until);
+            match (head, behind) {
+                (Some(head), Some(behind)) if head >= behind.until => behind.receive(self.wait(behind.from)?),
+                (None, Some(behind)) => behind.receive(self.wait(behind.from)?),
+                (None, None) => return Ok(None),
+                (Some(_), _) => return Ok(first.and_then(|n| lanes.get_mut(n))),
+            }
+        }
+    }
+
+    /// Waits for what a worker found, and sees to everything else meanwhile; `None` when there will be no more.
+    fn wait(&mut self, from: &Receiver<Found>) -> Result<Option<Found>, OutputError> {
+        if !self.run.live {
+            return Ok(from.recv().ok());
+        }
+        self.hand_on()?;
+        loop {
+            let due = self.flush_by.map_or_else(never, at);
+            select! {
+                recv(from) -> found => return Ok(found.ok()),
+                recv(self.requests) -> request => self.answer(request.ok()),
+                recv(due) -> _ => self.flush()?,
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Option<Request>) {
+        match request {
+            Some(Request::Reopen) => self.sink.reopen(),
+            Some(Request::Allow(allow)) => self.publisher.set_allow(allow),
+            None => {}
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.publisher.tick(now);
+        let Some(every) = self.run.config.stats else { return };
+        let last = *self.stats_at.get_or_insert(now);
+        if now.since(last) >= every.0 {
+            self.stats_at = Some(now);
+            self.post();
+            // Only what depends on packets alone may be written in replay.
+            let counters = if self.run.live { self.run.board.report().counters() } else { self.counters() };
+            self.publisher.stats(now, &counters);
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Report { published: self.publisher.counters(), ..Report::default() }.published_counters()
+    }
+
+    fn hand_on(&mut self) -> Result<(), OutputError> {
+        let lines = self.publisher.lines();
+        if lines.json.is_empty() && lines.text.is_empty() {
+            return Ok(());
+        }
+        self.sink.write(lines)?;
+        lines.clear();
+        if self.run.live && self.flush_by.is_none() {
+            self.flush_by = Some(Instant::now() + FLUSH_AFTER);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        self.flush_by = None;
+        let (lost, messages) = self.sink.flush()?;
+        messages.iter().for_each(|message| eprintln!("imdswatch: {message}"));
+        self.run.board.post(|report| report.lost = lost);
+        self.post();
+        Ok(())
+    }
+
+    fn post(&self) {
+        let counters = self.publisher.counters();
+        self.run.board.post(|report| report.published = counters);
+    }
+}
+
+/// What one worker found and has not been published yet.
+struct Lane<'f> {
+    from: &'f Receiver<Found>,
+    /// Ticks are the same in all lanes: one gives them.
+    gives_ticks: bool,
+    observations: VecDeque<Observation>,
+    ticks: VecDeque<(Order, Timestamp)>,
+    /// Nothing before this is still to come.
+    until: Order,
+    ended: bool,
+}
+
+enum Item {
+    Observation(Observation),
+    Tick(Timestamp),
+}
+
+impl<'f> Lane<'f> {
+    fn new(from: &'f Receiver<Found>, gives_ticks: bool) -> Self {
+        let (observations, ticks) = (VecDeque::new(), VecDeque::new());
+        Self { from, gives_ticks, observations, ticks, until: Order::default(), ended: false }
+    }
+
+    fn receive(&mut self, found: Option<Found>) {
+        match found {
+            Some(found) => {
+                self.observations = found.observations.into();
+                self.ticks = if self.gives_ticks { found.ticks.into() } else { VecDeque::new() };
+                self.until = found.until;
+            }
+            None => self.ended = true,
+        }
+    }
+
+    fn head(&self) -> Option<Order> {
+        let tick = self.ticks.front().map(|(order, _)| *order);
+        let observation = self.observations.front().map(|o| o.order);
+        [tick, observation].into_iter().flatten().min()
+    }
+
+    fn take(&mut self) -> Option<Item> {
+        let tick = self.ticks.front().map(|(order, _)| *order);
+        let observation = self.observations.front().map(|o| o.order);
+        match (tick, observation) {
+            (Some(tick), observation) if observation.is_none_or(|o| tick <= o) => {
+                self.ticks.pop_front().map(|(_, now)| Item::Tick(now))
+            }
+            _ => self.observations.pop_front().map(Item::Observation),
+        }
+    }
+}
