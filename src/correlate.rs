@@ -8,7 +8,11 @@ mod allow;
 mod client;
 mod issue;
 mod message;
+mod raise;
+mod rebind;
+mod relay;
 mod repeats;
+mod ssrf;
 mod subject;
 mod table;
 
@@ -19,7 +23,7 @@ pub use allow::{AllowEntry, Date, Network, matches_glob};
 
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
-use crate::detect::{Connection, DnsVerdict, Imds, Sensitivity, Signal, Signals, TokenHash, Verdict};
+use crate::detect::{Connection, DnsVerdict, Imds, Leg, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict};
 use crate::observe::{Conn, Observation, What};
 use crate::packet::Timestamp;
 use crate::proto::{dns, http};
@@ -27,8 +31,12 @@ use crate::proto::{dns, http};
 use allow::Question;
 use client::{Clients, Habit, Request};
 use issue::{Issuances, LegSeen};
+use raise::{alert, confirmed, rebinding, relayed};
+use rebind::{Lookup, Rebinds};
+use relay::{Relays, Sighting};
 use repeats::{Key, Repeats};
-use subject::{alert_id, key};
+use ssrf::{Fetch, Finding, Inbound, Ssrf};
+use subject::key;
 use table::Table;
 
 /// Settings.
@@ -60,8 +68,10 @@ pub struct Remarks {
 /// How often bounds were met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Clients, session tokens and issued secrets that made room for others.
+    /// Clients, session tokens, issued secrets and names that made room for others.
     pub evicted: u64,
+    /// Inbound requests, metadata requests and redirects forgotten before their time.
+    pub forgotten: u64,
     /// Repeat windows that ended early.
     pub windows_cut: u64,
     /// Alerts kept back by the allow list.
@@ -80,8 +90,9 @@ pub struct Correlator {
     clients: Clients,
     issuances: Issuances,
     repeats: Repeats,
-    /// Keyed hashes of secrets that were issued.
-    issued: Table<TokenHash, Arc<Subject>>,
+    relays: Relays,
+    ssrf: Ssrf,
+    rebinds: Rebinds,
     /// Clients and servers with a readable request between them.
     readable: Table<(std::net::IpAddr, std::net::IpAddr), ()>,
     counters: Counters,
@@ -95,7 +106,9 @@ impl Correlator {
             clients: Clients::new(config.limit, config.window),
             issuances: Issuances::default(),
             repeats: Repeats::new(config.window, config.limit),
-            issued: Table::new(config.limit),
+            relays: Relays::new(config.limit),
+            ssrf: Ssrf::new(config.window),
+            rebinds: Rebinds::new(config.limit, config.window),
             readable: Table::new(config.limit),
             counters: Counters::default(),
             catalogue,
@@ -111,17 +124,25 @@ impl Correlator {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
             What::Dns(exchange) => self.dns(&exchange.0, &exchange.1, event_id, alerts),
             What::Connection(connection) => self.connection(connection, event_id, alerts),
-            What::Tokens(_) | What::Icmp(_) | What::Flow(_) => Remarks::default(),
+            What::Tokens(tokens) => self.tokens(tokens, event_id, alerts),
+            What::Icmp(_) | What::Flow(_) => Remarks::default(),
         }
     }
 
     /// Moves packet time on.
     pub fn tick(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
-        if now <= self.now {
+        if now <= self.now && !self.ssrf.is_crowded() {
             return;
         }
+        let now = now.max(self.now);
         self.now = now;
         self.issuances.expire(now, alerts);
+        let (mut findings, mut lookups, mut sightings) = Default::default();
+        self.relays.expire(now, &mut sightings);
+        self.rebinds.expire(now, &mut lookups);
+        let Self { ssrf, rebinds, .. } = self;
+        ssrf.expire(now, &|name| rebinds.resolved(name), &mut findings);
+        self.tell(findings, lookups, sightings, alerts);
         self.repeats.expire(now, alerts);
     }
 
@@ -133,34 +154,126 @@ impl Correlator {
     /// The end of the run: what waits is decided with what is known.
     pub fn finish(&mut self, alerts: &mut Vec<Alert>) {
         self.issuances.finish(alerts);
+        let (mut findings, mut lookups, mut sightings) = Default::default();
+        self.relays.finish(&mut sightings);
+        self.rebinds.finish(&mut lookups);
+        let Self { ssrf, rebinds, .. } = self;
+        ssrf.finish(&|name| rebinds.resolved(name), &mut findings);
+        self.tell(findings, lookups, sightings, alerts);
         self.repeats.finish(alerts);
     }
 
     /// Whether a credential with this secret was issued on the wire.
     pub fn is_issued(&self, token: TokenHash) -> bool {
-        self.issued.peek(&token).is_some()
+        self.relays.is_issued(token)
     }
 
     /// Whether any credential was issued: while not, nothing needs to be masked.
     pub fn has_issued(&self) -> bool {
-        !self.issued.is_empty()
+        !self.relays.is_empty()
     }
 
     /// Counters so far.
     pub fn counters(&self) -> Counters {
+        let tables = [self.clients.evicted(), self.relays.evicted(), self.rebinds.evicted(), self.readable.evicted];
         Counters {
-            evicted: self.clients.evicted() + self.issued.evicted + self.readable.evicted,
+            evicted: tables.iter().sum(),
+            forgotten: self.ssrf.evicted,
             windows_cut: self.repeats.evicted,
             ..self.counters
         }
     }
 
     fn http(&mut self, tx: &http::Transaction, verdict: &Verdict, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
+        let (first, end) = span(tx);
         let mut remarks = Remarks::default();
         if let Some(imds) = &verdict.imds {
             remarks = self.metadata(tx, imds, event_id, alerts);
+            self.fetch(tx, imds, remarks.signals, event_id, alerts);
+        }
+        let imds = verdict.imds.as_deref();
+        let relayed = self.exchange_tokens(tx, verdict, event_id, alerts);
+        if relayed {
+            remarks.signals.add(Signal::Relayed);
+        }
+        if let (Some(own_url), Some(to)) = (&verdict.own_url, &verdict.redirect) {
+            let link = subject::of_http(tx, None, Signals::default(), event_id).link("redirect", end);
+            self.ssrf.redirect(own_url, first, (**to).clone(), link);
+        }
+        if !verdict.candidates.is_empty() {
+            let inbound = Inbound {
+                subject: subject::of_http(tx, imds, remarks.signals, event_id),
+                first,
+                end: if tx.response.is_some() { end } else { self.now },
+                candidates: verdict.candidates.clone(),
+                own_url: verdict.own_url.as_deref().cloned(),
+                relayed,
+            };
+            self.ssrf.inbound(inbound, self.now);
         }
         remarks
+    }
+
+    /// A metadata request: it may be what an inbound request or a lookup led to.
+    fn fetch(&mut self, tx: &http::Transaction, imds: &Imds, added: Signals, event_id: &str, alerts: &mut Vec<Alert>) {
+        let issued = imds.credential.as_ref().is_some_and(|credential| credential.issued);
+        if tx.request.is_none() || !(imds.leg == Leg::Address || issued) {
+            return;
+        }
+        let subject = subject::of_http(tx, Some(imds), added, event_id);
+        let mut lookups = Vec::new();
+        self.rebinds.fetch(&subject, &mut lookups);
+        self.tell(Vec::new(), lookups, Vec::new(), alerts);
+        let (first, _) = span(tx);
+        let fetch = Fetch { subject, first, path: imds.path.clone(), sdk: is_sdk_like(imds.signals.union(added)) };
+        self.ssrf.leg(fetch, self.now);
+    }
+
+    /// Credential-shaped tokens of an exchange; whether an issued secret is among them.
+    fn exchange_tokens(
+        &mut self,
+        tx: &http::Transaction,
+        verdict: &Verdict,
+        event_id: &str,
+        alerts: &mut Vec<Alert>,
+    ) -> bool {
+        if verdict.tokens.is_empty() || self.relays.is_empty() {
+            return false;
+        }
+        let imds = verdict.imds.as_deref();
+        let own = imds.and_then(|imds| imds.credential.as_ref()).filter(|credential| credential.issued);
+        let fingerprint = own.and_then(|credential| credential.fingerprint.as_deref());
+        let (first, end) = span(tx);
+        let mut any = false;
+        for in_request in [true, false] {
+            let message = if in_request { &tx.request } else { &tx.response };
+            let tokens: Vec<_> = verdict.tokens.iter().filter(|(_, of)| *of == in_request).map(|(t, _)| *t).collect();
+            let last = message.as_ref().map_or(end, |message| message.last);
+            let issued = self.relays.find(&tokens, last, fingerprint);
+            if issued.iter().all(|subject| subject.event_id == event_id) {
+                continue;
+            }
+            any = true;
+            let subject = subject::of_http(tx, imds, Signals::default(), event_id);
+            self.sight(Sighting { subject, span: (first, end), issued, in_request }, alerts);
+        }
+        any
+    }
+
+    /// Tokens in clear text that is neither HTTP nor DNS.
+    fn tokens(&mut self, tokens: &Tokens, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
+        let issued = self.relays.find(&tokens.hashes, tokens.time, None);
+        if !issued.is_empty() && !issued.iter().any(|issued| subject::same_ends(&issued.conn, &tokens.conn)) {
+            let subject = subject::of_tokens(tokens, event_id);
+            self.sight(Sighting { subject, span: (tokens.time, tokens.time), issued, in_request: true }, alerts);
+        }
+        Remarks::default()
+    }
+
+    fn sight(&mut self, sighting: Sighting, alerts: &mut Vec<Alert>) {
+        let mut sightings = Vec::new();
+        self.relays.sight(sighting, self.now, &mut sightings);
+        self.tell(Vec::new(), Vec::new(), sightings, alerts);
     }
 
     /// The request family, and walks of the tree.
@@ -195,9 +308,7 @@ impl Correlator {
         let subject = || subject::of_http(tx, Some(imds), signals, event_id);
         if let Some(credential) = imds.credential.as_ref().filter(|credential| credential.issued) {
             let subject = subject();
-            for secret in &credential.secrets {
-                self.issued.entry(*secret, || subject.clone());
-            }
+            self.relays.issue(&credential.secrets, credential.fingerprint.as_deref(), end, &subject);
         }
         if allowed_by.is_some() {
             self.counters.allowed += 1;
@@ -248,11 +359,36 @@ impl Correlator {
     }
 
     fn dns(&mut self, tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
-        let Some((provider, _)) = verdict.metadata_name else { return Remarks::default() };
+        let mut remarks = Remarks::default();
+        if !verdict.tokens.is_empty() && !self.relays.is_empty() {
+            let span = dns_span(tx);
+            let issued = self.relays.find(&verdict.tokens, span.1, None);
+            if !issued.is_empty() {
+                remarks.signals.add(Signal::Relayed);
+                let subject = subject::of_dns(tx, verdict, event_id);
+                self.sight(Sighting { subject, span, issued, in_request: true }, alerts);
+            }
+        }
+        match verdict.metadata_name {
+            Some((provider, _)) => remarks.allowed_by = self.lookup(tx, verdict, provider, event_id, alerts),
+            None => self.resolution(tx, verdict, event_id, alerts),
+        }
+        remarks
+    }
+
+    /// `imds-lookup`; the allow-list entry that kept it back.
+    fn lookup(
+        &mut self,
+        tx: &dns::Transaction,
+        verdict: &DnsVerdict,
+        provider: &str,
+        event_id: &str,
+        alerts: &mut Vec<Alert>,
+    ) -> Option<Arc<str>> {
         let allowed_by = self.allowed(&self.question(&tx.conn, None));
         if allowed_by.is_some() {
             self.counters.allowed += 1;
-            return Remarks { allowed_by, ..Remarks::default() };
+            return allowed_by;
         }
         let rule = Rule::ImdsLookup;
         let key = repeat_key(rule, Severity::Low, &tx.conn, Signals::default(), &[&verdict.name]);
@@ -262,7 +398,79 @@ impl Correlator {
             let message = format!("{client} looked up {name}, a name of the {provider} metadata service");
             alert(rule, Severity::Low, subject, Signals::default(), correlator.now, message)
         });
-        Remarks::default()
+        None
+    }
+
+    /// How a name that is no metadata name was resolved.
+    fn resolution(&mut self, tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str, alerts: &mut Vec<Alert>) {
+        if let Some((address, provider, _)) = verdict.metadata_answers.first() {
+            let subject = subject::of_dns(tx, verdict, event_id);
+            let span = dns_span(tx);
+            let link = subject.link("dns", span.1);
+            let (mut findings, mut lookups) = (Vec::new(), Vec::new());
+            self.rebinds.metadata((subject, span), &verdict.name, (*address, provider), self.now, &mut lookups);
+            self.ssrf.name_resolved(&verdict.name, &link, &mut findings);
+            self.tell(findings, lookups, Vec::new(), alerts);
+        } else if !verdict.other_answers.is_empty() {
+            let link = || subject::of_dns(tx, verdict, event_id).link("dns", dns_span(tx).1);
+            self.rebinds.elsewhere(&verdict.name, link);
+        }
+    }
+
+    /// Turns what was found out into alerts.
+    fn tell(
+        &mut self,
+        findings: Vec<Finding>,
+        lookups: Vec<Lookup>,
+        sightings: Vec<Sighting>,
+        alerts: &mut Vec<Alert>,
+    ) {
+        for lookup in lookups {
+            alerts.push(rebinding(&lookup));
+        }
+        for finding in findings {
+            match finding.fetches.is_empty() {
+                true => self.attempt(&finding, alerts),
+                false => alerts.extend(confirmed(&finding)),
+            }
+        }
+        for sighting in sightings {
+            alerts.extend(relayed(&sighting));
+        }
+    }
+
+    /// `ssrf-attempt`.
+    fn attempt(&mut self, finding: &Finding, alerts: &mut Vec<Alert>) {
+        let rule = Rule::SsrfAttempt;
+        let subject = finding.inbound.clone();
+        let http = subject.http.as_ref();
+        let user_agent = http.and_then(|http| http.user_agent.as_deref());
+        let asked = Question { user_agent, ..self.question(&subject.conn, finding.candidate.path.as_deref()) };
+        if self.allowed(&asked).is_some() {
+            self.counters.allowed += 1;
+            return;
+        }
+        let mut signals = Signals::default();
+        match http.and_then(|http| http.status) {
+            None => signals.add(Signal::Unanswered),
+            Some(404) => signals.add(Signal::NotFound),
+            Some(400..) => signals.add(Signal::Refused),
+            Some(_) => {}
+        }
+        let host = format!("{:?}", finding.candidate.host);
+        let path = finding.candidate.path.as_deref().unwrap_or("/");
+        let key = repeat_key(rule, rule.base_severity(), &subject.conn, signals, &[&host, path]);
+        let time = finding.end;
+        self.raise(key, time, alerts, |_| {
+            let mut chain = finding.between.clone();
+            if !chain.is_empty() {
+                chain.insert(0, subject.link("request", subject.start));
+                chain.sort_by_key(|link| link.time);
+            }
+            let outcome = if signals == Signals::default() { Outcome::Unknown } else { subject.outcome() };
+            let message = message::attempt(finding);
+            Alert { chain, outcome, ..alert(rule, rule.base_severity(), subject, signals, time, message) }
+        });
     }
 
     /// `imds-connection`: a connection without a readable request, unless the two have talked readably.
@@ -307,6 +515,20 @@ impl Correlator {
     }
 }
 
+/// Whether a metadata request has the habits of an SDK, so that it does not count for an inbound request of before.
+fn is_sdk_like(signals: Signals) -> bool {
+    let against = [Signal::V1, Signal::ForeignHost, Signal::Forwarded, Signal::ToolUserAgent, Signal::BrowserLike];
+    signals.has(Signal::SdkPattern)
+        || signals.has(Signal::SdkUserAgent) && !against.iter().any(|signal| signals.has(*signal))
+}
+
+/// Question and answer of a DNS transaction, as far as seen.
+fn dns_span(tx: &dns::Transaction) -> (Timestamp, Timestamp) {
+    let (query, response) = (tx.query.as_ref(), tx.response.as_ref());
+    let first = query.or(response).map_or_else(Timestamp::default, |message| message.time);
+    (first, response.map_or(first, |response| response.time))
+}
+
 /// First byte of the exchange and the end of its answer, as far as seen.
 fn span(tx: &http::Transaction) -> (Timestamp, Timestamp) {
     let (request, response) = (tx.request.as_ref(), tx.response.as_ref());
@@ -338,36 +560,6 @@ fn severity(rule: Rule, signals: Signals, habit: &Habit) -> Severity {
         return if habit.sdk_before { lowered.lower() } else { lowered };
     }
     if habit.agent && !credential { Severity::Low } else { base }
-}
-
-/// An alert about one event, without chain.
-fn alert(
-    rule: Rule,
-    severity: Severity,
-    subject: Arc<Subject>,
-    signals: Signals,
-    time: Timestamp,
-    message: String,
-) -> Alert {
-    let outcome = match (&subject.http, rule) {
-        (Some(_), Rule::ImdsCredentialIssued) => Outcome::Success,
-        (Some(_), _) => subject.outcome(),
-        _ => Outcome::Unknown,
-    };
-    Alert {
-        rule,
-        severity,
-        risk_score: message::risk(severity, signals),
-        id: alert_id(rule, &subject.event_id, 0),
-        time,
-        subject,
-        leg: None,
-        signals,
-        outcome,
-        message,
-        chain: Vec::new(),
-        repeats: None,
-    }
 }
 
 /// What makes two alerts repeats of one thing. `first-seen` does not tell a first from its repeats.

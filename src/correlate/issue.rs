@@ -83,6 +83,9 @@ impl Issuances {
             _ if leg.to_catalogue => out.push(alert),
             _ => self.waiting.push_back((now.plus(HOLD), leg.clone(), alert)),
         }
+        if self.waiting.len() > LEGS {
+            out.extend(self.waiting.pop_front().map(|(_, _, alert)| alert));
+        }
         if self.legs.len() >= LEGS {
             self.legs.pop_front();
         }

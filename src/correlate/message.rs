@@ -1,7 +1,12 @@
 //! The sentence of each alert, for the person who has to act on it, and its risk score.
 
+use std::net::IpAddr;
+
+use super::rebind::Lookup;
+use super::relay::Sighting;
+use super::ssrf::Finding;
 use crate::alert::{Rule, Severity, Subject};
-use crate::detect::{Connection, Imds, NoRequest, Signal, Signals};
+use crate::detect::{Candidate, Connection, Imds, NoRequest, Place, Signal, Signals};
 
 /// `event.risk_score`: the severity, lowered within its band when nothing came of it or a known pattern explains it.
 pub fn risk(severity: Severity, signals: Signals) -> u8 {
@@ -59,6 +64,94 @@ pub fn connection(connection: &Connection) -> String {
         NoRequest::NotHttp => "spoke something other than HTTP with",
     };
     format!("{client} {why} the metadata address {server}")
+}
+
+/// For `ssrf-attempt`.
+pub fn attempt(finding: &Finding) -> String {
+    let (client, server) = ends(&finding.inbound);
+    let Candidate { url, place, .. } = &finding.candidate;
+    let disguise = if finding.candidate.disguised { " in disguise" } else { "" };
+    let by = match finding.between.last() {
+        Some(link) if link.what == "dns" => format!(" by the name {}", link.url),
+        Some(link) => format!(" by way of {}", link.url),
+        None => disguise.to_owned(),
+    };
+    let status = finding.inbound.http.as_ref().and_then(|http| http.status);
+    let answer = status.map_or_else(|| "got no answer".to_owned(), |status| format!("was answered {status}"));
+    format!("{client} named a metadata service{by} to {server} ({}: {}) and {answer}", shown(place), clip(url))
+}
+
+/// For `ssrf-confirmed`.
+pub fn confirmed(finding: &Finding, leg: &Subject, signals: Signals) -> String {
+    let (client, server) = ends(&finding.inbound);
+    let imds = leg.imds.as_deref();
+    let what = imds.map_or_else(|| "the metadata service".to_owned(), service);
+    let path = imds.map(|imds| imds.path.as_str()).unwrap_or_default();
+    let came_of_it = if signals.has(Signal::Issued) {
+        let credential = imds.map_or_else(|| "a credential".to_owned(), credential);
+        let reached = if signals.has(Signal::Relayed) { " and passed on" } else { "" };
+        format!("{credential} was issued{reached}: close the hole and revoke the credential's sessions")
+    } else if signals.has(Signal::Refused) || signals.has(Signal::NotFound) {
+        "the service refused: close the hole".to_owned()
+    } else if signals.has(Signal::Unanswered) {
+        "the service gave no answer: close the hole".to_owned()
+    } else {
+        "the service answered: close the hole".to_owned()
+    };
+    let place = shown(&finding.candidate.place);
+    format!("{client} made {server} fetch {path} from {what} by {place}; {came_of_it}")
+}
+
+/// For `dns-rebinding`.
+pub fn rebinding(lookup: &Lookup) -> String {
+    let (client, name, (address, provider)) = (lookup.subject.conn.client.ip, &lookup.name, lookup.address);
+    let before = if lookup.elsewhere.is_some() { ", after it resolved elsewhere," } else { "" };
+    let then = match &lookup.fetch {
+        Some(fetch) => format!(" and {} then asked it for {}", fetch.conn.client.ip, fetch.url()),
+        None => String::new(),
+    };
+    let whose = if provider == "unknown" { String::new() } else { format!(" ({provider})") };
+    format!("{client} looked up {name}, which{before} resolved to the metadata address {address}{whose}{then}")
+}
+
+/// For `credential-relayed`.
+pub fn relayed(sighting: &Sighting, issued: &Subject) -> String {
+    let conn = &sighting.subject.conn;
+    let (from, to) = if sighting.in_request { (&conn.client, &conn.server) } else { (&conn.server, &conn.client) };
+    let what = issued.imds.as_deref().map_or_else(|| "a credential".to_owned(), credential);
+    let how = match (&sighting.subject.http, &sighting.subject.dns) {
+        (Some(_), _) => "in HTTP",
+        (_, Some(_)) => "in a DNS name",
+        _ => "in clear text",
+    };
+    let (from, to, holder) = (from.ip, super::subject::end(to), issued.conn.client.ip);
+    format!("{what} that was issued to {holder} went from {from} to {to} {how}: revoke the credential's sessions")
+}
+
+fn ends(subject: &Subject) -> (IpAddr, String) {
+    (subject.conn.client.ip, super::subject::end(&subject.conn.server))
+}
+
+/// Where a target stood, in words.
+fn shown(place: &Place) -> String {
+    match place {
+        Place::Query(name) if name.is_empty() => "query".to_owned(),
+        Place::Query(name) => format!("query parameter {}", clip(name)),
+        Place::Path => "the path".to_owned(),
+        Place::AbsoluteForm => "the request target".to_owned(),
+        Place::Host => "the Host header".to_owned(),
+        Place::Header(name) => format!("header {}", clip(name)),
+        Place::Form(name) => format!("form field {}", clip(name)),
+        Place::Json(name) => format!("JSON value {}", clip(name)),
+        Place::Multipart(name) => format!("multipart field {}", clip(name)),
+        Place::Xml => "XML".to_owned(),
+        Place::Body => "the body".to_owned(),
+    }
+}
+
+/// Text of a sender's choosing, cut to a length that a sentence bears, without control characters.
+fn clip(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// `the AWS metadata service (imds)`.

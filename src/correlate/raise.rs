@@ -1,0 +1,116 @@
+//! Alerts made of what was found: severity and risk, message, chain, outcome. Pure.
+
+use std::sync::Arc;
+
+use super::message;
+use super::rebind::Lookup;
+use super::relay::Sighting;
+use super::ssrf::Finding;
+use super::subject::alert_id;
+use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
+use crate::detect::{Signal, Signals};
+use crate::packet::Timestamp;
+
+/// An alert about one event, without chain.
+pub fn alert(
+    rule: Rule,
+    severity: Severity,
+    subject: Arc<Subject>,
+    signals: Signals,
+    time: Timestamp,
+    message: String,
+) -> Alert {
+    let outcome = match (&subject.http, rule) {
+        (Some(_), Rule::ImdsCredentialIssued) => Outcome::Success,
+        (Some(_), _) => subject.outcome(),
+        _ => Outcome::Unknown,
+    };
+    Alert {
+        rule,
+        severity,
+        risk_score: message::risk(severity, signals),
+        id: alert_id(rule, &subject.event_id, 0),
+        time,
+        subject,
+        leg: None,
+        signals,
+        outcome,
+        message,
+        chain: Vec::new(),
+        repeats: None,
+    }
+}
+
+/// `ssrf-confirmed`: the ends of the inbound request, and the metadata request that says most about what came of it.
+pub fn confirmed(finding: &Finding) -> Option<Alert> {
+    let rule = Rule::SsrfConfirmed;
+    let signals_of = |subject: &Subject| subject.imds.as_ref().map(|imds| imds.signals).unwrap_or_default();
+    let issued = |subject: &Subject| {
+        let credential = subject.imds.as_ref().and_then(|imds| imds.credential.as_ref());
+        credential.is_some_and(|credential| credential.issued)
+    };
+    let leg = finding.fetches.iter().find(|fetch| issued(fetch)).or_else(|| finding.fetches.first())?;
+    let mut signals = Signals::default();
+    for grade in [Signal::Refused, Signal::NotFound, Signal::Unanswered] {
+        if signals_of(leg).has(grade) {
+            signals.add(grade);
+        }
+    }
+    if issued(leg) {
+        signals.add(Signal::Issued);
+    }
+    if finding.relayed {
+        signals.add(Signal::Relayed);
+    }
+    let inbound = &finding.inbound;
+    let mut chain = vec![inbound.link("request", inbound.start)];
+    chain.extend(finding.between.iter().cloned());
+    for fetch in &finding.fetches {
+        chain.push(fetch.link("fetch", fetch.start));
+        if issued(fetch) {
+            chain.push(fetch.link("issued", fetch.over()));
+        }
+    }
+    if inbound.end.is_some() {
+        chain.push(inbound.link(if finding.relayed { "relayed" } else { "response" }, finding.end));
+    }
+    chain.sort_by_key(|link| link.time);
+    let message = message::confirmed(finding, leg, signals);
+    let time = finding.end.max(leg.over());
+    let outcome = if issued(leg) { Outcome::Success } else { leg.outcome() };
+    let alert = alert(rule, rule.base_severity(), inbound.clone(), signals, time, message);
+    Some(Alert { leg: Some(leg.clone()), outcome, chain, ..alert })
+}
+
+/// `dns-rebinding`.
+pub fn rebinding(lookup: &Lookup) -> Alert {
+    let rule = Rule::DnsRebinding;
+    let is_proven = lookup.elsewhere.is_some() || lookup.fetch.is_some();
+    let severity = if is_proven { Severity::Critical } else { rule.base_severity() };
+    let subject = lookup.subject.clone();
+    let mut chain: Vec<_> = lookup.elsewhere.iter().cloned().collect();
+    chain.push(subject.link("dns", lookup.span.1));
+    chain.extend(lookup.fetch.iter().map(|fetch| fetch.link("fetch", fetch.start)));
+    chain.sort_by_key(|link| link.time);
+    let time = lookup.fetch.as_ref().map_or(lookup.span.1, |fetch| fetch.over());
+    let id = alert_id(rule, &subject.event_id, u64::from(lookup.fetch.is_some()));
+    let alert = alert(rule, severity, subject, Signals::default(), time, message::rebinding(lookup));
+    Alert { id, leg: lookup.fetch.clone(), outcome: Outcome::Success, chain, ..alert }
+}
+
+/// `credential-relayed`.
+pub fn relayed(sighting: &Sighting) -> Option<Alert> {
+    let rule = Rule::CredentialRelayed;
+    let issued = sighting.issued.first()?;
+    let (subject, time) = (sighting.subject.clone(), sighting.span.1);
+    let mut signals = Signals::default();
+    signals.add(Signal::Issued);
+    signals.add(Signal::Relayed);
+    let mut chain: Vec<_> = sighting.issued.iter().map(|issued| issued.link("issued", issued.over())).collect();
+    chain.push(subject.link("relayed", time));
+    chain.sort_by_key(|link| link.time);
+    let message = message::relayed(sighting, issued);
+    let id = alert_id(rule, &subject.event_id, u64::from(sighting.in_request));
+    let alert = alert(rule, rule.base_severity(), subject, signals, time, message);
+    Some(Alert { id, leg: Some(issued.clone()), outcome: Outcome::Success, chain, ..alert })
+}

@@ -1,0 +1,490 @@
+//! Request forgery: an inbound request names a target, and a metadata request for the same path follows (contract
+//! section 4, "SSRF").
+//!
+//! The inbound request ends after the metadata request that it caused, and a reverse proxy's request after the one that
+//! it passed on, so nothing is decided at once: both wait [`HOLD`] for what belongs to them, and are remembered for the
+//! window after that. Bounded by count and age.
+
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+
+use super::issue::HOLD;
+use super::subject::key;
+use crate::alert::{ChainLink, Subject};
+use crate::detect::canonical::{percent_stable, target_of};
+use crate::detect::{Candidate, CandidateKind, HostRef};
+use crate::observe::Conn;
+use crate::packet::Timestamp;
+
+/// Most inbound requests remembered.
+const INBOUND: usize = 4096;
+/// Most metadata requests remembered.
+const LEGS: usize = 8192;
+/// Most redirects remembered.
+const REDIRECTS: usize = 4096;
+/// Most redirects that are followed one after the other.
+const CHAIN: usize = 10;
+/// Most URLs that one request is followed to.
+const REACHED: usize = 64;
+/// Most metadata requests that one alert lists.
+const LISTED: usize = 8;
+
+/// Hash of a URL.
+type Key = u128;
+
+/// What is remembered, and what waits.
+#[derive(Debug)]
+pub struct Ssrf {
+    waiting: VecDeque<Request>,
+    settled: VecDeque<Request>,
+    /// In the order of their ends; those up to `settled_legs` have been decided.
+    legs: VecDeque<Leg>,
+    settled_legs: usize,
+    redirects: Redirects,
+    window: i64,
+    next: u64,
+    /// Requests forgotten before their time.
+    pub evicted: u64,
+}
+
+/// A request that names targets.
+#[derive(Debug)]
+pub struct Inbound {
+    /// The exchange.
+    pub subject: Arc<Subject>,
+    /// First byte of the request.
+    pub first: Timestamp,
+    /// End of its answer.
+    pub end: Timestamp,
+    /// Targets that it names.
+    pub candidates: Vec<Candidate>,
+    /// The URL that it asks for itself.
+    pub own_url: Option<(HostRef, String)>,
+    /// It carries a credential that was issued.
+    pub relayed: bool,
+}
+
+/// A metadata request.
+#[derive(Debug)]
+pub struct Fetch {
+    /// The exchange.
+    pub subject: Arc<Subject>,
+    /// First byte of the request.
+    pub first: Timestamp,
+    /// Normalised path.
+    pub path: String,
+    /// It has the habits of an SDK.
+    pub sdk: bool,
+}
+
+/// What was found out about an inbound request.
+#[derive(Debug)]
+pub struct Finding {
+    /// The exchange that gives the ends.
+    pub inbound: Arc<Subject>,
+    /// End of its answer.
+    pub end: Timestamp,
+    /// The target by which it was found.
+    pub candidate: Candidate,
+    /// Metadata requests that it caused; none for an attempt.
+    pub fetches: Vec<Arc<Subject>>,
+    /// Events between the inbound request and the fetch: lookups and redirects.
+    pub between: Vec<ChainLink>,
+    /// It carries an issued credential.
+    pub relayed: bool,
+}
+
+/// Finds how a name was resolved to a metadata address.
+pub type Resolved<'a> = &'a dyn Fn(&str) -> Option<ChainLink>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Quiet,
+    Attempted,
+    Confirmed,
+    /// Passed on by a proxy, or fetched on behalf of another inbound request: that one's number.
+    Inner(u64),
+}
+
+#[derive(Debug)]
+struct Request {
+    inbound: Inbound,
+    /// Keys of the candidates' URLs.
+    keys: Vec<Key>,
+    number: u64,
+    until: Timestamp,
+    state: State,
+}
+
+#[derive(Debug)]
+struct Leg {
+    fetch: Fetch,
+    until: Timestamp,
+    claimed: bool,
+}
+
+/// An exchange whose answer sent its client elsewhere.
+#[derive(Debug)]
+struct Redirect {
+    first: Timestamp,
+    to: Candidate,
+    key: Key,
+    link: ChainLink,
+}
+
+/// Redirects by the URL that was asked for.
+#[derive(Debug, Default)]
+struct Redirects {
+    by_url: HashMap<Key, VecDeque<Redirect>, RandomState>,
+    order: VecDeque<(Timestamp, Key)>,
+}
+
+/// A URL that an inbound request leads to, and the redirects on the way.
+struct Reached<'a> {
+    to: &'a Candidate,
+    key: Key,
+    way: Vec<&'a Redirect>,
+}
+
+/// A path that an inbound request leads to.
+#[derive(Debug)]
+struct Target<'a> {
+    candidate: &'a Candidate,
+    path: Option<&'a str>,
+    /// Names a metadata service, by itself, by DNS or by redirect.
+    is_metadata: bool,
+    between: Vec<ChainLink>,
+}
+
+impl Target<'_> {
+    /// Whether `path` is the target's, or what is left of it behind a proxy.
+    fn fits(&self, path: &str) -> bool {
+        match self.path {
+            None => self.candidate.kind == CandidateKind::Attempt && path == "/",
+            Some(own) if self.is_metadata || self.candidate.kind == CandidateKind::Mention => {
+                own == path || path != "/" && own.ends_with(path)
+            }
+            // the host is not known to be a service: the whole path must be the same, and no commonplace
+            Some(own) => own == path && path.matches('/').count() > 1,
+        }
+    }
+}
+
+impl Ssrf {
+    /// `window` in nanoseconds of packet time.
+    pub fn new(window: i64) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            settled: VecDeque::new(),
+            legs: VecDeque::new(),
+            settled_legs: 0,
+            redirects: Redirects::default(),
+            window,
+            next: 0,
+            evicted: 0,
+        }
+    }
+
+    /// Takes a request that names targets.
+    pub fn inbound(&mut self, inbound: Inbound, now: Timestamp) {
+        self.next += 1;
+        let keys = inbound.candidates.iter().map(candidate_key).collect();
+        let request = Request { inbound, keys, number: self.next, until: now.plus(HOLD), state: State::Quiet };
+        self.waiting.push_back(request);
+    }
+
+    /// Takes a metadata request.
+    pub fn leg(&mut self, fetch: Fetch, now: Timestamp) {
+        self.legs.push_back(Leg { fetch, until: now.plus(HOLD), claimed: false });
+    }
+
+    /// Takes an exchange whose answer sends its client elsewhere.
+    pub fn redirect(&mut self, url: &(HostRef, String), first: Timestamp, to: Candidate, link: ChainLink) {
+        if self.redirects.order.len() >= REDIRECTS {
+            self.redirects.forget();
+            self.evicted += 1;
+        }
+        let key = url_key(&url.0, &url.1);
+        let redirect = Redirect { first, key: candidate_key(&to), to, link };
+        self.redirects.by_url.entry(key).or_default().push_back(redirect);
+        self.redirects.order.push_back((first, key));
+    }
+
+    /// Whether so much waits that some has to be decided early.
+    pub fn is_crowded(&self) -> bool {
+        self.waiting.len() > INBOUND || self.legs.len() > LEGS + self.settled_legs
+    }
+
+    /// Decides what waited until `now`, in the order in which the waiting ends, and forgets what is old.
+    pub fn expire(&mut self, now: Timestamp, resolved: Resolved<'_>, out: &mut Vec<Finding>) {
+        loop {
+            let crowded = (self.waiting.len() > INBOUND, self.legs.len() > LEGS + self.settled_legs);
+            let request = self.waiting.front().map(|r| r.until).filter(|until| *until <= now || crowded.0);
+            let leg = self.legs.get(self.settled_legs).map(|l| l.until).filter(|until| *until <= now || crowded.1);
+            match (request, leg) {
+                (Some(request), Some(leg)) if leg < request => self.settle_leg(resolved, out),
+                (Some(_), _) => self.settle_request(resolved, out),
+                (None, Some(_)) => self.settle_leg(resolved, out),
+                (None, None) => break,
+            }
+        }
+        self.forget(now);
+    }
+
+    /// Decides everything.
+    pub fn finish(&mut self, resolved: Resolved<'_>, out: &mut Vec<Finding>) {
+        while !self.waiting.is_empty() {
+            self.settle_request(resolved, out);
+        }
+        while self.settled_legs < self.legs.len() {
+            self.settle_leg(resolved, out);
+        }
+    }
+
+    /// A name resolved to a metadata address: inbound requests of before that name it were attempts.
+    pub fn name_resolved(&mut self, name: &str, link: &ChainLink, out: &mut Vec<Finding>) {
+        for request in self.settled.iter_mut().filter(|request| request.state == State::Quiet) {
+            let candidates = &request.inbound.candidates;
+            let named = |candidate: &&Candidate| matches!(&candidate.host, HostRef::Name(host) if host == name);
+            let Some(candidate) = candidates.iter().filter(|c| c.kind == CandidateKind::Url).find(named) else {
+                continue;
+            };
+            request.state = State::Attempted;
+            out.push(request.finding(candidate, Vec::new(), vec![link.clone()]));
+        }
+    }
+
+    /// Decides the inbound request that waited longest.
+    fn settle_request(&mut self, resolved: Resolved<'_>, out: &mut Vec<Finding>) {
+        let Some(mut request) = self.waiting.pop_front() else { return };
+        request.state = match self.outer(&request) {
+            Some(number) => State::Inner(number),
+            None => self.judge(&request, resolved, out),
+        };
+        if self.settled.len() >= INBOUND {
+            self.settled.pop_front();
+            self.evicted += 1;
+        }
+        self.settled.push_back(request);
+    }
+
+    /// Looks for metadata requests while the inbound request was open; else it may be an attempt.
+    fn judge(&mut self, request: &Request, resolved: Resolved<'_>, out: &mut Vec<Finding>) -> State {
+        let inbound = &request.inbound;
+        let targets = self.targets(request, resolved);
+        let open = |leg: &Leg| {
+            (inbound.first..=inbound.end).contains(&leg.fetch.first)
+                && leg.fetch.subject.event_id != inbound.subject.event_id
+        };
+        let mut found: Option<(&Target<'_>, Vec<usize>)> = None;
+        // a request that was over before cannot have begun after
+        let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD));
+        for (at, leg) in self.legs.iter().enumerate().skip(from).filter(|(_, leg)| open(leg)) {
+            let Some(target) = targets.iter().find(|target| target.fits(&leg.fetch.path)) else { continue };
+            let (_, legs) = found.get_or_insert((target, Vec::new()));
+            if legs.len() < LISTED {
+                legs.push(at);
+            }
+        }
+        if let Some((target, legs)) = found {
+            let fetches = legs.iter().filter_map(|at| self.legs.get(*at)).map(|leg| leg.fetch.subject.clone());
+            out.push(request.finding(target.candidate, fetches.collect(), target.between.clone()));
+            for at in legs {
+                if let Some(leg) = self.legs.get_mut(at) {
+                    leg.claimed = true;
+                }
+            }
+            return State::Confirmed;
+        }
+        let attempt = targets.iter().find(|t| t.is_metadata && t.candidate.kind != CandidateKind::Mention);
+        match attempt {
+            Some(target) => {
+                out.push(request.finding(target.candidate, Vec::new(), target.between.clone()));
+                State::Attempted
+            }
+            None => State::Quiet,
+        }
+    }
+
+    /// Decides the metadata request that waited longest: one that no inbound request claimed may belong to one that
+    /// ended before, or was decided before this one ended.
+    fn settle_leg(&mut self, resolved: Resolved<'_>, out: &mut Vec<Finding>) {
+        let at = self.settled_legs;
+        self.settled_legs += 1;
+        let Some(leg) = self.legs.get(at).filter(|leg| !leg.claimed) else { return };
+        let fetch = &leg.fetch;
+        let fits = |request: &Request| self.targets(request, resolved).iter().any(|t| t.fits(&fetch.path));
+        let undecided = |request: &&Request| {
+            request.state != State::Confirmed && request.inbound.subject.event_id != fetch.subject.event_id
+        };
+        let open = |request: &&Request| {
+            !matches!(request.state, State::Inner(_))
+                && (request.inbound.first..=request.inbound.end).contains(&fetch.first)
+        };
+        let after = |request: &&Request| {
+            let since = fetch.first.since(request.inbound.end);
+            !fetch.sdk
+                && since > 0
+                && since <= self.window
+                && request.inbound.subject.conn.server.ip == fetch.subject.conn.client.ip
+        };
+        let all = || self.settled.iter().filter(undecided);
+        let late = all().filter(open).filter(|r| fits(r)).min_by_key(|r| (r.inbound.first, r.number));
+        let later = || all().filter(after).filter(|r| fits(r)).max_by_key(|r| (r.inbound.end, r.number));
+        let Some(number) = late.or_else(later).map(|request| self.outermost(request)) else { return };
+        let subject = fetch.subject.clone();
+        let path = fetch.path.clone();
+        let Some(place) = self.settled.iter().position(|request| request.number == number) else { return };
+        let Some(request) = self.settled.get(place).filter(|request| request.state != State::Confirmed) else { return };
+        let targets = self.targets(request, resolved);
+        let Some(target) = targets.iter().find(|target| target.fits(&path)) else { return };
+        out.push(request.finding(target.candidate, vec![subject], target.between.clone()));
+        if let Some(request) = self.settled.get_mut(place) {
+            request.state = State::Confirmed;
+        }
+    }
+
+    /// Number of the request that `request` was made for, or its own.
+    fn outermost(&self, request: &Request) -> u64 {
+        let mut number = request.number;
+        let mut state = request.state;
+        for _ in 0..CHAIN {
+            let State::Inner(outer) = state else { break };
+            number = outer;
+            let Some(outer) = self.settled.iter().find(|request| request.number == outer) else { break };
+            state = outer.state;
+        }
+        number
+    }
+
+    /// Number of the inbound request that `inner` was made for: a proxy passed it on, or the server fetched it.
+    fn outer(&self, inner: &Request) -> Option<u64> {
+        let begun = inner.inbound.first;
+        let from = self.settled.partition_point(|request| request.until < begun.plus(HOLD));
+        let mut outer = self.settled.iter().skip(from).chain(&self.waiting).filter(|outer| {
+            (outer.inbound.first..=outer.inbound.end).contains(&begun)
+                && outer.number != inner.number
+                && self.leads_to(outer, inner)
+                && self.outermost(outer) != inner.number
+        });
+        outer.next().map(|request| request.number)
+    }
+
+    fn leads_to(&self, outer: &Request, inner: &Request) -> bool {
+        let same = |candidate: &Candidate| {
+            let known = &outer.inbound.candidates;
+            known.iter().any(|known| known.host == candidate.host && known.path == candidate.path)
+        };
+        let passed_on = inner.inbound.end <= outer.inbound.end
+            && is_next_hop(&outer.inbound.subject.conn, &inner.inbound.subject.conn)
+            && inner.inbound.candidates.iter().any(same);
+        let fetched = || {
+            let own = inner.inbound.own_url.as_ref().map(|(host, target)| url_key(host, target));
+            own.is_some_and(|own| self.reachable(outer).iter().any(|reached| reached.key == own))
+        };
+        passed_on || fetched()
+    }
+
+    /// The candidates of a request and those that redirects lead to from them, with the redirects on the way.
+    fn reachable<'a>(&'a self, request: &'a Request) -> Vec<Reached<'a>> {
+        let inbound = &request.inbound;
+        let own = inbound.candidates.iter().zip(&request.keys);
+        let mut out: Vec<_> = own.map(|(to, key)| Reached { to, key: *key, way: Vec::new() }).collect();
+        let mut at = 0;
+        while let Some((key, way)) = out.get(at).map(|reached| (reached.key, reached.way.clone())) {
+            at += 1;
+            if way.len() >= CHAIN || out.len() > REACHED {
+                break;
+            }
+            let during = |hop: &&Redirect| hop.first >= inbound.first && hop.first <= inbound.end.plus(self.window);
+            let hops = self.redirects.by_url.get(&key).into_iter().flatten().filter(during);
+            for hop in hops.take(CHAIN) {
+                if way.iter().all(|taken| !std::ptr::eq(*taken, hop)) {
+                    let way = way.iter().copied().chain([hop]).collect();
+                    out.push(Reached { to: &hop.to, key: hop.key, way });
+                }
+            }
+        }
+        out
+    }
+
+    /// Every path that the request leads to, by itself, by DNS and by redirects.
+    fn targets<'a>(&'a self, request: &'a Request, resolved: Resolved<'_>) -> Vec<Target<'a>> {
+        let target = |Reached { to, way, .. }: Reached<'a>| {
+            let lookup = match &to.host {
+                HostRef::Name(name) => resolved(name),
+                HostRef::Address(_) => None,
+            };
+            let is_metadata = to.kind == CandidateKind::Attempt || lookup.is_some();
+            let between = way.iter().map(|hop| hop.link.clone()).chain(lookup).collect();
+            Target { candidate: to, path: to.path.as_deref(), is_metadata, between }
+        };
+        self.reachable(request).into_iter().map(target).collect()
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        let old = |end: Timestamp, window: i64| now.since(end) > window + 2 * HOLD;
+        while self.settled.front().is_some_and(|request| old(request.inbound.end, self.window)) {
+            self.settled.pop_front();
+        }
+        while self.redirects.order.front().is_some_and(|(first, _)| old(*first, self.window)) {
+            self.redirects.forget();
+        }
+        while self.settled_legs > 0
+            && (self.legs.len() > LEGS || self.legs.front().is_some_and(|leg| old(leg.until, self.window)))
+        {
+            self.evicted += u64::from(self.legs.len() > LEGS);
+            self.legs.pop_front();
+            self.settled_legs -= 1;
+        }
+    }
+}
+
+impl Redirects {
+    /// Forgets the oldest.
+    fn forget(&mut self) {
+        let Some((_, key)) = self.order.pop_front() else { return };
+        let Some(of_url) = self.by_url.get_mut(&key) else { return };
+        of_url.pop_front();
+        if of_url.is_empty() {
+            self.by_url.remove(&key);
+        }
+    }
+}
+
+impl Request {
+    fn finding(&self, candidate: &Candidate, fetches: Vec<Arc<Subject>>, between: Vec<ChainLink>) -> Finding {
+        let Inbound { subject, end, relayed, .. } = &self.inbound;
+        Finding {
+            inbound: subject.clone(),
+            end: *end,
+            candidate: candidate.clone(),
+            fetches,
+            between,
+            relayed: *relayed,
+        }
+    }
+}
+
+/// Whether `inner` may be what the server of `outer` passed on: it goes on to another server, from another client, or is
+/// the same connection seen before and after address translation.
+fn is_next_hop(outer: &Conn, inner: &Conn) -> bool {
+    let other_client = inner.client.ip != outer.client.ip || inner.client.ip == outer.server.ip;
+    inner.server != outer.server && (other_client || inner.client == outer.client)
+}
+
+/// What tells URLs apart: host, path and query, percent-encoding undone.
+fn url_key(host: &HostRef, target: &str) -> Key {
+    key(|hasher| {
+        host.hash(hasher);
+        hasher.write(&percent_stable(target.as_bytes()));
+    })
+}
+
+fn candidate_key(candidate: &Candidate) -> Key {
+    url_key(&candidate.host, target_of(&candidate.url))
+}
