@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 use super::head::Role;
 use super::message::{Head, Message};
 use super::parser::Env;
+use super::probe::PREFACE;
 use super::reader::{Framing, Reader, Step, message_memory, wire};
 use crate::observe::Bytes;
 use crate::stream::{Context, Dir, End};
@@ -224,12 +225,18 @@ impl Http1 {
         })
     }
 
-    /// No answer to the CONNECT will be seen: its stream is taken as accepted if bytes are held.
+    /// No answer will be seen: what is held tells whether it would have been a yes.
     pub(super) fn give_up_waiting(&mut self) -> Turn {
-        let open = self.open.back().filter(|open| open.kind == Kind::Connect && open.request.is_some());
-        match open.and_then(|open| open.request.as_ref()) {
-            Some(request) if !self.held.is_empty() => {
+        if self.held.is_empty() {
+            return Turn::Stay;
+        }
+        match self.open.back() {
+            Some(Open { kind: Kind::Connect, request: Some(request), .. }) => {
                 Turn::Tunnel { via: request.head.target().into(), held: std::mem::take(&mut self.held) }
+            }
+            Some(Open { kind: Kind::Upgrade { h2c: true }, .. }) if self.held.starts_with(PREFACE) => {
+                let request = self.open.pop_back().and_then(|open| open.request);
+                Turn::Http2 { request, held: std::mem::take(&mut self.held) }
             }
             _ => Turn::Stay,
         }
@@ -237,12 +244,19 @@ impl Http1 {
 
     fn requests(&mut self, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -> Turn {
         self.forks.retain_mut(|fork| follow(fork, bytes, at, env));
+        let refused = self.open.back().is_some_and(|open| open.response.is_some());
+        if refused && self.client.awaits_body() && self.client.begins_with(bytes) {
+            // answered before its body (Expect: 100-continue), which then was not sent
+            if let Some(message) = self.client.cut_off(false) {
+                self.request_done(message, env);
+            }
+        }
         if !self.holds() {
             self.client.chunk_start(bytes);
         }
         loop {
             if self.holds() {
-                return self.hold(bytes);
+                return self.hold(bytes, at, env);
             }
             match self.client.step(&mut bytes, at, env.limits) {
                 Step::More => break,
@@ -266,7 +280,7 @@ impl Http1 {
         let mut rest = bytes;
         if self.server.is_open_ended() && self.open.len() > 1 && self.server.begins_with(bytes) {
             // an answer without length on a connection that goes on was meant to be empty
-            if let Some(message) = self.server.cut_off() {
+            if let Some(message) = self.server.cut_off(true) {
                 self.response_done(message, env);
             }
         }
@@ -347,13 +361,19 @@ impl Http1 {
         }
     }
 
-    fn hold(&mut self, bytes: &[u8]) -> Turn {
+    /// Keeps client bytes until the answer tells what they are. A client that goes on with a request expects no upgrade.
+    fn hold(&mut self, bytes: &[u8], at: Context, env: &mut Env<'_>) -> Turn {
         if self.held.len().saturating_add(bytes.len()) > HOLD {
             let turn = self.give_up_waiting();
             return if matches!(turn, Turn::Stay) { Turn::Dead } else { turn };
         }
         self.held.extend_from_slice(bytes);
-        Turn::Stay
+        match self.open.back_mut() {
+            Some(open) if open.kind != Kind::Connect && self.client.begins_with(&self.held) => open.kind = Kind::Plain,
+            _ => return Turn::Stay,
+        }
+        let held = std::mem::take(&mut self.held);
+        self.requests(&held, at, env)
     }
 
     /// The request that the next response answers.

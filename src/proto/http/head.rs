@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use super::message::{Head, Start, Version};
+use super::probe::PREFACE;
 
 /// Fields kept of one head; further ones stay in `raw` only.
 pub const MAX_FIELDS: usize = 4096;
@@ -107,6 +108,9 @@ pub(super) fn begins_with_known_method(bytes: &[u8]) -> bool {
 /// First bytes of an unfinished request line: a method token, and a target that looks like one unless the method is a
 /// registered one.
 fn begins_request(bytes: &[u8]) -> Option<bool> {
+    if PREFACE.starts_with(bytes) {
+        return None;
+    }
     let Some(space) = bytes.iter().position(|b| is_space(*b)) else {
         return if bytes.len() <= MAX_METHOD && bytes.iter().all(|b| is_token(*b)) { None } else { Some(false) };
     };

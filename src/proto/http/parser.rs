@@ -25,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: 64 * 1024, body: 64 * 1024, pending: 4096, memory: 4 * 1024 * 1024 }
+        Self { head: 64 * 1024, body: 64 * 1024, pending: 4096, memory: 1024 * 1024 }
     }
 }
 
@@ -111,6 +111,8 @@ impl Parser {
             Chunk::Gap { len, cut } => match self.split(sink) {
                 (Mode::Http1(http), mut env) => http.gap(dir, len, cut, &mut env),
                 (Mode::Http2(http), _) => http.gap(dir, len, cut),
+                // what the tunnel carries may still begin at a later segment
+                (Mode::Tunnel(held), _) => held.clear(),
                 (mode, _) => *mode = Mode::Dead,
             },
             Chunk::End(end) => self.end(dir, end, at, sink),

@@ -40,7 +40,7 @@ pub fn probe(bytes: &[u8]) -> Probe {
     if blank == 0 && bytes.starts_with(PREFACE) {
         return Probe::Http2;
     }
-    if blank == 0 && bytes.len() >= 4 && PREFACE.starts_with(bytes) {
+    if blank == 0 && PREFACE.starts_with(bytes) {
         return Probe::More;
     }
     match (head::begins(Role::Response, bytes), head::begins(Role::Request, bytes)) {

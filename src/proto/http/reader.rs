@@ -153,7 +153,8 @@ impl Reader {
 
     /// Whether a chunk with these first bytes begins a message of this role.
     pub(super) fn begins_with(&self, bytes: &[u8]) -> bool {
-        head::begins(self.role, bytes) == Some(true)
+        let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        head::begins(self.role, bytes.get(blank..).unwrap_or_default()) == Some(true)
     }
 
     /// Number of the packet with the first byte of the message in progress or, between messages, of the last one.
@@ -169,6 +170,11 @@ impl Reader {
     /// The bytes of the message in progress as sent, if all are still held.
     pub(super) fn wire(&self) -> Option<Vec<u8>> {
         self.message.as_ref().map_or_else(|| Some(self.partial.clone()), wire)
+    }
+
+    /// Whether none of the body of the message in progress was seen yet.
+    pub(super) fn awaits_body(&self) -> bool {
+        self.received == 0 && matches!(self.state, State::Length(_) | State::ChunkSize(_))
     }
 
     /// Head of the message in progress.
@@ -293,10 +299,8 @@ impl Reader {
     }
 
     /// Ends the message in progress where it stands; what follows is a new message.
-    pub(super) fn cut_off(&mut self) -> Option<Message> {
-        let message = self.finish(true);
-        self.state = State::Between;
-        message
+    pub(super) fn cut_off(&mut self, complete: bool) -> Option<Message> {
+        self.finish(complete)
     }
 
     fn between(&mut self, input: &mut &[u8], at: Context, limits: &Limits) -> Option<Step> {

@@ -7,8 +7,8 @@ use super::*;
 
 /// Conversations that are read without help from where chunks begin.
 fn conversations() -> Vec<Vec<(Dir, Vec<u8>)>> {
-    let c = |text: &[u8]| (Dir::ToServer, text.to_vec());
-    let s = |text: &[u8]| (Dir::ToClient, text.to_vec());
+    let c = |text: &[u8]| (ToServer, text.to_vec());
+    let s = |text: &[u8]| (ToClient, text.to_vec());
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a\r\nhi\r\n10\r\n0123456789abcdef\r\n0\r\nT: 1\r\n\r\n";
     let upgrade = b"GET /u HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
     let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n";
@@ -62,7 +62,7 @@ fn conversations() -> Vec<Vec<(Dir, Vec<u8>)>> {
 }
 
 fn events(pieces: &[(Dir, Vec<u8>)]) -> Vec<Ev<'_>> {
-    pieces.iter().map(|(dir, bytes)| if *dir == Dir::ToServer { C(bytes) } else { S(bytes) }).collect()
+    pieces.iter().map(|(dir, bytes)| if *dir == ToServer { C(bytes) } else { S(bytes) }).collect()
 }
 
 /// Cuts each piece at the given places (parts of 1000 of its length).
@@ -119,8 +119,8 @@ proptest! {
             3 | 4 => S(bytes),
             5 => Ev::Two(bytes, &bytes[..]),
             6 => Ev::Again(bytes),
-            7 => Ev::Gap(if len % 2 == 0 { Dir::ToServer } else { Dir::ToClient }, *len, len % 3 == 0),
-            _ => Ev::End(if len % 2 == 0 { Dir::ToServer } else { Dir::ToClient }, if len % 3 == 0 { End::Fin } else { End::Lost }),
+            7 => Ev::Gap(if len % 2 == 0 { ToServer } else { ToClient }, *len, len % 3 == 0),
+            _ => Ev::End(if len % 2 == 0 { ToServer } else { ToClient }, if len % 3 == 0 { End::Fin } else { End::Lost }),
         }).collect();
         let (found, _) = run_with(&limits, &events);
         for message in found.iter().flat_map(|transaction| [&transaction.request, &transaction.response]).flatten() {

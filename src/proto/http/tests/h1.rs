@@ -155,6 +155,11 @@ fn an_answer_that_ends_before_its_request_waits_for_it() {
         told(&[C(post), S(OK), Ev::End(ToClient, End::Fin), Ev::End(ToServer, End::Fin)]),
         ["POST / 41/9/abc unfinished -> 200 OK 40/2/hi whole"]
     );
+    // refused before its body, which is then not sent
+    assert_eq!(
+        told(&[C(&post[..38]), S(OK), C(GET), S(OK)]),
+        ["POST / 38/9/ unfinished -> 200 OK 40/2/hi whole", "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole"]
+    );
 }
 
 #[test]
@@ -230,6 +235,11 @@ fn gaps_leave_what_can_be_told() {
             "GET /latest host=h 33/0/ whole -> 200 OK 42/10/abc gap LossInResponse",
             "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole",
         ]
+    );
+    let close = b"HTTP/1.0 200 OK\r\n\r\nabc";
+    assert_eq!(
+        told(&[C(GET), S(close), Ev::Gap(ToClient, 4, false), S(b"hij"), Ev::End(ToClient, End::Fin)]),
+        ["GET /latest host=h 33/0/ whole -> 200 OK 25/10/abchij gap LossInResponse"]
     );
     // in chunks: inside chunk data the framing survives, elsewhere the next message is looked for
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nab";
@@ -312,6 +322,15 @@ fn other_protocols_end_it() {
     assert_eq!(
         told(&[C(&[&upgrade[..], GET].concat()), S(OK), S(OK)]),
         ["GET /ws 61/0/ whole -> 200 OK 40/2/hi whole", "GET /latest host=h 33/0/ whole -> 200 OK 40/2/hi whole"]
+    );
+    // only the client's side was captured: what it says next tells
+    assert_eq!(
+        told(&[C(upgrade), C(b"G"), C(&GET[1..]), C(GET)]),
+        [
+            "GET /ws 61/0/ whole UnmatchedRequest",
+            "GET /latest host=h 33/0/ whole UnmatchedRequest",
+            "GET /latest host=h 33/0/ whole UnmatchedRequest",
+        ]
     );
 }
 

@@ -118,6 +118,10 @@ fn an_upgraded_request_is_answered_on_stream_one() {
     let found = run(&[C(ask), S(&answer), C(&next), S(&ok(&mut s, 3, b"three"))]);
     assert_eq!(short(&found), ["1: GET h /latest 200 3 one whole", "3: GET h /3 200 5 three whole"]);
     assert_eq!(found[0].request.as_ref().unwrap().head.version, Some(Version { major: 1, minor: 1 }));
+    // only the client's side was captured
+    let next = [preface(), get(&mut fluke_hpack::Encoder::new(), 3, "/3")].concat();
+    let found = run(&[C(ask), C(&next)]);
+    assert_eq!(short(&found), ["1: GET h /latest  UnmatchedRequest", "3: GET h /3  UnmatchedRequest"]);
 }
 
 #[test]
