@@ -6,11 +6,13 @@
 
 mod file;
 mod pattern;
+mod tree;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{LazyLock, OnceLock};
 
+use foldhash::fast::FixedState;
 use regex::Regex;
 
 pub use file::{
@@ -19,7 +21,7 @@ pub use file::{
 pub use pattern::{Fit, Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
 
 use file::File;
-use pattern::{DATE, is_date};
+use tree::PathTree;
 
 /// Form of the data file.
 const SCHEMA: u32 = 1;
@@ -39,13 +41,33 @@ pub struct Catalogue {
     excluded: Vec<(IpAddr, u16)>,
     names: HashMap<&'static str, Vec<&'static Endpoint>>,
     name_globs: Vec<(&'static Glob, &'static Endpoint)>,
-    /// Indices into `paths` by first segment; [`DATE`] for all dates.
-    by_first: HashMap<&'static str, Vec<usize>>,
-    by_any_first: Vec<usize>,
-    /// Lower-case names of headers that tell metadata clients apart; whether the value is a secret.
-    recorded: HashMap<String, bool>,
+    /// Indices into `paths`.
+    tree: PathTree,
+    provable: Vec<usize>,
+    /// By name in lower case.
+    headers: HashMap<String, HeaderFacts, FixedState>,
     credential_path: OnceLock<Option<Regex>>,
     credential_path_any_host: OnceLock<Option<Regex>>,
+}
+
+/// Longest name of a header that is known.
+const MAX_HEADER: usize = 64;
+
+/// What is known of a header field by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeaderFacts {
+    /// Tells metadata clients apart: written to `imds.headers`.
+    pub recorded: bool,
+    /// Its value is a secret.
+    pub secret: bool,
+    /// Carries a session token and nothing else.
+    pub session: bool,
+    /// Only proxies add it.
+    pub forwarding: bool,
+    /// Only browsers and page renderers send it.
+    pub browser: bool,
+    /// Only clients of some metadata service send it, perhaps with a certain value.
+    pub client: bool,
 }
 
 /// A path entry with the endpoints that have it.
@@ -103,9 +125,9 @@ impl Catalogue {
             excluded: Vec::new(),
             names: HashMap::new(),
             name_globs: Vec::new(),
-            by_first: HashMap::new(),
-            by_any_first: Vec::new(),
-            recorded: HashMap::new(),
+            tree: PathTree::default(),
+            provable: Vec::new(),
+            headers: HashMap::default(),
             credential_path: OnceLock::new(),
             credential_path_any_host: OnceLock::new(),
         };
@@ -159,17 +181,15 @@ impl Catalogue {
         &self.paths
     }
 
+    /// Credential paths whose answers prove themselves (rule 4, answers without request, upgrades), in order.
+    pub fn provable_paths(&self) -> impl Iterator<Item = &Path> {
+        self.provable.iter().filter_map(|at| self.paths.get(*at))
+    }
+
     /// Entries that fit a normalised path; those whose query rules do not fit `query` are left out.
     pub fn paths_like<'c, 'p>(&'c self, path: &'p str, query: &[u8]) -> Vec<PathMatch<'c, 'p>> {
-        let first = path.split('/').nth(1).unwrap_or_default();
-        let bucket = self.by_first.get(first).into_iter().flatten();
-        let dates = self.by_first.get(DATE).filter(|_| is_date(first)).into_iter().flatten();
-        let candidates = bucket.chain(dates).chain(&self.by_any_first);
-        let mut found: Vec<_> = candidates.filter_map(|at| self.path_match(*at, path)).collect();
-        found.retain(|m| m.path.entry.query.iter().all(|rule| has_parameter(query, rule)));
-        found.sort_unstable_by_key(|m| m.order);
-        found.dedup_by_key(|m| m.order);
-        found
+        let found = self.tree.entries(path).into_iter().filter_map(|at| self.path_match(at, path));
+        found.filter(|m| m.path.entry.query.iter().all(|rule| has_parameter(query, rule))).collect()
     }
 
     fn path_match<'p>(&self, order: usize, path: &'p str) -> Option<PathMatch<'_, 'p>> {
@@ -208,25 +228,14 @@ impl Catalogue {
         self.data.user_agents.renderers.iter().any(|g| g.fits(user_agent))
     }
 
-    /// Whether proxies add this header.
-    pub fn is_forwarding_header(&self, name: &[u8]) -> bool {
-        contains(&self.data.headers.forwarding, name)
-    }
-
-    /// Whether only browsers send this header.
-    pub fn is_browser_header(&self, name: &[u8]) -> bool {
-        contains(&self.data.headers.browser, name)
-    }
-
-    /// Whether a header (lower-case name) tells metadata clients apart, and if so whether its value is a secret.
-    pub fn recorded_header(&self, name: &str) -> Option<bool> {
-        self.recorded.get(name).copied()
-    }
-
-    /// Whether a header carries a session token of some service and nothing else.
-    pub fn is_session_header(&self, name: &[u8]) -> bool {
-        let rules = self.endpoints.iter().filter_map(|e| e.session_header.as_ref());
-        rules.into_iter().any(|rule| rule.value.is_none() && name.eq_ignore_ascii_case(rule.name.as_bytes()))
+    /// What is known of a header field by its name, in any case.
+    pub fn header(&self, name: &[u8]) -> HeaderFacts {
+        let mut lower = [0; MAX_HEADER];
+        let Some(lower) = lower.get_mut(..name.len()) else { return HeaderFacts::default() };
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let found = std::str::from_utf8(lower).ok().and_then(|name| self.headers.get(name));
+        found.copied().unwrap_or_default()
     }
 
     /// Whether a header's value is one that documentation prescribes, and so no secret.
@@ -293,37 +302,38 @@ impl Catalogue {
                 CatalogueError::new(entry.id.span(), format!("path `{}`: there is no endpoint `{id}`", entry.id()))
             })?);
         }
-        let at = self.paths.len();
-        for pattern in &entry.patterns {
-            let Some(firsts) = pattern.first_segments() else {
-                self.by_any_first.push(at);
-                continue;
-            };
-            for first in firsts {
-                let bucket = self.by_first.entry(first).or_default();
-                if bucket.last() != Some(&at) {
-                    bucket.push(at);
-                }
-            }
+        entry.patterns.iter().for_each(|pattern| self.tree.insert(pattern, self.paths.len()));
+        if entry.sensitivity == Sensitivity::Credential && !entry.proof.is_empty() {
+            self.provable.push(self.paths.len());
         }
-        self.by_any_first.dedup();
         self.paths.push(Path { entry, endpoints });
         Ok(())
     }
 
     fn index_headers(&mut self) {
         let lists = &self.data.headers;
-        let of_endpoints = self.endpoints.iter().flat_map(|e| e.client_headers.iter().map(|h| &h.name));
-        let of_paths = self.paths.iter().flat_map(|p| {
-            let required = p.entry.required_headers.iter().flat_map(|choice| choice.0.iter().map(|h| &h.name));
-            required.chain(&p.entry.optional_headers)
-        });
-        let plain = lists.recorded.iter().chain(&lists.forwarding).chain(&lists.browser);
-        self.recorded = plain.chain(of_endpoints).chain(of_paths).map(|n| (n.to_ascii_lowercase(), false)).collect();
-        let ttl = self.endpoints.iter().filter_map(|e| e.session_ttl_header.as_ref());
-        self.recorded.extend(ttl.map(|n| (n.to_ascii_lowercase(), false)));
-        let session = self.endpoints.iter().filter_map(|e| e.session_header.as_ref().map(|h| &h.name));
-        self.recorded.extend(session.chain(&lists.secret).map(|n| (n.to_ascii_lowercase(), true)));
+        let mut headers: HashMap<String, HeaderFacts, FixedState> = HashMap::default();
+        let mut mark = |name: &str, set: fn(&mut HeaderFacts)| {
+            let facts = headers.entry(name.to_ascii_lowercase()).or_default();
+            facts.recorded = true;
+            set(facts);
+        };
+        lists.recorded.iter().for_each(|name| mark(name, |_| {}));
+        lists.forwarding.iter().for_each(|name| mark(name, |facts| facts.forwarding = true));
+        lists.browser.iter().for_each(|name| mark(name, |facts| facts.browser = true));
+        lists.secret.iter().for_each(|name| mark(name, |facts| facts.secret = true));
+        for endpoint in &self.endpoints {
+            endpoint.client_headers.iter().for_each(|rule| mark(&rule.name, |facts| facts.client = true));
+            endpoint.session_ttl_header.iter().for_each(|name| mark(name, |_| {}));
+            endpoint.session_header.iter().for_each(|rule| mark(&rule.name, |facts| facts.secret = true));
+            let alone = endpoint.session_header.iter().filter(|rule| rule.value.is_none());
+            alone.for_each(|rule| mark(&rule.name, |facts| facts.session = true));
+        }
+        for path in &self.paths {
+            path.entry.required_headers.iter().flat_map(|choice| &choice.0).for_each(|rule| mark(&rule.name, |_| {}));
+            path.entry.optional_headers.iter().for_each(|name| mark(name, |_| {}));
+        }
+        self.headers = headers;
     }
 }
 
@@ -394,10 +404,6 @@ fn insert<K: Ord + Copy, V>(table: &mut Vec<(K, Vec<V>)>, key: K, value: V) {
 /// Regular expressions cost more to compile than the rest of the catalogue: only when first needed.
 fn matches(cell: &OnceLock<Option<Regex>>, source: &str, path: &str) -> bool {
     cell.get_or_init(|| Regex::new(source).ok()).as_ref().is_some_and(|regex| regex.is_match(path))
-}
-
-fn contains(list: &[String], name: &[u8]) -> bool {
-    list.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
 }
 
 fn has_parameter(query: &[u8], rule: &QueryRule) -> bool {

@@ -25,6 +25,14 @@ enum Segment {
     Any,
 }
 
+/// A segment of a pattern as the words that fit it.
+pub(super) enum Step<'p> {
+    /// One of these; [`DATE`] is any date.
+    Words(&'p [String]),
+    /// Anything.
+    Any,
+}
+
 /// How well a path fits a pattern; the better match is the greater one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fit<'p> {
@@ -47,13 +55,18 @@ impl PathPattern {
         Ok(())
     }
 
-    /// First segments that a fitting path can begin with; `None`: any, or no segment at all.
-    pub(super) fn first_segments(&self) -> Option<Vec<&str>> {
-        match self.segments.first()? {
-            Segment::Literal(text) => Some(vec![text]),
-            Segment::OneOf(members) | Segment::Class(_, members) => Some(members.iter().map(String::as_str).collect()),
-            Segment::Any => None,
-        }
+    /// Its segments, each as the words that fit it.
+    pub(super) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Literal(word) => Step::Words(std::slice::from_ref(word)),
+            Segment::OneOf(words) | Segment::Class(_, words) => Step::Words(words),
+            Segment::Any => Step::Any,
+        })
+    }
+
+    /// Whether it takes any remainder.
+    pub(super) fn has_rest(&self) -> bool {
+        self.rest
     }
 
     /// How a normalised path fits, if it does.

@@ -16,7 +16,7 @@ use super::body::Content;
 use super::canonical::{canonical_ip, percent_stable};
 use super::proof::{Answer, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
-use super::request::Request;
+use super::request::{Request, UserAgents};
 use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
@@ -66,13 +66,15 @@ pub struct Detector {
     catalogue: Arc<Catalogue>,
     config: Config,
     memory: Memory,
+    agents: UserAgents,
     searching: bool,
 }
 
 impl Detector {
     /// A matcher without memory.
     pub fn new(catalogue: Arc<Catalogue>, config: Config) -> Self {
-        Self { catalogue, searching: config.eager_tokens, config, memory: Memory::default() }
+        let searching = config.eager_tokens;
+        Self { catalogue, config, memory: Memory::default(), agents: UserAgents::default(), searching }
     }
 
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
@@ -114,9 +116,10 @@ impl Detector {
     }
 
     fn imds(&mut self, tx: &Transaction, request: Option<&Request<'_>>) -> Option<Imds> {
+        let catalogue = Arc::clone(&self.catalogue);
         let by_address = self.metadata_endpoint(tx.conn.server);
-        let named = request.map(|r| r.named(&self.catalogue)).unwrap_or_default();
-        let matches = request.map(|r| self.catalogue.paths_like(&r.path.path, r.target.query)).unwrap_or_default();
+        let named = request.map(|r| r.named(&catalogue)).unwrap_or_default();
+        let matches = request.map(|r| catalogue.paths_like(&r.path.path, r.target.query)).unwrap_or_default();
         if !by_address && named.is_empty() && matches.is_empty() {
             return None;
         }
@@ -126,10 +129,11 @@ impl Detector {
         let answer = answer.as_ref();
         let (leg, choice) = if by_address || !named.is_empty() {
             let (leg, endpoints) = match by_address {
-                true => (Leg::Address, self.catalogue.endpoints_at(canonical_ip(tx.conn.server.ip)).to_vec()),
+                true => (Leg::Address, catalogue.endpoints_at(canonical_ip(tx.conn.server.ip)).to_vec()),
                 false => (Leg::Named, named.clone()),
             };
             let evidence = Evidence {
+                catalogue: &catalogue,
                 request,
                 response: tx.response.as_ref().map(|r| &r.head),
                 port: tx.conn.server.port,
@@ -190,7 +194,7 @@ impl Detector {
     }
 
     fn describe(
-        &self,
+        &mut self,
         tx: &Transaction,
         request: Option<&Request<'_>>,
         answer: Option<&Answer<'_>>,
@@ -258,26 +262,28 @@ impl Detector {
         choice: &Choice<'_>,
         answer: &Answer<'_>,
     ) -> Option<&'static crate::catalogue::PathEntry> {
+        if !answer.is_success() || answer.is_error() {
+            return None;
+        }
         let same = |path: &&crate::catalogue::Path| match choice.provider {
             UNKNOWN => path.endpoints.iter().any(|e| choice.endpoints.iter().any(|c| std::ptr::eq(*c, *e))),
             provider => path.entry.provider == provider && path.entry.service == choice.service,
         };
-        let candidates = self.catalogue.paths().iter().filter(same).map(|path| path.entry);
-        let proved =
-            candidates.filter(|e| e.sensitivity == Sensitivity::Credential && !e.proof.is_empty() && answer.proves(e));
+        let candidates = self.catalogue.provable_paths().filter(same).map(|path| path.entry);
+        let proved = candidates.filter(|entry| answer.proves(entry));
         // Most markers first; then catalogue order, which max_by_key would turn around.
         proved.min_by_key(|e| std::cmp::Reverse(e.proof.len()))
     }
 
     fn signals(
-        &self,
+        &mut self,
         tx: &Transaction,
         request: Option<&Request<'_>>,
         answer: Option<&Answer<'_>>,
         choice: &Choice<'_>,
         imds: &Imds,
     ) -> Signals {
-        let mut signals = request.map(|r| r.signals(&self.catalogue)).unwrap_or_default();
+        let mut signals = request.map(|r| r.signals(&self.catalogue, &mut self.agents)).unwrap_or_default();
         let entry = choice.entry.map(|m| m.path.entry);
         let status = tx.response.as_ref().and_then(|r| r.head.status());
         let sensitive = matches!(imds.sensitivity, Sensitivity::Credential | Sensitivity::Token);
@@ -341,7 +347,9 @@ fn version(request: &Request<'_>, choice: &Choice<'_>) -> Option<Version> {
     if let Some(version) = entry.and_then(|e| e.version) {
         return Some(version);
     }
-    let own = |e: &&&'static Endpoint| e.service == choice.service && e.session == Some(Session::Optional);
+    let own = |e: &&&'static Endpoint| {
+        e.provider == choice.provider && e.service == choice.service && e.session == Some(Session::Optional)
+    };
     choice.endpoints.iter().find(own)?;
     let token = session_token(request, &choice.endpoints).is_some();
     let path = entry.is_some_and(|e| e.sensitivity == Sensitivity::Token);

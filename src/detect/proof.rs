@@ -45,6 +45,8 @@ pub(super) struct Answer<'b> {
     /// Nothing is missing.
     whole: bool,
     empty: bool,
+    /// It says that it went wrong.
+    error: bool,
     time: Timestamp,
 }
 
@@ -53,9 +55,11 @@ impl<'b> Answer<'b> {
     pub(super) fn new(response: &Message, content: &'b Content<'_>) -> Self {
         let damaged = response.gap || response.cut;
         let bytes = content.bytes();
+        let document = Document::new(bytes, damaged);
         Self {
             status: response.head.status().unwrap_or(0),
-            document: Document::new(bytes, damaged),
+            error: is_error(&document),
+            document,
             whole: !damaged && response.body.whole && response.complete,
             empty: bytes.trim_ascii().is_empty(),
             time: response.last,
@@ -69,24 +73,7 @@ impl<'b> Answer<'b> {
 
     /// Whether the body says that it went wrong, whatever the status.
     pub(super) fn is_error(&self) -> bool {
-        let doc = &self.document;
-        match doc {
-            Document::Html => true,
-            Document::Json(_) => {
-                let code = ["Code", "code"].into_iter().flat_map(|key| doc.values(key)).find_map(Value::text);
-                let fine: [&[u8]; 5] = [b"Success", b"success", b"OK", b"200", b"0"];
-                code.is_some_and(|code| !fine.contains(&code))
-                    || ["error", "errors", "Error", "errorCode", "error_code", "__type", "fault"]
-                        .into_iter()
-                        .any(|key| doc.values(key).any(Value::is_something))
-            }
-            Document::Text(text) => {
-                let head = text.get(..256).unwrap_or(text).to_ascii_lowercase();
-                [&b"<error"[..], b"<code>", b"not found", b"forbidden", b"unauthorized"]
-                    .iter()
-                    .any(|word| memchr::memmem::find(&head, word).is_some())
-            }
-        }
+        self.error
     }
 
     /// Whether it returned the credential of `entry` (rules at the head of the catalogue).
@@ -204,6 +191,27 @@ impl<'b> Answer<'b> {
             }
             Document::Text(text) => Some((tokens::token_hash(text), None)),
             Document::Html => None,
+        }
+    }
+}
+
+/// Whether a document says that something went wrong.
+fn is_error(doc: &Document<'_>) -> bool {
+    match doc {
+        Document::Html => true,
+        Document::Json(_) => {
+            let code = ["Code", "code"].into_iter().flat_map(|key| doc.values(key)).find_map(Value::text);
+            let fine: [&[u8]; 5] = [b"Success", b"success", b"OK", b"200", b"0"];
+            code.is_some_and(|code| !fine.contains(&code))
+                || ["error", "errors", "Error", "errorCode", "error_code", "__type", "fault"]
+                    .into_iter()
+                    .any(|key| doc.values(key).any(Value::is_something))
+        }
+        Document::Text(text) => {
+            let head = text.get(..256).unwrap_or(text).to_ascii_lowercase();
+            [&b"<error"[..], b"<code>", b"not found", b"forbidden", b"unauthorized"]
+                .iter()
+                .any(|word| memchr::memmem::find(&head, word).is_some())
         }
     }
 }

@@ -6,11 +6,13 @@
 use std::cmp::Reverse;
 
 use super::request::Request;
-use crate::catalogue::{Endpoint, HeaderRule, PathMatch, Sensitivity};
+use crate::catalogue::{Catalogue, Endpoint, HeaderRule, PathMatch, Sensitivity};
 use crate::proto::http::Head;
 
 /// What is known of an exchange.
 pub(super) struct Evidence<'x> {
+    /// Indicators.
+    pub(super) catalogue: &'x Catalogue,
     /// The request.
     pub(super) request: Option<&'x Request<'x>>,
     /// Header of the answer.
@@ -53,7 +55,8 @@ pub(super) fn choose<'x>(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'
             left = on_port;
         }
         evidence.narrow(&mut left, |e| evidence.named.iter().any(|n| std::ptr::eq(*n, e)).into());
-        if let Some(request) = evidence.request {
+        if let Some(request) = evidence.request.filter(|r| r.fields(evidence.catalogue).any(|(.., facts)| facts.client))
+        {
             evidence.narrow(&mut left, |e| weight(&e.client_headers, request.head));
         }
         if let Some(head) = evidence.response {

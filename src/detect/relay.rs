@@ -44,7 +44,7 @@ fn target(target: &[u8], out: &mut Vec<TokenHash>) {
 
 fn message(catalogue: &Catalogue, message: &Message, skip: impl Fn(&[u8]) -> bool, out: &mut Vec<TokenHash>) {
     for (name, value) in message.head.fields() {
-        let signing = name.eq_ignore_ascii_case(b"x-amz-security-token") || catalogue.is_session_header(name);
+        let signing = name.eq_ignore_ascii_case(b"x-amz-security-token") || catalogue.header(name).session;
         if !signing && !skip(name) {
             tokens::tokens_in(value, out);
         }

@@ -2,13 +2,18 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use std::cell::OnceCell;
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+
 use super::canonical::canonical_host;
 use super::path::{Normalised, Target, normalise_path};
 use super::{HostRef, Signal, Signals};
-use crate::catalogue::{Catalogue, Endpoint};
+use crate::catalogue::{Catalogue, Endpoint, HeaderFacts};
 use crate::proto::http::{Head, Message, Transaction};
 
-/// Most characters of a header value that are recorded.
+/// Most bytes of a header value that are recorded.
 const MAX_VALUE: usize = 256;
 /// Most headers that are recorded.
 const MAX_RECORDED: usize = 48;
@@ -22,6 +27,7 @@ pub(super) struct Request<'t> {
     pub(super) path: Normalised,
     /// Hosts that it names: target, proxy conversation around it, Host fields.
     pub(super) hosts: Vec<HostRef>,
+    facts: OnceCell<Vec<HeaderFacts>>,
 }
 
 impl<'t> Request<'t> {
@@ -37,8 +43,14 @@ impl<'t> Request<'t> {
             false => (Target::new(raw), normalise_path(raw)),
         };
         let authorities = target.authority.into_iter().chain(tx.via.as_deref()).chain(host_fields(head));
-        let hosts = authorities.map(without_user).filter_map(canonical_host).collect();
-        Self { message, head, target, path, hosts }
+        let hosts = authorities.map(without_user).filter_map(host).collect();
+        Self { message, head, target, path, hosts, facts: OnceCell::new() }
+    }
+
+    /// Its fields with what is known of each; looked up once, and only for requests that matter.
+    pub(super) fn fields(&self, catalogue: &Catalogue) -> impl Iterator<Item = (&'t [u8], &'t [u8], HeaderFacts)> {
+        let facts = self.facts.get_or_init(|| self.head.fields().map(|(name, _)| catalogue.header(name)).collect());
+        self.head.fields().zip(facts).map(|((name, value), facts)| (name, value, *facts))
     }
 
     /// Endpoints that the request names by host name or address.
@@ -51,37 +63,36 @@ impl<'t> Request<'t> {
     }
 
     /// What target and headers tell of who asks.
-    pub(super) fn signals(&self, catalogue: &Catalogue) -> Signals {
+    pub(super) fn signals(&self, catalogue: &Catalogue, agents: &mut UserAgents) -> Signals {
         let mut signals = Signals::default();
         if self.path.obfuscated {
             signals.add(Signal::ObfuscatedPath);
         }
-        for (name, value) in self.head.fields() {
-            if catalogue.is_forwarding_header(name) {
+        for (name, value, facts) in self.fields(catalogue) {
+            if facts.forwarding {
                 signals.add(Signal::Forwarded);
             }
             let page = name.eq_ignore_ascii_case(b"accept")
                 && [&b"text/html"[..], b"image/"].iter().any(|kind| value.starts_with(kind));
-            if page || catalogue.is_browser_header(name) {
+            if page || facts.browser {
                 signals.add(Signal::BrowserLike);
             }
         }
         match self.head.field("user-agent").filter(|agent| !agent.is_empty()) {
+            Some(agent) => signals.union(agents.signals(catalogue, agent)),
             // A head that was cut may have lost it.
-            None if !self.head.complete => {}
-            None => signals.add(Signal::NoUserAgent),
-            Some(agent) if catalogue.is_tool(agent) => signals.add(Signal::ToolUserAgent),
-            Some(agent) if catalogue.agents_called(agent).next().is_some() => signals.add(Signal::SdkUserAgent),
-            Some(agent) if catalogue.is_renderer(agent) => signals.add(Signal::BrowserLike),
-            Some(_) => {}
+            None if !self.head.complete => signals,
+            None => {
+                signals.add(Signal::NoUserAgent);
+                signals
+            }
         }
-        signals
     }
 
     /// Whether the Host field names something that is neither a metadata service nor the server itself.
     pub(super) fn has_foreign_host(&self, catalogue: &Catalogue, server: std::net::IpAddr) -> bool {
         let Some(written) = host_fields(self.head).next() else { return false };
-        match canonical_host(written) {
+        match host(written) {
             None => !written.is_empty(),
             Some(HostRef::Name(name)) => catalogue.endpoints_named(&name).is_empty(),
             Some(HostRef::Address(ip)) => {
@@ -93,14 +104,56 @@ impl<'t> Request<'t> {
 
     /// Headers that tell metadata clients apart, in order; secrets without value.
     pub(super) fn recorded(&self, catalogue: &Catalogue) -> Vec<(String, String)> {
-        let fields = self.head.fields().filter_map(|(name, value)| {
-            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-            let secret = catalogue.recorded_header(&name)? && !catalogue.is_constant(name.as_bytes(), value);
-            let value = String::from_utf8_lossy(value);
-            let shown = if secret { String::new() } else { value.chars().take(MAX_VALUE).collect() };
-            Some((name, shown))
+        let fields = self.fields(catalogue).filter_map(|(name, value, facts)| {
+            let hidden = facts.secret && !catalogue.is_constant(name, value);
+            let name = || String::from_utf8_lossy(name).to_ascii_lowercase();
+            facts.recorded.then(|| (name(), if hidden { String::new() } else { shown(value) }))
         });
         fields.take(MAX_RECORDED).collect()
+    }
+}
+
+/// What User-Agents tell, remembered: few are in use at a time, and each is compared with many patterns.
+#[derive(Debug, Default)]
+pub(super) struct UserAgents {
+    known: HashMap<Box<[u8]>, Signals, foldhash::fast::RandomState>,
+}
+
+impl UserAgents {
+    /// Most User-Agents that are remembered; then it starts anew.
+    const MAX: usize = 256;
+
+    fn signals(&mut self, catalogue: &Catalogue, agent: &[u8]) -> Signals {
+        if let Some(known) = self.known.get(agent) {
+            return *known;
+        }
+        let mut signals = Signals::default();
+        if catalogue.is_tool(agent) {
+            signals.add(Signal::ToolUserAgent);
+        } else if catalogue.agents_called(agent).next().is_some() {
+            signals.add(Signal::SdkUserAgent);
+        } else if catalogue.is_renderer(agent) {
+            signals.add(Signal::BrowserLike);
+        }
+        if self.known.len() >= Self::MAX {
+            self.known.clear();
+        }
+        self.known.insert(agent.into(), signals);
+        signals
+    }
+}
+
+/// The canonical host of an authority; the usual spellings need no canonicaliser.
+fn host(authority: &[u8]) -> Option<HostRef> {
+    let text = std::str::from_utf8(authority).ok();
+    if let Some(address) = text.and_then(|text| text.strip_suffix(":80").unwrap_or(text).parse::<Ipv4Addr>().ok()) {
+        return Some(HostRef::Address(address.into()));
+    }
+    let plain = |b: &u8| b.is_ascii_alphabetic() || matches!(b, b'.' | b'-');
+    let is_name = authority.iter().all(plain) && authority.first().is_some_and(u8::is_ascii_alphabetic);
+    match text.filter(|text| is_name && !text.ends_with('.') && text.len() <= 253) {
+        Some(name) => Some(HostRef::Name(name.to_ascii_lowercase())),
+        None => canonical_host(authority),
     }
 }
 
@@ -108,6 +161,13 @@ impl<'t> Request<'t> {
 fn host_fields(head: &Head) -> impl Iterator<Item = &[u8]> {
     let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host") || name == b":authority";
     head.fields().filter(move |(name, _)| is_host(name)).map(|(_, value)| value)
+}
+
+/// A header value as text, cut to [`MAX_VALUE`] bytes.
+fn shown(value: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(value).into_owned();
+    text.truncate(text.floor_char_boundary(MAX_VALUE));
+    text
 }
 
 fn without_user(authority: &[u8]) -> &[u8] {

@@ -9,14 +9,11 @@
 
 use std::hash::Hasher;
 
-use base64::Engine;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use siphasher::sip::SipHasher13;
 use zeroize::Zeroizing;
 
 use super::TokenHash;
-use super::canonical::{json_unescape, percent_once};
+use super::canonical::percent_once;
 use crate::proto::dns;
 
 /// Shortest token; shorter secrets are guessable from their hash and match by chance.
@@ -89,7 +86,7 @@ fn search(text: &[u8], depth: u8, out: &mut Vec<TokenHash>) {
             }
         }
     }
-    if depth == 0 {
+    if depth == 0 || !looks_like_text(text) {
         return;
     }
     if memchr::memchr(b'%', text).is_some()
@@ -97,34 +94,67 @@ fn search(text: &[u8], depth: u8, out: &mut Vec<TokenHash>) {
     {
         search(&Zeroizing::new(plain), depth.saturating_sub(1), out);
     }
-    if memchr::memchr(b'\\', text).is_some()
-        && let Some(plain) = json_unescape(&String::from_utf8_lossy(text))
-    {
-        search(Zeroizing::new(plain).as_bytes(), depth.saturating_sub(1), out);
+    if memchr::memchr(b'\\', text).is_some() {
+        search(&unescape(text), depth.saturating_sub(1), out);
     }
 }
 
-/// Which bytes tokens are made of: 1, and 2 for `=`, which only ends them.
-const CLASS: [u8; 256] = {
+/// No control characters in its beginning: images and archives hold no escapes.
+fn looks_like_text(text: &[u8]) -> bool {
+    !text.iter().take(128).any(|b| matches!(b, 0..=8 | 14..=31 | 127))
+}
+
+/// Text with the escapes of JSON and its like undone: `\/`, `\u002f`, `\x2f`, `\n`.
+fn unescape(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let (plain, escape) = rest.split_at_checked(at).unwrap_or((rest, b""));
+        out.extend_from_slice(plain);
+        let digits: usize = match escape.get(1) {
+            Some(b'u') => 4,
+            Some(b'x') => 2,
+            _ => 0,
+        };
+        let code = escape.get(2..digits.saturating_add(2)).and_then(|d| std::str::from_utf8(d).ok());
+        match (escape.get(1), code.and_then(|code| u32::from_str_radix(code, 16).ok())) {
+            // What is no ASCII is part of no token.
+            (_, Some(code)) => out.push(u8::try_from(code).unwrap_or(0xFF)),
+            (Some(b'n' | b'r' | b't'), _) => out.push(b' '),
+            (Some(byte), _) => out.push(*byte),
+            (None, _) => {}
+        }
+        rest = escape.get(digits.saturating_add(2)..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+const LOWER: u8 = 1;
+const UPPER: u8 = 2;
+const DIGIT: u8 = 4;
+const MARK: u8 = 8;
+
+/// Which bytes tokens are made of, by kind; 0 for all others.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
+const KIND: [u8; 256] = {
     let mut table = [0; 256];
     let mut at = 0;
-    while at < 256 {
-        let byte = at as u8;
-        #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-        {
-            table[at] = match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'_' | b'.' | b'~' | b'-' => 1,
-                b'=' => 2,
-                _ => 0,
-            };
-            at += 1;
-        }
+    while at < table.len() {
+        table[at] = match at as u8 {
+            b'a'..=b'z' => LOWER,
+            b'A'..=b'Z' => UPPER,
+            b'0'..=b'9' => DIGIT,
+            b'+' | b'/' | b'_' | b'.' | b'~' | b'-' => MARK,
+            _ => 0,
+        };
+        at += 1;
     }
     table
 };
 
-fn is_token_byte(byte: &u8) -> bool {
-    CLASS.get(usize::from(*byte)).is_some_and(|class| *class == 1)
+fn kind(byte: u8) -> u8 {
+    KIND.get(usize::from(byte)).copied().unwrap_or(0)
 }
 
 /// The next run of at least [`MIN_TOKEN`] token characters, without padding, and what follows it.
@@ -133,13 +163,13 @@ fn next_run(text: &[u8]) -> Option<(&[u8], &[u8])> {
     loop {
         // A run that covers the next 16 bytes covers the last of them: look there first and walk back.
         let window = text.get(start..start.checked_add(MIN_TOKEN)?)?;
-        match window.iter().rposition(|b| !is_token_byte(b)) {
+        match window.iter().rposition(|b| kind(*b) == 0) {
             Some(at) => start = start.checked_add(at)?.checked_add(1)?,
             None => break,
         }
     }
     let rest = text.get(start..)?;
-    let end = rest.iter().position(|b| !is_token_byte(b)).unwrap_or(rest.len());
+    let end = rest.iter().position(|b| kind(*b) == 0).unwrap_or(rest.len());
     rest.split_at_checked(end)
 }
 
@@ -159,12 +189,8 @@ fn hash_run(run: &[u8], out: &mut Vec<TokenHash>) {
 
 /// Long enough, and of two of lower case, upper case and digits: words of paths and prose are not.
 fn is_token(token: &[u8]) -> bool {
-    let any = |class: fn(&u8) -> bool| token.iter().any(class);
-    token.len() >= MIN_TOKEN
-        && usize::from(any(u8::is_ascii_lowercase))
-            .saturating_add(usize::from(any(u8::is_ascii_uppercase)))
-            .saturating_add(usize::from(any(u8::is_ascii_digit)))
-            >= 2
+    let kinds = token.iter().fold(0, |kinds, byte| kinds | kind(*byte));
+    token.len() >= MIN_TOKEN && (kinds & (LOWER | UPPER | DIGIT)).count_ones() >= 2
 }
 
 fn trim_padding(token: &[u8]) -> &[u8] {
@@ -181,43 +207,51 @@ fn trim_punctuation(run: &[u8]) -> &[u8] {
 }
 
 /// Texts that a run stands for in hex or base64, at whatever offset it begins.
-fn decodings(run: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut out = Vec::new();
-    if run.len() < MIN_ENCODED {
-        return out;
-    }
-    if let Some(text) = hex(run) {
-        out.push(text);
-    }
-    for offset in 0..4 {
-        let from = run.get(offset..).unwrap_or_default();
-        // Most runs are words or ciphertext: their first 12 characters tell.
-        if from.get(..12).and_then(base64).is_some_and(|head| is_text(&head))
-            && let Some(text) = base64(from).filter(|text| is_text(text))
-        {
-            out.push(text);
-        }
-    }
-    out
+fn decodings(run: &[u8]) -> impl Iterator<Item = Zeroizing<Vec<u8>>> {
+    let run = if run.len() < MIN_ENCODED { b"" } else { run };
+    let offsets = (0..4).filter_map(|offset| run.get(offset..));
+    hex(run).into_iter().chain(offsets.filter_map(base64))
 }
 
-/// Base64 in either alphabet, padded or not; what does not fill a last group is dropped.
+/// The text that a run stands for in base64 of either alphabet; what does not fill a last group of four is dropped.
 fn base64(run: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    const LAX: GeneralPurposeConfig = GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true);
-    const STD: GeneralPurpose = GeneralPurpose::new(&STANDARD, LAX);
-    const URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LAX);
-    let stray = |b: &u8| matches!(b, b'.' | b'~');
-    let run = run.get(..run.iter().position(stray).unwrap_or(run.len()))?;
-    // One character more than full groups carries no byte.
-    let run = if run.len() & 3 == 1 { run.get(..run.len().saturating_sub(1))? } else { run };
-    let decoded = if run.iter().any(|b| matches!(b, b'-' | b'_')) { URL.decode(run) } else { STD.decode(run) };
-    decoded.ok().map(Zeroizing::new)
+    // Most runs are words or ciphertext: their first 12 characters tell, without a buffer.
+    let is_text_at_first = |group: &[u8]| sextets(group).is_some_and(|bytes| is_text(&bytes));
+    if !run.get(..12)?.chunks_exact(4).all(is_text_at_first) {
+        return None;
+    }
+    let mut out = Zeroizing::new(Vec::with_capacity(run.len()));
+    out.extend(run.chunks_exact(4).map_while(sextets).flatten());
+    // Two or three characters more are one or two bytes.
+    let tail = run.chunks_exact(4).remainder();
+    let padded = [tail, b"AAA"].concat();
+    let bytes = tail.len().saturating_sub(1);
+    out.extend(padded.get(..4).and_then(sextets).iter().flatten().take(bytes));
+    is_text(&out).then_some(out)
+}
+
+/// Three bytes from four characters.
+fn sextets(group: &[u8]) -> Option<[u8; 3]> {
+    let bits = group.iter().try_fold(0u32, |bits, byte| {
+        let value = match byte {
+            b'A'..=b'Z' => byte.wrapping_sub(b'A'),
+            b'a'..=b'z' => byte.wrapping_sub(b'a').wrapping_add(26),
+            b'0'..=b'9' => byte.wrapping_sub(b'0').wrapping_add(52),
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        Some(bits << 6 | u32::from(value))
+    })?;
+    let [_, first, second, third] = bits.to_be_bytes();
+    Some([first, second, third])
 }
 
 fn hex(run: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let digit = |b: &u8| char::from(*b).to_digit(16);
+    if run.is_empty() || !run.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
     let mut out = Zeroizing::new(Vec::with_capacity(run.len() / 2));
     for pair in run.chunks_exact(2) {
         let [high, low] = pair else { return None };
@@ -262,7 +296,7 @@ fn is_text(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 
     use super::*;
 
@@ -355,7 +389,7 @@ mod tests {
         let text = proptest::collection::vec(prop_oneof![8 => Just(b'a'), 1 => Just(b'='), 2 => Just(b' ')], 0..200);
         runner
             .run(&text, |text| {
-                let slow: Vec<&[u8]> = text.split(|b| !is_token_byte(b)).filter(|run| run.len() >= MIN_TOKEN).collect();
+                let slow: Vec<&[u8]> = text.split(|b| kind(*b) == 0).filter(|run| run.len() >= MIN_TOKEN).collect();
                 let mut fast = Vec::new();
                 let mut rest = text.as_slice();
                 while let Some((run, after)) = next_run(rest) {
