@@ -25,6 +25,8 @@ pub mod packet;
 
 // Packets come in.
 pub mod capture;
+#[cfg(target_os = "linux")]
+pub mod live;
 
 // Each packet is opened down to its innermost transport payload, and goes to the worker that owns its conversation.
 pub mod decode;

@@ -14,6 +14,8 @@ use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
 use crate::output::{OutputError, Outputs};
 
+#[cfg(target_os = "linux")]
+mod live;
 mod progress;
 pub mod replay;
 mod report;
@@ -65,7 +67,7 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
             replay::on_signals(&stop)?;
             replay::replay(&config, inputs, outputs, &stop)
         }
-        Inputs::Live(_) => return Err(ConfigError::Invalid("live capture is not there yet".into()).into()),
+        Inputs::Live(interfaces) => live::watch(&config, interfaces, args.run.config.as_deref(), outputs, &stop)?,
     };
     if !config.quiet {
         report.print(&mut io::stderr().lock())?;
@@ -93,10 +95,20 @@ fn explain(name: &str) -> Option<String> {
         .or_else(|| signal.map(|signal| format!("{name}: {}\n", crate::rules::signal(*signal))))
 }
 
+/// Lists interfaces, one a line: name, state, addresses, whether it can be opened.
+fn interfaces(out: &mut impl Write) -> anyhow::Result<()> {
+    for one in crate::live::list().map_err(anyhow::Error::msg)? {
+        let addresses = one.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let opens = one.opens.map_or_else(|reason| format!("cannot be opened: {reason}"), |()| "can be opened".into());
+        writeln!(out, "{}\t{}\t{}\t{opens}", one.name, one.state, if addresses.is_empty() { "-" } else { &addresses })?;
+    }
+    Ok(())
+}
+
 fn other(command: &Command) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match command {
-        Command::Interfaces => return Err(ConfigError::Invalid("live capture is not there yet".into()).into()),
+        Command::Interfaces => interfaces(&mut out)?,
         Command::Rules { rule: None } => out.write_all(crate::rules::list().as_bytes())?,
         Command::Rules { rule: Some(rule) } => match explain(rule) {
             Some(text) => out.write_all(text.as_bytes())?,

@@ -242,6 +242,14 @@ pub fn read(path: &Path) -> Result<File, ConfigError> {
         .map_err(|e| ConfigError::Parse { path: path.to_owned(), text: e.to_string().trim_end().to_owned() })
 }
 
+/// The allow list that a configuration file gives.
+///
+/// # Errors
+/// As [`read`].
+pub fn allow_list(path: &Path) -> Result<Vec<correlate::AllowEntry>, ConfigError> {
+    Ok(correlate_config(&read(path)?).allow)
+}
+
 /// Checks a configuration file the way a run would, and says in a few lines what it means.
 ///
 /// # Errors

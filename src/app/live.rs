@@ -1,0 +1,292 @@
+//! Live capture: a capture thread that never waits for anybody, the threads of [`stages`](super::stages), and what is
+//! done on signals.
+//!
+//! Where workers cannot keep up, whole batches are thrown away in the capture thread and counted. When it is quiet, the
+//! present time is passed on, so that what is due is reported in time.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, unbounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use super::report::{Drops, Report};
+use super::stages::{Board, Captured, Request, Run, Sink, Threads};
+use crate::config::{self, Config};
+use crate::live::{Counts, Rest, Settings, Sniffer, for_metadata_only};
+use crate::packet::{PacketBatch, Timestamp};
+
+/// Batches on the way to the workers: what a moment's stall may hold up before packets are thrown away.
+const BATCHES: usize = 64;
+
+/// How long capture waits for packets before it looks round.
+const LOOK_ROUND: Duration = Duration::from_millis(100);
+
+/// Counts and interfaces are seen to this often.
+const ATTEND: Duration = Duration::from_secs(1);
+
+/// Between counts on standard error with `-v`.
+const TELL: Duration = Duration::from_secs(60);
+
+/// After a signal, what is under way has this long to be written: an output that nobody reads must not keep us.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What the main thread waits for.
+enum News {
+    Signal(i32),
+    /// Everything has been published.
+    Ended,
+}
+
+/// Watches `interfaces` until a signal ends it. `file` is the configuration to read again on SIGHUP.
+///
+/// # Errors
+/// When it cannot begin.
+pub fn watch<S: Sink + Send>(
+    config: &Config,
+    interfaces: &[String],
+    file: Option<&Path>,
+    sink: S,
+    stop: &AtomicBool,
+) -> anyhow::Result<Report> {
+    let (wake, waker) = UnixStream::pair().context("cannot make a socket pair")?;
+    let mut sniffer = Sniffer::open(interfaces, settings(config), wake)?;
+    say_all(sniffer.remarks());
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).context("cannot take signals")?;
+    let handle = signals.handle();
+    let board = Board::default();
+    let run = Run { config, board: &board, stop, live: true, processes: None };
+    let (requests, requests_rx) = unbounded();
+    let (tell, news) = unbounded();
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let (packets, empty, threads) = Threads::start(scope, &run, BATCHES, sink, requests_rx);
+        let run = &run;
+        let capture = scope.spawn(move || Capture::new(run, sniffer, packets, empty).run());
+        let ended = tell.clone();
+        scope.spawn(move || {
+            if capture.join().is_err() {
+                run.board.post(|report| report.failures += 1);
+            }
+            threads.join(run.board);
+            let _ = ended.send(News::Ended);
+        });
+        scope.spawn(move || signals.forever().for_each(|signal| drop(tell.send(News::Signal(signal)))));
+        Reactions { run, started, file, requests, waker, stopping: None, told: started }.until_ended(&news);
+        handle.close();
+    });
+    Ok(at(started, &board))
+}
+
+/// What is counted so far.
+fn at(started: Instant, board: &Board) -> Report {
+    Report { seconds: started.elapsed().as_secs_f64(), ..board.report() }
+}
+
+fn say_all(remarks: impl IntoIterator<Item = String>) {
+    remarks.into_iter().for_each(|remark| eprintln!("imdswatch: {remark}"));
+}
+
+/// Says once what the built-in kernel filter keeps out.
+fn settings(config: &Config) -> Settings {
+    let live = &config.live;
+    let narrow = !config.detect.ssrf && config.events < crate::cli::EventSet::All;
+    if narrow && !config.quiet {
+        eprintln!(
+            "imdswatch: without the SSRF search the kernel hands on metadata services and DNS only: requests through \
+             proxies, and what tunnels carry, are not seen"
+        );
+    }
+    let filters = if narrow {
+        for_metadata_only(&config.catalogue, &config.filter).into()
+    } else {
+        vec![config.filter.join(" ")]
+    };
+    Settings { snaplen: live.snaplen, buffer: live.buffer, promiscuous: live.promiscuous, filters }
+}
+
+/// The capture thread.
+struct Capture<'r> {
+    run: &'r Run<'r>,
+    sniffer: Sniffer,
+    packets: Sender<Captured>,
+    empty: Receiver<PacketBatch>,
+    batch: PacketBatch,
+    next_index: u64,
+    own_drops: u64,
+    totals: (u64, u64),
+    attended: Instant,
+    heard: Instant,
+}
+
+impl<'r> Capture<'r> {
+    fn new(run: &'r Run<'r>, sniffer: Sniffer, packets: Sender<Captured>, empty: Receiver<PacketBatch>) -> Self {
+        let mut batch = empty.try_recv().unwrap_or_default();
+        batch.clear(0);
+        let now = Instant::now();
+        Self {
+            run,
+            sniffer,
+            packets,
+            empty,
+            batch,
+            next_index: 0,
+            own_drops: 0,
+            totals: (0, 0),
+            attended: now,
+            heard: now,
+        }
+    }
+
+    fn run(mut self) {
+        self.attend();
+        while !self.run.stop.load(Ordering::Relaxed) {
+            if let Err(error) = self.sniffer.wait(LOOK_ROUND) {
+                self.fail(&format!("cannot wait for packets: {error}"));
+                break;
+            }
+            while self.sniffer.read(&mut self.batch) == Rest::Full && self.hand_on() && !self.is_over() {}
+            if !self.hand_on() {
+                break;
+            }
+            if self.attended.elapsed() >= ATTEND {
+                self.attend();
+            }
+        }
+        // What the kernel still holds was captured in time.
+        let deadline = Instant::now() + LOOK_ROUND;
+        while self.sniffer.read(&mut self.batch) == Rest::Full && self.hand_on() && Instant::now() < deadline {}
+        self.hand_on();
+        self.attend();
+    }
+
+    fn is_over(&self) -> bool {
+        self.run.stop.load(Ordering::Relaxed)
+    }
+
+    fn fail(&self, text: &str) {
+        eprintln!("imdswatch: {text}");
+        self.run.board.post(|report| report.failures += 1);
+    }
+
+    /// Hands the batch to the workers, or throws it away where they cannot take it; `false` when they are gone.
+    fn hand_on(&mut self) -> bool {
+        if self.batch.is_empty() {
+            return self.pass_time();
+        }
+        self.heard = Instant::now();
+        let (packets, bytes) = (self.batch.len() as u64, self.batch.captured_bytes());
+        let next_index = self.batch.next_index();
+        let next = match self.empty.try_recv() {
+            Ok(next) => next,
+            // All batches are full and wait: this one is used again.
+            Err(_) => return self.drop_batch(packets),
+        };
+        match self.packets.try_send(Captured::Packets(std::mem::replace(&mut self.batch, next))) {
+            Ok(()) => {
+                self.totals.0 += packets;
+                self.totals.1 += bytes;
+                self.next_index = next_index;
+                self.batch.clear(next_index);
+                true
+            }
+            Err(TrySendError::Full(Captured::Packets(batch))) => {
+                self.batch = batch;
+                self.drop_batch(packets)
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn drop_batch(&mut self, packets: u64) -> bool {
+        self.own_drops += packets;
+        self.batch.clear(self.next_index);
+        true
+    }
+
+    /// Passes the present time on where nothing else does.
+    fn pass_time(&mut self) -> bool {
+        if self.heard.elapsed() < 2 * LOOK_ROUND {
+            return true;
+        }
+        self.heard = Instant::now();
+        // Packets that the kernel is about to hand on may be this much older than now.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(LOOK_ROUND);
+        let now = Timestamp(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+        let sent = self.packets.try_send(Captured::Quiet { at: self.next_index, now });
+        !matches!(sent, Err(TrySendError::Disconnected(_)))
+    }
+
+    /// Sees to interfaces and posts counts.
+    fn attend(&mut self) {
+        self.attended = Instant::now();
+        let Counts { received, kernel, interface } = self.sniffer.attend();
+        say_all(self.sniffer.remarks());
+        let (packets, bytes) = self.totals;
+        let live = Some(Drops { received, kernel, interface, own: self.own_drops });
+        self.run.board.post(|report| (report.packets, report.bytes, report.live) = (packets, bytes, live));
+    }
+}
+
+/// The main thread while the others work.
+struct Reactions<'r> {
+    run: &'r Run<'r>,
+    started: Instant,
+    file: Option<&'r Path>,
+    requests: Sender<Request>,
+    waker: UnixStream,
+    /// When a signal asked for the end.
+    stopping: Option<Instant>,
+    told: Instant,
+}
+
+impl Reactions<'_> {
+    fn until_ended(&mut self, news: &Receiver<News>) {
+        loop {
+            match news.recv_timeout(Duration::from_millis(500)) {
+                Ok(News::Ended) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(News::Signal(SIGHUP)) => self.hang_up(),
+                Ok(News::Signal(SIGUSR1)) => self.tell(),
+                Ok(News::Signal(signal)) => self.stop(signal),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.run.config.verbose > 0 && self.told.elapsed() >= TELL {
+                self.tell();
+            }
+            if self.stopping.is_some_and(|since| since.elapsed() >= GRACE) {
+                eprintln!("imdswatch: an output takes nothing; what it did not take is lost");
+                self.tell();
+                std::process::exit(i32::from(super::status::FAILED));
+            }
+        }
+    }
+
+    fn stop(&mut self, signal: i32) {
+        if self.stopping.is_some() {
+            std::process::exit(128 + signal);
+        }
+        self.stopping = Some(Instant::now());
+        self.run.stop.store(true, Ordering::Relaxed);
+        let _ = std::io::Write::write(&mut self.waker, &[0]);
+    }
+
+    fn hang_up(&self) {
+        let _ = self.requests.send(Request::Reopen);
+        if let Some(file) = self.file {
+            match config::allow_list(file) {
+                Ok(allow) => drop(self.requests.send(Request::Allow(allow))),
+                Err(error) => eprintln!("imdswatch: the allow list stays as it is: {error}"),
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told = Instant::now();
+        let _ = at(self.started, self.run.board).print(&mut std::io::stderr().lock());
+    }
+}

@@ -1,0 +1,40 @@
+//! Live capture: network interfaces through libpcap, and what a program that runs on a host for days needs beside it.
+//!
+//! In: names of interfaces. Out: packets in a [`PacketBatch`], counts of what was lost, and remarks for the user. No
+//! thread is started here; [`app`](crate::app) drives it.
+
+mod filter;
+mod interface;
+mod links;
+mod sniffer;
+
+pub use filter::for_metadata_only;
+pub use interface::{Listed, OpenError, Settings, list};
+pub use sniffer::Sniffer;
+
+use crate::packet::PacketBatch;
+
+/// Packets that arrived and did not come in, added up over all interfaces and all of a run, in 64 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Passed the kernel's filter.
+    pub received: u64,
+    /// Thrown away by the kernel because its ring was full.
+    pub kernel: u64,
+    /// Thrown away by the interface or its driver.
+    pub interface: u64,
+}
+
+/// What [`Sniffer::read`] leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// The batch is full, there may be more.
+    Full,
+    /// Nothing more waits.
+    Nothing,
+}
+
+/// Number that a packet's interface has in a [`PacketBatch`]: its place on the command line.
+pub type InterfaceNumber = u32;
+
+const _: () = assert!(PacketBatch::MAX_PACKETS >= 64, "an interface is read in turns of 64 packets");

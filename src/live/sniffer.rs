@@ -1,0 +1,177 @@
+//! All interfaces of a run, read in turns; those that go away are waited for.
+//!
+//! In: names. Out: packets, counts, and remarks for the user, each once. Waiting ends at once when a packet arrives,
+//! when an interface changes, or when the wake socket is written to: no flag is ever polled behind a blocking read.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::interface::{Interface, OpenError, Settings};
+use super::links::{Links, News, State};
+use super::{Counts, InterfaceNumber, Rest};
+use crate::packet::PacketBatch;
+
+/// The interfaces of a run.
+pub struct Sniffer {
+    ports: Vec<Port>,
+    links: Option<Links>,
+    /// Readable when the run is to end.
+    wake: UnixStream,
+    settings: Settings,
+    counts: Counts,
+    remarks: Vec<String>,
+}
+
+/// An interface as named, whether or not it is there now.
+struct Port {
+    name: String,
+    number: InterfaceNumber,
+    /// Its number in the kernel while it is open.
+    index: Option<u32>,
+    open: Option<Interface>,
+    down: bool,
+    /// Reopening failed for this reason, which was told.
+    told: String,
+}
+
+impl Sniffer {
+    /// Opens all of `names`. Waiting ends when `wake` becomes readable.
+    ///
+    /// # Errors
+    /// [`OpenError`] of the first that cannot be opened.
+    pub fn open(names: &[String], settings: Settings, wake: UnixStream) -> Result<Self, OpenError> {
+        let mut sniffer = Self {
+            ports: Vec::new(),
+            links: Links::open().ok(),
+            wake,
+            settings,
+            counts: Counts::default(),
+            remarks: Vec::new(),
+        };
+        for (name, number) in names.iter().zip(0..) {
+            let (open, remark) = Interface::open(name, number, &sniffer.settings)?;
+            sniffer.remarks.extend(remark);
+            let index = index_of(name);
+            let port = Port { name: name.clone(), number, index, open: Some(open), down: false, told: String::new() };
+            sniffer.ports.push(port);
+        }
+        Ok(sniffer)
+    }
+
+    /// Waits until there is something to read or to know, at most so long.
+    ///
+    /// # Errors
+    /// When the system cannot wait.
+    pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+        let open = self.ports.iter().filter_map(|port| port.open.as_ref().map(Interface::fd));
+        let fds = open.chain(self.links.as_ref().map(Links::fd)).chain([self.wake.as_fd()]);
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let timeout = Timespec::try_from(at_most).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads what waits, every interface in its turn, until nothing does or `batch` is full.
+    pub fn read(&mut self, batch: &mut PacketBatch) -> Rest {
+        loop {
+            let before = batch.len();
+            for port in &mut self.ports {
+                if batch.is_full() {
+                    return Rest::Full;
+                }
+                let Some(open) = &mut port.open else { continue };
+                if let Err(reason) = open.read(batch) {
+                    open.count(&mut self.counts);
+                    self.remarks.push(format!("{}: {reason}; waiting for it to come back", port.name));
+                    (port.open, port.index) = (None, None);
+                }
+            }
+            if batch.len() == before {
+                return Rest::Nothing;
+            }
+        }
+    }
+
+    /// Sees to interfaces that changed, and adds up the counts: to be called now and then, at least once a second.
+    pub fn attend(&mut self) -> Counts {
+        let news = self.links.as_ref().map(Links::news).unwrap_or_default();
+        for news in &news {
+            self.hear(news);
+        }
+        for port in &mut self.ports {
+            match &mut port.open {
+                Some(open) => open.count(&mut self.counts),
+                None => port.reopen(&self.settings, &mut self.remarks),
+            }
+        }
+        self.counts
+    }
+
+    /// What the user should know, each thing once.
+    pub fn remarks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.remarks)
+    }
+
+    /// How many interfaces are open now, and how many were named.
+    pub fn open_ports(&self) -> (usize, usize) {
+        (self.ports.iter().filter(|port| port.open.is_some()).count(), self.ports.len())
+    }
+
+    fn hear(&mut self, news: &News) {
+        for port in self.ports.iter_mut().filter(|port| port.index == Some(news.index)) {
+            let down = news.state == State::Down;
+            match news.state {
+                State::Gone => {
+                    self.remarks.push(format!("{}: removed; waiting for it to come back", port.name));
+                    if let Some(mut open) = port.open.take() {
+                        open.count(&mut self.counts);
+                    }
+                    port.index = None;
+                }
+                State::Up | State::Down if down != port.down => {
+                    port.down = down;
+                    let how = if down { "is down" } else { "is up again" };
+                    self.remarks.push(format!("{}: {how}", port.name));
+                }
+                State::Up | State::Down => {}
+            }
+            if news.state != State::Gone && news.name != port.name {
+                self.remarks.push(format!("{}: is now called {}; still watched", port.name, news.name));
+                port.name.clone_from(&news.name);
+            }
+        }
+    }
+}
+
+impl Port {
+    fn reopen(&mut self, settings: &Settings, remarks: &mut Vec<String>) {
+        let Some(index) = index_of(&self.name) else { return };
+        match Interface::open(&self.name, self.number, settings) {
+            Ok((open, _)) => {
+                (self.open, self.index, self.down) = (Some(open), Some(index), false);
+                self.told.clear();
+                remarks.push(format!("{}: is back and watched again", self.name));
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if error != self.told {
+                    remarks.push(error.clone());
+                    self.told = error;
+                }
+            }
+        }
+    }
+}
+
+/// The kernel's number of an interface; `None` for `any` and for what is not there.
+fn index_of(name: &str) -> Option<u32> {
+    use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok()?;
+    name_to_index(&socket, name).ok()
+}
