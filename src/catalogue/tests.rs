@@ -1,3 +1,5 @@
+//! Tests of the catalogue: the data file itself, and every lookup.
+
 use super::*;
 
 fn builtin() -> Catalogue {

@@ -65,10 +65,7 @@ pub(super) fn choose<'x>(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'
         evidence.narrow_by_path(&mut left);
         firm = one_provider(&left).is_some();
         if let Some(last) = evidence.last {
-            // Only between entries that fit equally well: an answer of old does not hide a path that another has.
-            let top = best(evidence, &left).map(|m| evidence.rank(&m));
-            let tied = |e: &Endpoint| evidence.matches.iter().any(|m| m.path.is_at(e) && Some(evidence.rank(m)) == top);
-            evidence.narrow(&mut left, |e| u8::from(e.provider == last && tied(e)));
+            evidence.narrow(&mut left, |e| u8::from(e.provider == last && evidence.has_path(e)));
         }
     } else if let Some(head) = evidence.response {
         answered = left.iter().any(|e| weight(&e.server_headers, head) > 0);
@@ -111,15 +108,13 @@ impl Evidence<'_> {
         secret.into_iter().any(|m| endpoints.iter().any(|e| m.path.is_at(e)))
     }
 
-    /// Leaves the endpoints that have the path; one whose required headers are absent only counts if all lack theirs.
+    /// Leaves the endpoints with the entries that fit the path best; one whose required headers are absent only counts if
+    /// all lack theirs.
     fn narrow_by_path(&self, left: &mut Vec<&'static Endpoint>) {
-        let with = |satisfied: bool| -> Vec<_> {
-            let fits = |e: &Endpoint| self.matches.iter().any(|m| m.path.is_at(e) && (!satisfied || self.satisfies(m)));
-            left.iter().copied().filter(|e| fits(e)).collect()
-        };
-        let kept = Some(with(true)).filter(|kept: &Vec<_>| !kept.is_empty()).unwrap_or_else(|| with(false));
-        if !kept.is_empty() {
-            *left = kept;
+        let top = best(self, left).map(|m| self.rank(&m));
+        let has = |e: &Endpoint| self.matches.iter().any(|m| m.path.is_at(e) && Some(self.rank(m)) == top);
+        if top.is_some() {
+            left.retain(|e| has(e));
         }
     }
 

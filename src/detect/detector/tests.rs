@@ -1,3 +1,5 @@
+//! Tests of the matcher on hand-made exchanges: every provider, every signal of one exchange, and what must stay silent.
+
 use super::*;
 use crate::observe::Proto;
 use crate::proto::http::{Body, Head, Message, Start, Version as HttpVersion};
