@@ -336,7 +336,7 @@ impl Entry {
             vlans: key.vlans(),
             first: self.first,
             last: self.last,
-            reported: now,
+            reported: now.max(self.last),
             first_index: self.first_index,
             level: self.level,
             source: self.source,

@@ -318,6 +318,11 @@ impl Writer {
         doc
     }
 
+    /// Whether the settings leave out transactions of this conversation (`ignore_outgoing`).
+    pub fn is_ignored(&self, conn: &Conn) -> bool {
+        self.settings().ignore_outgoing && direction(self.settings(), conn.client.ip, conn.server.ip) == "egress"
+    }
+
     /// `event` with what every event of a kind has.
     pub(super) fn event<'a>(&self, id: IdText<'a>, kind: &'static str) -> Event<'a> {
         Event {

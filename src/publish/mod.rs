@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::alert::{Alert, Rule, Severity};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{self, Catalogue};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
 use crate::event::{self, EventId, FlowContext, Masker, Writer};
@@ -87,6 +87,8 @@ pub struct Publisher {
     catalogue: Arc<Catalogue>,
     correlator: Correlator,
     writer: Writer,
+    /// For terminals, where text is wanted.
+    text_writer: Option<Writer>,
     counters: Counters,
     alerts: Vec<Alert>,
     /// Conversations that carried something about metadata: their flows are written too.
@@ -105,6 +107,9 @@ impl Publisher {
         Self {
             correlator: Correlator::new(config.correlate.clone(), Arc::clone(&catalogue)),
             writer: Writer::new(config.event.clone()),
+            text_writer: config
+                .text
+                .map(|colour| Writer::new(config.event.clone()).with_format(event::Format::Text { colour })),
             counters: Counters::default(),
             alerts: Vec::new(),
             marked: HashSet::default(),
@@ -203,23 +208,29 @@ impl Publisher {
     }
 
     fn event(&mut self, observation: &Observation, id: EventId, remarks: &correlate::Remarks) {
-        if !self.config.json {
-            return;
-        }
         let correlator = &self.correlator;
         let issued = |token| correlator.is_issued(token);
         let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
-        let (writer, out) = (&self.writer, &mut self.lines.json);
-        match &observation.what {
-            What::Http(exchange) => writer.http(out, id, &exchange.0, &exchange.1, &context),
-            What::Dns(exchange) => writer.dns(out, id, &exchange.0, &exchange.1, &context),
-            What::Icmp(exchange) => writer.icmp(out, id, exchange, &context),
-            What::Flow(record) => writer.flow(out, id, record, &FlowContext::default()),
-            What::Connection(_) | What::Tokens(_) => return,
+        let json = self.config.json.then_some((&self.writer, &mut self.lines.json, &mut self.lines.json_count));
+        let text = self.text_writer.as_ref().map(|text| (text, &mut self.lines.text, &mut self.lines.text_count));
+        let mut is_written = false;
+        for (writer, out, count) in json.into_iter().chain(text) {
+            match &observation.what {
+                What::Http(exchange) if !writer.is_ignored(&exchange.0.conn) => {
+                    writer.http(out, id, &exchange.0, &exchange.1, &context);
+                }
+                What::Dns(exchange) if !writer.is_ignored(&exchange.0.conn) => {
+                    writer.dns(out, id, &exchange.0, &exchange.1, &context);
+                }
+                What::Icmp(exchange) if !writer.is_ignored(&exchange.conn) => writer.icmp(out, id, exchange, &context),
+                What::Flow(record) => writer.flow(out, id, record, &flow_context(&self.catalogue, record)),
+                _ => continue,
+            }
+            *count += 1;
+            is_written = true;
         }
-        self.lines.json_count += 1;
-        self.counters.events += 1;
+        self.counters.events += u64::from(is_written);
     }
 
     fn raise(&mut self) {
@@ -243,9 +254,8 @@ impl Publisher {
                 self.writer.alert(&mut self.lines.json, &alert, &context);
                 self.lines.json_count += 1;
             }
-            if let Some(colour) = self.config.text {
-                let _ = colour;
-                self.lines.text.extend_from_slice(format!("{} {}\n", alert.rule.id(), alert.message).as_bytes());
+            if let Some(text) = &self.text_writer {
+                text.alert(&mut self.lines.text, &alert, &context);
                 self.lines.text_count += 1;
             }
         }
@@ -255,6 +265,28 @@ impl Publisher {
 /// Whether an exchange touches a metadata service or names one.
 fn is_about_metadata(verdict: &Verdict) -> bool {
     verdict.imds.is_some() || verdict.candidates.iter().any(|c| c.kind == CandidateKind::Attempt)
+}
+
+/// Provider and service of a flow to or from a metadata address; `unknown` where several providers share it.
+fn flow_context(catalogue: &Catalogue, record: &flow::Record) -> FlowContext<'static> {
+    let (Some((a, b)), Some((_, from, to))) = (record.addresses, record.ports) else {
+        return FlowContext::default();
+    };
+    let metadata = [(b, to), (a, from)].into_iter().find(|(ip, port)| catalogue.is_metadata(*ip, *port));
+    let imds = metadata.map(|(ip, port)| {
+        let all = catalogue.endpoints_at(ip).iter();
+        one_service(all.clone()).or_else(|| one_service(all.filter(|endpoint| endpoint.ports.contains(&port))))
+    });
+    let imds = imds.map(|found| found.unwrap_or(("unknown", "imds")));
+    FlowContext { imds, ..FlowContext::default() }
+}
+
+/// Provider and first service of endpoints that belong to one provider.
+fn one_service<'e>(
+    mut endpoints: impl Iterator<Item = &'e &'static catalogue::Endpoint>,
+) -> Option<(&'static str, &'static str)> {
+    let first = endpoints.next()?;
+    endpoints.all(|other| other.provider == first.provider).then_some((first.provider.as_str(), first.service.as_str()))
 }
 
 fn ordered(a: Endpoint, b: Endpoint) -> (Endpoint, Endpoint) {
