@@ -1,0 +1,118 @@
+//! Shared by the tests that run the whole program: the bundled captures, and replays within the test's own process.
+
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+use imdswatch::app::Report;
+use imdswatch::app::replay::{Sink, replay};
+use imdswatch::capture;
+use imdswatch::cli::Args;
+use imdswatch::config::{Config, Inputs};
+use imdswatch::output::OutputError;
+use imdswatch::publish::Lines;
+
+/// The project's folder.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// One folder under `pcaps/`.
+#[derive(Debug)]
+pub struct Case {
+    /// `group/name`.
+    pub name: String,
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// The capture, relative to [`root`], as messages name it.
+    pub input: PathBuf,
+}
+
+/// All bundled captures, by name.
+pub fn cases() -> Vec<Case> {
+    let mut cases = BTreeMap::new();
+    for group in folders(&root().join("pcaps")) {
+        for folder in folders(&group) {
+            let inputs = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+            let inputs: Vec<_> =
+                inputs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("input.")).collect();
+            let [input] = &inputs[..] else { panic!("{} should hold one input.*", folder.display()) };
+            let input = input.strip_prefix(root()).unwrap().to_owned();
+            let name = folder.strip_prefix(root().join("pcaps")).unwrap().to_string_lossy().into_owned();
+            cases.insert(name.clone(), Case { name, folder, input });
+        }
+    }
+    assert!(cases.len() > 70, "only {} bundled captures", cases.len());
+    cases.into_values().collect()
+}
+
+fn folders(path: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+}
+
+/// The settings of a run with these flags; inputs are given later.
+pub fn config(flags: &[&str]) -> Config {
+    let args = ["imdswatch", "-r", "-", "--quiet"].iter().chain(flags);
+    Config::resolve(&Args::parse_from(args).run).unwrap()
+}
+
+/// The same as [`config`], with a configuration file of this text.
+pub fn config_with(flags: &[&str], file: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imdswatch.toml");
+    std::fs::write(&path, file).unwrap();
+    let flags: Vec<_> = flags.iter().copied().chain(["-c", path.to_str().unwrap()]).collect();
+    config(&flags)
+}
+
+/// Takes what a run writes.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// NDJSON.
+    pub json: Vec<u8>,
+    /// Text.
+    pub text: Vec<u8>,
+}
+
+impl Sink for &mut Written {
+    fn wants_json(&self) -> bool {
+        true
+    }
+
+    fn wants_text(&self) -> Option<bool> {
+        Some(false)
+    }
+
+    fn write(&mut self, lines: &Lines) -> Result<(), OutputError> {
+        self.json.extend_from_slice(&lines.json);
+        self.text.extend_from_slice(&lines.text);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(u64, Vec<String>), OutputError> {
+        Ok((0, Vec::new()))
+    }
+}
+
+/// Replays `inputs` within this process.
+pub fn run(config: &Config, inputs: &[PathBuf]) -> (Written, Report) {
+    let config = Config { inputs: Inputs::Files(inputs.to_vec()), ..config.clone() };
+    let mut written = Written::default();
+    let report = replay(&config, capture::expand(inputs), &mut written, &AtomicBool::new(false));
+    (written, report)
+}
+
+/// Asserts that `found` is `expected`, naming the first line that is not.
+pub fn assert_same(what: &str, found: &[u8], expected: &[u8]) {
+    if found == expected {
+        return;
+    }
+    let (found, expected) = (String::from_utf8_lossy(found), String::from_utf8_lossy(expected));
+    for (number, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(found, expected, "{what}: line {}", number + 1);
+    }
+    panic!("{what}: {} lines instead of {}", found.lines().count(), expected.lines().count());
+}
