@@ -189,6 +189,8 @@ pub struct Subject {
     pub dns: Option<DnsSubject>,
     /// The `imds` object, if it has one.
     pub imds: Option<Box<Imds>>,
+    /// Provider and service of the address or name, where a connection or a lookup is all there is.
+    pub service: Option<(&'static str, &'static str)>,
 }
 
 /// A step in `imds.chain`.

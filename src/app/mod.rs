@@ -9,11 +9,13 @@ use anyhow::Context as _;
 use clap::CommandFactory;
 
 use crate::alert::{Rule, Severity};
+use crate::capture::Filter;
 use crate::cli::{Args, Command};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
 use crate::output::{OutputError, Outputs};
 
+pub mod inline;
 #[cfg(target_os = "linux")]
 mod live;
 mod progress;
@@ -59,6 +61,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::resolve(&args.run)?;
+    Filter::compile(&config.filter).map_err(|error| ConfigError::Invalid(error.to_string()))?;
     let outputs = Outputs::open(&config.destinations)?;
     let stop = Arc::new(AtomicBool::new(false));
     let report = match &config.inputs {

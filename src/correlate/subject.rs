@@ -54,6 +54,7 @@ pub fn of_http(tx: &http::Transaction, imds: Option<&Imds>, signals: Signals, ev
             imds.signals = imds.signals.union(signals);
             imds
         }),
+        service: None,
     })
 }
 
@@ -62,6 +63,7 @@ pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str) -> Ar
     let messages = || tx.query.iter().chain(tx.response.iter());
     let question = messages().find_map(|message| message.questions.get(tx.question));
     let metadata = verdict.metadata_answers.iter().map(|(address, ..)| *address);
+    let answer = verdict.metadata_answers.first().map(|(_, provider, service)| (*provider, *service));
     Arc::new(Subject {
         conn: tx.conn.clone(),
         start: messages().next().map_or(Timestamp(0), |message| message.time),
@@ -75,6 +77,7 @@ pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str) -> Ar
             response_code: tx.response.as_ref().map(|response| rcode(response.flags & 15)),
         }),
         imds: None,
+        service: verdict.metadata_name.or(answer),
     })
 }
 
@@ -88,6 +91,7 @@ pub fn of_connection(connection: &Connection, event_id: &str) -> Arc<Subject> {
         http: None,
         dns: None,
         imds: None,
+        service: Some((connection.provider, connection.service)),
     })
 }
 
@@ -101,6 +105,7 @@ pub fn of_tokens(tokens: &Tokens, event_id: &str) -> Arc<Subject> {
         http: None,
         dns: None,
         imds: None,
+        service: None,
     })
 }
 

@@ -203,9 +203,10 @@ fn subject_url<'a>(
 /// The metadata leg's object where there is one, else the subject's own, with what the alert adds.
 fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a> {
     let leg = alert.leg.as_ref().and_then(|leg| leg.imds.as_deref());
+    let (provider, service) = alert.subject.service.unwrap_or_default();
     let mut imds = match leg.or(alert.subject.imds.as_deref()) {
         Some(imds) => http::imds_object(imds, context),
-        None => Imds::default(),
+        None => Imds { provider, service, ..Imds::default() },
     };
     imds.signals = SignalList(alert.signals);
     imds.allowed_by = None;

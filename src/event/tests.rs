@@ -391,6 +391,7 @@ pub(super) fn alert() -> Alert {
         http,
         dns,
         imds: imds.map(Box::new),
+        service: None,
     };
     let mut signals = Signals::default();
     signals.add(Signal::Issued);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use imdswatch::app::Report;
-use imdswatch::app::replay::{Sink, replay};
+use imdswatch::app::replay::replay;
+use imdswatch::app::{Report, Sink};
 use imdswatch::capture;
 use imdswatch::cli::Args;
 use imdswatch::config::{Config, Inputs};

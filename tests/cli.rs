@@ -1,0 +1,417 @@
+//! The real binary: flags, inputs, outputs, messages and exit statuses (contract section 1).
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use assert_cmd::Command;
+use common::root;
+use serde_json::Value;
+
+const THEFT: &str = "pcaps/aws/theft-through-curl/input.pcap";
+const LOOKUP: &str = "pcaps/dns/mixed-case-0x20/input.pcap";
+const QUIET: &str = "pcaps/negative/near-addresses/input.pcap";
+const CUT: &str = "pcaps/broken/pcapng-truncated/input.pcapng";
+
+/// The program, from the project's folder.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imdswatch"));
+    command.current_dir(root()).env_remove("NO_COLOR");
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    program().args(args).output().unwrap()
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn err(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// `rule.id` of each alert among these lines.
+fn alerts(lines: &str) -> Vec<String> {
+    let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter_map(|event| Some(event["rule"]["id"].as_str()?.to_owned())).collect()
+}
+
+/// Runs that end with a usage or configuration error, and say this.
+#[track_caller]
+fn assert_refused(args: &[&str], says: &[&str]) {
+    let output = output(args);
+    assert_eq!(status(&output), 2, "{args:?}: {}", err(&output));
+    assert_eq!(out(&output), "", "{args:?}");
+    for text in says {
+        assert!(err(&output).contains(text), "{args:?} should say {text:?}: {}", err(&output));
+    }
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn exit_statuses_and_their_precedence() {
+    let cases: [(&[&str], i32); 9] = [
+        (&["-r", THEFT], 0),
+        (&["-r", THEFT, "--fail-on", "critical"], 3),
+        (&["-r", THEFT, "--fail-on", "low"], 3),
+        (&["-r", LOOKUP, "--fail-on", "medium"], 0),
+        (&["-r", QUIET, "--fail-on", "low"], 0),
+        (&["-r", CUT], 1),
+        (&["-r", CUT, "--fail-on", "low"], 1),
+        (&["-r", THEFT, "--fail-on", "nonsense"], 2),
+        // Alerts that are left out count all the same.
+        (&["-r", LOOKUP, "--min-severity", "high", "--fail-on", "low"], 3),
+    ];
+    for (args, expected) in cases {
+        let output = output(args);
+        assert_eq!(status(&output), expected, "{args:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn usage_errors_say_what_is_wrong() {
+    assert_refused(&[], &["Usage"]);
+    assert_refused(&["-r"], &["--read"]);
+    assert_refused(&["-r", THEFT, "-i", "lo"], &["cannot be used with"]);
+    assert_refused(&["--nonsense"], &["--nonsense"]);
+    assert_refused(&["-e", "everything", "-r", THEFT], &["everything", "metadata"]);
+    assert_refused(&["--quiet"], &["-r FILE", "-i INTERFACE"]);
+    assert_refused(&["-r", THEFT, "--threads", "0"], &["--threads 0"]);
+    assert_refused(&["-r", THEFT, "--threads", "257"], &["--threads 257"]);
+    assert_refused(&["-r", THEFT, "--memory", "1M"], &["too little", "16M"]);
+    assert_refused(&["-r", THEFT, "--memory", "many"], &["many", "64M"]);
+    assert_refused(&["-r", THEFT, "--memory", "1T"], &["K, M or G"]);
+    assert_refused(&["-r", THEFT, "--rotate", "often"], &["--rotate"]);
+    assert_refused(&["-r", THEFT, "-o", "kafka://broker/topic"], &["kafka://broker/topic"]);
+    assert_refused(&["-r", THEFT, "-c", "no/such.toml"], &["no/such.toml"]);
+    assert_refused(&["rules", "no-such-rule"], &["no-such-rule"]);
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for flag in ["--help", "--version", "help"] {
+        let output = output(&[flag]);
+        assert_eq!(status(&output), 0);
+        assert!(out(&output).contains("imdswatch"), "{}", out(&output));
+    }
+}
+
+#[test]
+fn what_is_written_by_default_is_metadata_traffic() {
+    let sizes = ["alerts", "metadata", "all"].map(|events| out(&output(&["-r", QUIET, "-e", events])).lines().count());
+    assert_eq!(sizes[..2], [0, 0], "nothing of the capture touches a metadata service");
+    assert!(sizes[2] > 2);
+    let default = output(&["-r", THEFT]);
+    assert_eq!(out(&default), out(&output(&["-r", THEFT, "-e", "metadata"])));
+    let only = output(&["-r", THEFT, "-e", "alerts"]);
+    assert_eq!(alerts(out(&only)), ["imds-discovery", "imds-credential-issued"]);
+    assert_eq!(alerts(out(&only)).len(), out(&only).lines().count());
+}
+
+#[test]
+fn min_severity_leaves_alerts_out() {
+    let output = output(&["-r", THEFT, "-e", "alerts", "--min-severity", "high"]);
+    assert_eq!(alerts(out(&output)), ["imds-credential-issued"]);
+}
+
+#[test]
+fn the_summary_counts_and_quiet_silences_it() {
+    let loud = output(&["-r", THEFT]);
+    assert!(err(&loud).contains("20 packets"), "{}", err(&loud));
+    assert!(
+        err(&loud).contains("2 alerts: 1 imds-credential-issued, 1 imds-discovery")
+            || err(&loud).contains("2 alerts: 1 imds-discovery, 1 imds-credential-issued"),
+        "{}",
+        err(&loud)
+    );
+    assert_eq!(err(&output(&["-r", THEFT, "--quiet"])), "");
+}
+
+#[test]
+fn several_files_are_read_in_the_order_named() {
+    let both = output(&["-r", LOOKUP, "-r", THEFT, "-e", "alerts"]);
+    assert_eq!(alerts(out(&both)), ["imds-lookup", "imds-discovery", "imds-credential-issued"]);
+    let other = output(&["-r", THEFT, "-r", LOOKUP, "-e", "alerts"]);
+    assert_eq!(alerts(out(&other)), ["imds-discovery", "imds-credential-issued", "imds-lookup"]);
+}
+
+#[test]
+fn a_missing_file_is_told_and_the_others_are_read() {
+    let output = output(&["-r", "no/such.pcap", "-r", THEFT, "-e", "alerts"]);
+    assert_eq!(status(&output), 1);
+    assert!(err(&output).contains("no/such.pcap: cannot be opened: No such file"), "{}", err(&output));
+    assert_eq!(alerts(out(&output)).len(), 2);
+}
+
+#[test]
+fn a_damaged_file_is_told_with_place_and_reason_and_read_until_there() {
+    let output = output(&["-r", CUT, "-e", "alerts"]);
+    assert_eq!(status(&output), 1);
+    let message = format!("{CUT}: damaged at byte 3532: the file ends inside a record");
+    assert!(err(&output).contains(&message), "{}", err(&output));
+    assert_eq!(alerts(out(&output)), ["imds-discovery", "imds-credential-issued"]);
+}
+
+#[test]
+fn what_is_no_capture_fails_when_named_and_is_skipped_in_a_folder() {
+    let named = output(&["-r", "README.md"]);
+    assert_eq!(status(&named), 1);
+    assert!(err(&named).contains("README.md: not a capture file"), "{}", err(&named));
+    let folder = output(&["-r", "pcaps/aws", "-e", "alerts"]);
+    assert_eq!(status(&folder), 0, "{}", err(&folder));
+    assert!(err(&folder).contains("files in folders are no captures"), "{}", err(&folder));
+    assert!(alerts(out(&folder)).len() > 8);
+}
+
+#[test]
+fn an_empty_folder_is_an_empty_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = output(&["-r", folder.path().to_str().unwrap()]);
+    assert_eq!((status(&output), out(&output)), (0, ""));
+}
+
+#[test]
+fn standard_input_is_read_compressed_or_not() {
+    let plain = output(&["-r", THEFT, "-e", "all"]);
+    for file in [THEFT, "pcaps/wire/gzip/input.pcap.gz"] {
+        let piped = program()
+            .args(["-r", "-", "-e", "all"])
+            .write_stdin(fs::read(root().join(file)).unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(status(&piped), 0, "{}", err(&piped));
+        assert_eq!(out(&piped), out(&plain), "{file}");
+    }
+    let empty = program().args(["-r", "-"]).write_stdin("").output().unwrap();
+    assert_eq!(status(&empty), 1, "{}", err(&empty));
+    assert!(err(&empty).contains("standard input"), "{}", err(&empty));
+}
+
+#[test]
+fn filter_words_are_a_bpf_expression() {
+    let all = output(&["-r", "pcaps/gcp/service-account-token/input.pcap", "-e", "alerts"]);
+    assert!(alerts(out(&all)).contains(&"imds-credential-issued".to_owned()));
+    let dns = output(&[
+        "-r",
+        "pcaps/gcp/service-account-token/input.pcap",
+        "-e",
+        "alerts",
+        "udp",
+        "port",
+        "53",
+        "or",
+        "icmp",
+    ]);
+    assert_eq!(alerts(out(&dns)), ["imds-lookup", "imds-lookup"]);
+    assert!(err(&dns).contains("left out by the filter"), "{}", err(&dns));
+}
+
+#[test]
+fn a_bad_filter_is_told_with_its_reason() {
+    assert_refused(&["-r", THEFT, "port", "of", "hamburg"], &["filter \"port of hamburg\""]);
+}
+
+#[test]
+fn outputs_are_files_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.ndjson");
+    let to_file = output(&["-r", THEFT, "-o", path.to_str().unwrap()]);
+    assert_eq!((status(&to_file), out(&to_file)), (0, ""));
+    let expected = output(&["-r", THEFT]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), out(&expected));
+    let both = output(&["-r", THEFT, "-o", "-", "-o", path.to_str().unwrap()]);
+    assert_eq!(out(&both), out(&expected));
+    assert_eq!(fs::read_to_string(&path).unwrap(), out(&expected).repeat(2), "files are appended to");
+    let nowhere = output(&["-r", THEFT, "-o", "no/such/folder/events.ndjson"]);
+    assert_eq!(status(&nowhere), 1, "{}", err(&nowhere));
+    assert!(err(&nowhere).contains("no/such/folder"), "{}", err(&nowhere));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_loses_events_is_a_failure() {
+    let full = output(&["-r", THEFT, "-o", "/dev/full"]);
+    assert_eq!(status(&full), 1, "{}", err(&full));
+    assert!(err(&full).contains("/dev/full"), "{}", err(&full));
+}
+
+#[test]
+fn text_is_one_plain_line_per_alert() {
+    let text = output(&["-r", THEFT, "--format", "text"]);
+    assert_eq!(out(&text).lines().count(), 2, "{}", out(&text));
+    assert!(out(&text).lines().all(|line| line.contains("imds-")), "{}", out(&text));
+    let plain = program().env("NO_COLOR", "1").args(["-r", THEFT, "--format", "text"]).output().unwrap();
+    assert!(!out(&plain).contains('\x1b'), "{}", out(&plain));
+    assert_eq!(out(&text), out(&plain), "a pipe is no terminal: no colour");
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_imdswatch"))
+        .current_dir(root())
+        .args(["-e", "all"])
+        .args((0..40).flat_map(|_| ["-r", "pcaps/aws"]))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 10];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(status(&output), 0, "{}", err(&output));
+    assert!(!err(&output).to_lowercase().contains("pipe"), "{}", err(&output));
+}
+
+#[test]
+fn a_configuration_file_is_obeyed_and_flags_win() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "c.toml", "[events]\nwrite = \"alerts\"\n[alerts]\nmin_severity = \"critical\"\n");
+    assert_eq!(alerts(out(&output(&["-r", THEFT, "-c", &file]))), ["imds-credential-issued"]);
+    let wins = output(&["-r", THEFT, "-c", &file, "--min-severity", "low", "-e", "metadata"]);
+    assert_eq!(out(&wins), out(&output(&["-r", THEFT])));
+}
+
+#[test]
+fn check_config_names_key_and_line_of_what_it_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = write(folder.path(), "good.toml", "threads = 1\n[http]\nsend_all_headers = true\n");
+    for args in [&["check-config", &good][..], &["check-config", "-c", &good]] {
+        let output = output(args);
+        assert_eq!(status(&output), 0, "{}", err(&output));
+        assert!(out(&output).contains("good"), "{}", out(&output));
+    }
+    let unknown = write(folder.path(), "bad.toml", "threads = 1\n\n[http]\nsend_al_headers = true\n");
+    assert_refused(&["check-config", &unknown], &["bad.toml", "line 4", "send_al_headers"]);
+    assert_refused(&["-r", THEFT, "-c", &unknown], &["bad.toml", "line 4", "send_al_headers"]);
+    let wrong = write(folder.path(), "wrong.toml", "memory = \"plenty\"\n");
+    assert_refused(&["check-config", &wrong], &["wrong.toml", "line 1", "plenty"]);
+    let impossible = write(folder.path(), "impossible.toml", "threads = 0\n");
+    assert_refused(&["check-config", &impossible], &["threads"]);
+    assert_refused(&["check-config"], &["configuration file"]);
+}
+
+#[test]
+fn rules_are_listed_and_explained() {
+    let list = output(&["rules"]);
+    assert_eq!(status(&list), 0);
+    for rule in imdswatch::alert::Rule::ALL {
+        assert!(out(&list).contains(rule.id()), "{} is not listed", rule.id());
+        let page = output(&["rules", rule.id()]);
+        assert_eq!(status(&page), 0);
+        assert!(out(&page).contains(rule.id()) && out(&page).lines().count() > 3, "{}", out(&page));
+    }
+    for signal in imdswatch::detect::Signal::ALL {
+        assert!(out(&list).contains(signal.slug()), "{} is not listed", signal.slug());
+    }
+    assert!(out(&output(&["rules", "sdk-pattern"])).contains("sdk-pattern"));
+}
+
+#[test]
+fn the_mapping_is_an_index_template() {
+    let mapping: Value = serde_json::from_slice(&output(&["mapping"]).stdout).unwrap();
+    assert!(mapping["template"]["mappings"]["properties"]["imds"].is_object());
+}
+
+#[test]
+fn completions_are_scripts() {
+    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef"), ("fish", "complete -c")] {
+        let output = output(&["completions", shell]);
+        assert_eq!(status(&output), 0);
+        assert!(out(&output).contains(word), "{shell}");
+    }
+}
+
+#[test]
+fn a_packetbeat_configuration_is_imported_and_can_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let yml = "packetbeat.protocols:\n- type: http\n  ports: [80, 8080]\n  send_all_headers: true\n  \
+               hide_keywords: [\"pass\"]\n- type: dns\n  include_authorities: true\n";
+    let imported = output(&["import-packetbeat", &write(folder.path(), "packetbeat.yml", yml)]);
+    assert_eq!(status(&imported), 0, "{}", err(&imported));
+    assert!(out(&imported).contains("send_all_headers = true"), "{}", out(&imported));
+    let config = write(folder.path(), "imported.toml", out(&imported));
+    let run = output(&["-r", THEFT, "-e", "all", "-c", &config]);
+    assert_eq!(status(&run), 0, "{}", err(&run));
+    let event: Value = serde_json::from_str(out(&run).lines().next().unwrap()).unwrap();
+    assert_eq!(event["http"]["request"]["headers"]["accept"], "*/*");
+    assert_refused(&["import-packetbeat", "no/such.yml"], &["no/such.yml"]);
+    let broken = write(folder.path(), "broken.yml", "a: [1\nb: }");
+    assert_refused(&["import-packetbeat", &broken], &["broken.yml"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_path_may_be_any_bytes() {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join(std::ffi::OsString::from_vec(b"c\xff\xfep.pcap".to_vec()));
+    fs::copy(root().join(THEFT), &path).unwrap();
+    let expected = output(&["-r", THEFT]);
+    for path in [&path, folder.path()] {
+        let output = program().arg("-r").arg(path).output().unwrap();
+        assert_eq!(status(&output), 0, "{}", err(&output));
+        assert_eq!(out(&output), out(&expected));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_fifo_is_read_until_its_writer_closes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let capture = fs::read(root().join(THEFT)).unwrap();
+    let writer = {
+        let path = path.clone();
+        std::thread::spawn(move || fs::write(path, capture).unwrap())
+    };
+    let output = output(&["-r", path.to_str().unwrap()]);
+    writer.join().unwrap();
+    assert_eq!(status(&output), 0, "{}", err(&output));
+    assert_eq!(alerts(out(&output)).len(), 2);
+}
+
+#[test]
+fn threads_and_memory_change_nothing_that_is_written() {
+    let one = output(&["-r", "pcaps/aws", "-e", "all", "--threads", "1"]);
+    for flags in [["--threads", "4"], ["--memory", "16M"], ["--threads", "256"]] {
+        let other = program().args(["-r", "pcaps/aws", "-e", "all"]).args(flags).output().unwrap();
+        assert_eq!(out(&other), out(&one), "{flags:?}");
+    }
+}
+
+#[test]
+fn profile_network_traffic_adds_what_elastics_rules_ask_for() {
+    let output = output(&["-r", THEFT, "--profile", "network_traffic"]);
+    for line in out(&output).lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["event"]["module"], "network_traffic", "{line}");
+        assert!(event["data_stream"]["dataset"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn suggestions_are_a_configuration_that_allows_what_was_seen() {
+    let suggested = output(&["-r", THEFT, "--quiet", "--suggest-allow"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "allow.toml", err(&suggested));
+    let output = output(&["-r", THEFT, "-e", "alerts", "-c", &file]);
+    assert_eq!((status(&output), out(&output)), (0, ""), "{}", err(&suggested));
+}
