@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use common::{Case, assert_same, cases, config, root, run};
+use common::{Case, cases, config, difference, root, run};
 use imdswatch::config::Config;
 use imdswatch::event::fields;
 
@@ -32,8 +32,9 @@ fn batches_and_workers_show_nowhere() {
         let expected = fs::read(case.folder.join("expected.ndjson")).unwrap();
         for config in &runs {
             let (written, _) = run(config, &input);
-            let what = format!("{}: {} workers, batches of {}", case.name, config.threads, config.batch_packets);
-            assert_same(&what, &written.json, &expected);
+            let difference = difference(&written.json, &expected);
+            let (name, threads, batch) = (&case.name, config.threads, config.batch_packets);
+            assert_eq!(difference, None, "{name}: {threads} workers, batches of {batch}");
         }
     }
 }
@@ -95,19 +96,8 @@ impl Run {
     }
 }
 
-/// Names the first line that differs.
+/// Says where the file differs.
 fn same(path: &Path, found: &[u8]) -> Result<(), String> {
     let expected = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    if expected == found {
-        return Ok(());
-    }
-    let (expected, found) = (String::from_utf8_lossy(&expected), String::from_utf8_lossy(found));
-    let pairs = expected.lines().zip(found.lines()).enumerate();
-    let first = pairs.into_iter().find(|(_, (expected, found))| expected != found);
-    Err(match first {
-        Some((n, (expected, found))) => {
-            format!("{}:{}:\n  expected {expected}\n  found    {found}", path.display(), n + 1)
-        }
-        None => format!("{}: {} lines instead of {}", path.display(), found.lines().count(), expected.lines().count()),
-    })
+    difference(found, &expected).map_or(Ok(()), |difference| Err(format!("{}: {difference}", path.display())))
 }

@@ -105,14 +105,17 @@ pub fn run(config: &Config, inputs: &[PathBuf]) -> (Written, Report) {
     (written, report)
 }
 
-/// Asserts that `found` is `expected`, naming the first line that is not.
-pub fn assert_same(what: &str, found: &[u8], expected: &[u8]) {
+/// Where `found` first differs from `expected`: line, and both from shortly before that place. `None` when they do not.
+pub fn difference(found: &[u8], expected: &[u8]) -> Option<String> {
     if found == expected {
-        return;
+        return None;
     }
     let (found, expected) = (String::from_utf8_lossy(found), String::from_utf8_lossy(expected));
-    for (number, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
-        assert_eq!(found, expected, "{what}: line {}", number + 1);
-    }
-    panic!("{what}: {} lines instead of {}", found.lines().count(), expected.lines().count());
+    let mut pairs = found.lines().zip(expected.lines()).enumerate();
+    let Some((line, (found, expected))) = pairs.find(|(_, (found, expected))| found != expected) else {
+        return Some(format!("{} lines instead of {}", found.lines().count(), expected.lines().count()));
+    };
+    let same = found.chars().zip(expected.chars()).take_while(|(a, b)| a == b).count().saturating_sub(50);
+    let part = |text: &str| text.chars().skip(same).take(250).collect::<String>();
+    Some(format!("line {}, character {same}:\n  found    {}\n  expected {}", line + 1, part(found), part(expected)))
 }
