@@ -7,10 +7,8 @@
 
 use std::collections::VecDeque;
 
-use zeroize::Zeroize;
-
 use super::head::Role;
-use super::message::{Head, Message};
+use super::message::{Head, Message, wipe};
 use super::parser::Env;
 use super::probe::PREFACE;
 use super::reader::{Framing, Reader, Step, message_memory, wire};
@@ -156,7 +154,7 @@ impl Http1 {
         if follow(&mut fork, &tail, at, env) && self.forks.len() < FORKS {
             self.forks.push(fork);
         }
-        tail.zeroize();
+        wipe(&mut tail);
     }
 
     /// Takes note of missing bytes.

@@ -14,7 +14,7 @@ use super::probe::PREFACE;
 /// Fields kept of one head; further ones stay in `raw` only.
 pub const MAX_FIELDS: usize = 4096;
 /// Fields that `httparse` gets slots for; heads with more go to the scanner.
-const SLOTS: usize = 48;
+const SLOTS: usize = 32;
 
 /// Which kind of message a direction carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

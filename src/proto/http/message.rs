@@ -3,8 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 
-use zeroize::Zeroize;
-
 use crate::observe::Conn;
 use crate::packet::Timestamp;
 
@@ -121,9 +119,15 @@ pub struct Body {
     pub whole: bool,
 }
 
+/// Overwrites and empties a buffer that may hold secrets. (`Vec::zeroize` writes byte by byte, also where nothing was.)
+pub(super) fn wipe(buffer: &mut Vec<u8>) {
+    zeroize::zeroize_bytes(buffer);
+    buffer.clear();
+}
+
 impl Drop for Body {
     fn drop(&mut self) {
-        self.captured.zeroize();
+        wipe(&mut self.captured);
     }
 }
 

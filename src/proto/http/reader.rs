@@ -6,11 +6,9 @@
 //! message in progress.
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use zeroize::Zeroize;
-
 use super::Limits;
 use super::head::{self, BlankLine, Role};
-use super::message::{Body, Head, Message};
+use super::message::{Body, Head, Message, wipe};
 use crate::packet::Timestamp;
 use crate::stream::{Context, End};
 
@@ -353,7 +351,7 @@ impl Reader {
             None => return None,
         };
         let len = self.partial.len();
-        self.partial.zeroize();
+        wipe(&mut self.partial);
         let Some(head) = head else { return Some(self.junk(input)) };
         self.open(head, len, at);
         if end.is_some() {
@@ -518,7 +516,7 @@ impl Reader {
     fn abandon(&mut self) -> Option<Message> {
         let gap = self.gap || self.message.as_ref().is_some_and(|message| message.gap || message.cut);
         let message = self.finish(false);
-        self.partial.zeroize();
+        wipe(&mut self.partial);
         self.state = State::Lost;
         self.gap = gap;
         message
@@ -536,7 +534,7 @@ impl Reader {
 
     fn junk(&mut self, input: &mut &[u8]) -> Step {
         *input = &[];
-        self.partial.zeroize();
+        wipe(&mut self.partial);
         self.state = State::Lost;
         Step::Junk
     }
@@ -571,7 +569,7 @@ pub(super) fn capture(captured: &mut Vec<u8>, bytes: &[u8], limit: usize, left: 
         let size = needed.max(known.min(limit)).max(captured.capacity().saturating_mul(2).min(limit));
         let mut larger = Vec::with_capacity(size);
         larger.extend_from_slice(captured);
-        captured.zeroize();
+        wipe(captured);
         *captured = larger;
     }
     captured.extend_from_slice(bytes);

@@ -6,8 +6,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use zeroize::Zeroize;
-
+use super::message::wipe;
 use crate::bytes::Reader;
 use crate::observe::Bytes;
 use crate::stream::Dir;
@@ -65,8 +64,8 @@ impl Socks {
 
 impl Drop for Socks {
     fn drop(&mut self) {
-        self.client.zeroize();
-        self.server.zeroize();
+        wipe(&mut self.client);
+        wipe(&mut self.server);
     }
 }
 
