@@ -31,8 +31,9 @@ pub struct Process {
 
 /// Names the processes that connect to metadata services. Implemented by live capture; a replay has none.
 pub trait Processes: Send + Sync {
-    /// A connection from `client` begins: where the system does not tell by itself who that is, this is when to ask.
-    fn connecting(&self, client: Endpoint, server: Endpoint);
+    /// A connection from `client` begins with a packet seen at `first`: where the system does not tell by itself who that
+    /// is, this is when to ask.
+    fn connecting(&self, client: Endpoint, server: Endpoint, first: Timestamp);
     /// The process that opened the connection whose first packet was seen at `first`; `None` unless that is certain.
     fn find(&self, client: Endpoint, server: Endpoint, first: Timestamp) -> Option<Arc<Process>>;
 }

@@ -6,6 +6,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,8 +19,9 @@ use signal_hook::iterator::Signals;
 use super::report::{Drops, Report};
 use super::stages::{Board, Captured, Request, Run, Sink, Threads};
 use crate::config::{self, Config};
-use crate::live::{Counts, Rest, Settings, Sniffer, for_metadata_only};
+use crate::live::{Attribution, Counts, Rest, Settings, Sniffer, for_metadata_only};
 use crate::packet::{PacketBatch, Timestamp};
+use crate::process::Lookup;
 
 /// Batches on the way to the workers: what a moment's stall may hold up before packets are thrown away.
 const BATCHES: usize = 64;
@@ -59,14 +61,27 @@ pub fn watch<S: Sink + Send>(
     say_all(sniffer.remarks());
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).context("cannot take signals")?;
     let handle = signals.handle();
+    let (attribution, remark) = Attribution::open(&config.live.hostfs, Arc::clone(&config.catalogue))
+        .context("cannot prepare to look up processes")?;
+    say_all(remark);
+    let directory = attribution.directory();
+    let processes = Some(Lookup(directory.clone()));
+    let (over, until_over) = UnixStream::pair().context("cannot make a socket pair")?;
     let board = Board::default();
-    let run = Run { config, board: &board, stop, live: true, processes: None };
+    let run = Run { config, board: &board, stop, live: true, processes };
     let (requests, requests_rx) = unbounded();
     let (tell, news) = unbounded();
     let started = Instant::now();
     thread::scope(|scope| {
-        let (packets, empty, threads) = Threads::start(scope, &run, BATCHES, sink, requests_rx);
         let run = &run;
+        let (packets, empty, threads) = Threads::start(scope, run, BATCHES, sink, requests_rx);
+        scope.spawn(move || {
+            let lost = attribution.run(&until_over);
+            let (named, missed) = directory.counts();
+            if run.config.verbose > 0 {
+                eprintln!("imdswatch: {named} connections with, {missed} without their process; {lost} never told");
+            }
+        });
         let capture = scope.spawn(move || Capture::new(run, sniffer, packets, empty).run());
         let ended = tell.clone();
         scope.spawn(move || {
@@ -79,6 +94,7 @@ pub fn watch<S: Sink + Send>(
         scope.spawn(move || signals.forever().for_each(|signal| drop(tell.send(News::Signal(signal)))));
         Reactions { run, started, file, requests, waker, stopping: None, told: started }.until_ended(&news);
         handle.close();
+        drop(over);
     });
     Ok(at(started, &board))
 }

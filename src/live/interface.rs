@@ -66,7 +66,6 @@ const TURN: usize = 64;
 
 /// An open interface.
 pub(super) struct Interface {
-    pub(super) name: String,
     number: InterfaceNumber,
     capture: Capture<Active>,
     link: LinkType,
@@ -125,7 +124,7 @@ impl Interface {
             Linktype(number) => LinkType(u16::try_from(number).unwrap_or(u16::MAX)),
         };
         let capture = capture.setnonblock().map_err(failed)?;
-        Ok(Self { name: name.to_owned(), number, capture, link, nanos, last: (0, 0, 0) })
+        Ok(Self { number, capture, link, nanos, last: (0, 0, 0) })
     }
 
     /// What to wait on.

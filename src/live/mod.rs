@@ -3,13 +3,20 @@
 //! In: names of interfaces. Out: packets in a [`PacketBatch`], counts of what was lost, and remarks for the user. No
 //! thread is started here; [`app`](crate::app) drives it.
 
+mod attribution;
 mod filter;
 mod interface;
 mod links;
+mod perf;
+mod procfs;
 mod sniffer;
+mod sockets;
+mod tracepoint;
 
+pub use attribution::{Attribution, Directory};
 pub use filter::for_metadata_only;
 pub use interface::{Listed, OpenError, Settings, list};
+pub use procfs::Links;
 pub use sniffer::Sniffer;
 
 use crate::packet::PacketBatch;

@@ -196,7 +196,7 @@ impl Tracked {
         if let Some(lookup) = &processes
             && tcp.flags.syn()
         {
-            lookup.0.connecting(client, server);
+            lookup.0.connecting(client, server, meta.time);
         }
         Self {
             tcp: Connection::new(),

@@ -1,0 +1,279 @@
+//! What `/proc` tells of a process, read at once: it may be gone a moment later.
+//!
+//! In: a process id. Out: a [`Process`], or nothing where it cannot be told for certain. All files are opened below one
+//! handle of the process's folder, so that they are all of the same process even if its number is used again.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat, statat};
+use sha2::{Digest, Sha256};
+
+use crate::packet::Timestamp;
+use crate::process::Process;
+
+/// A `/proc`, perhaps that of the host below another root.
+pub(super) struct Procfs {
+    root: PathBuf,
+    boot: Boot,
+    /// Number of our own network namespace, as `/proc` has it.
+    namespace: Option<u64>,
+    /// Reads links that our user may not read.
+    pub(super) links: Box<dyn Links>,
+}
+
+/// Reads `/proc/PID/exe` where the caller itself may not.
+pub trait Links: Send + Sync {
+    /// The link's target.
+    fn executable(&self, pid: u32) -> Option<PathBuf>;
+}
+
+/// Nobody does.
+pub(super) struct NoLinks;
+
+impl Links for NoLinks {
+    fn executable(&self, _: u32) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// When and as what the host was booted.
+struct Boot {
+    id: String,
+    /// Nanoseconds since the Unix epoch.
+    time: i64,
+    ticks: u64,
+}
+
+/// Most that is read of a file, and most arguments that are kept.
+const MAX_FILE: u64 = 16 * 1024;
+const MAX_ARGS: usize = 64;
+
+/// A start is known to a tick of the kernel's clock.
+const TICK: i64 = 20_000_000;
+
+impl Procfs {
+    /// The `/proc` below `root`.
+    pub(super) fn new(root: &std::path::Path) -> Self {
+        let own = statat(rustix::fs::CWD, "/proc/thread-self/net/tcp", AtFlags::empty());
+        Self {
+            root: root.join("proc"),
+            boot: Boot::read(),
+            namespace: own.ok().map(|stat| stat.st_ino),
+            links: Box::new(NoLinks),
+        }
+    }
+
+    /// The process that had this number at `then`; `None` where it is gone, began later, or lives in another network
+    /// namespace.
+    pub(super) fn read(&self, pid: u32, then: Timestamp) -> Option<Process> {
+        let folder = self.folder(pid)?;
+        let comm = text(&folder, "comm")?.trim_end().to_owned();
+        let stat = text(&folder, "stat")?;
+        let (parent, start) = parse_stat(&stat)?;
+        let start = self.boot.at(start);
+        if start.since(then) > TICK || !self.is_near(&folder) {
+            return None;
+        }
+        let args = arguments(&bytes(&folder, "cmdline").unwrap_or_default());
+        let executable = self.executable(&folder, pid);
+        Some(Process {
+            pid,
+            name: name(&comm, executable.as_deref(), &args),
+            executable,
+            args,
+            start: Some(start),
+            parent: Some(parent),
+            entity_id: Some(self.entity(pid, &stat)),
+            user: text(&folder, "status").as_deref().and_then(effective_user),
+            container: text(&folder, "cgroup").as_deref().and_then(container),
+        })
+    }
+
+    fn folder(&self, pid: u32) -> Option<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(self.root.join(pid.to_string()), flags, Mode::empty()).ok()
+    }
+
+    /// Whether the process sees the same network as we do. Every network namespace has files of its own below `net`,
+    /// which anybody may look at, other than the link `ns/net`.
+    fn is_near(&self, folder: &OwnedFd) -> bool {
+        let theirs = statat(folder, "net/tcp", AtFlags::empty());
+        self.namespace.is_some() && theirs.ok().map(|stat| stat.st_ino) == self.namespace
+    }
+
+    fn executable(&self, folder: &OwnedFd, pid: u32) -> Option<String> {
+        let path = match readlinkat(folder, "exe", Vec::new()) {
+            Ok(target) => PathBuf::from(OsString::from_vec(target.into_bytes())),
+            Err(_) => self.links.executable(pid)?,
+        };
+        let path = path.to_string_lossy();
+        Some(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
+    }
+
+    fn entity(&self, pid: u32, stat: &str) -> String {
+        let ticks = parse_stat(stat).map_or(0, |(_, start)| start);
+        let digest = Sha256::digest(format!("{}|{pid}|{ticks}", self.boot.id));
+        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// All numbers of processes.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Whether a process has the socket of this inode open; an error where we may not know.
+    pub(super) fn has_socket(&self, pid: u32, inode: u32) -> std::io::Result<bool> {
+        let wanted = format!("socket:[{inode}]");
+        for entry in std::fs::read_dir(self.root.join(pid.to_string()).join("fd"))? {
+            if std::fs::read_link(entry?.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Boot {
+    fn read() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let up = Timestamp::new(up.tv_sec, up.tv_nsec);
+        Self {
+            id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+            time: i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(up.0),
+            ticks: rustix::param::clock_ticks_per_second().max(1),
+        }
+    }
+
+    /// A moment given in ticks since boot.
+    fn at(&self, ticks: u64) -> Timestamp {
+        let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks);
+        Timestamp(self.time).plus(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+}
+
+fn bytes(folder: &OwnedFd, file: &str) -> Option<Vec<u8>> {
+    let fd = openat(folder.as_fd(), file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut content = Vec::new();
+    std::fs::File::from(fd).take(MAX_FILE).read_to_end(&mut content).ok()?;
+    Some(content)
+}
+
+fn text(folder: &OwnedFd, file: &str) -> Option<String> {
+    bytes(folder, file).map(|content| String::from_utf8_lossy(&content).into_owned())
+}
+
+/// Parent and start in ticks since boot: fields 4 and 22; the name in field 2 may hold anything, also `)`.
+fn parse_stat(stat: &str) -> Option<(u32, u64)> {
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    let start = fields.nth(17)?.parse().ok()?;
+    Some((parent, start))
+}
+
+fn arguments(cmdline: &[u8]) -> Vec<String> {
+    let args = cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).take(MAX_ARGS);
+    args.filter(|_| !cmdline.is_empty()).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+}
+
+/// The second number of `Uid:`, the effective user.
+fn effective_user(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The name that people know: that of the executable, but of a script rather than of what runs it (`cloud-init`, not
+/// `python3`). The kernel's own name for a process is cut at 15 bytes; what it was cut from is looked for in the path of
+/// the executable and in the arguments. It counts only where it agrees with one of them, as a process can choose it.
+fn name(comm: &str, executable: Option<&str>, args: &[String]) -> String {
+    let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let is_cut_from = |full: &str| full == comm || (comm.len() == 15 && full.starts_with(comm));
+    let executable = executable.map(base);
+    if let Some(own) = executable.as_deref().filter(|own| is_cut_from(own)) {
+        return own.to_owned();
+    }
+    let called = args.iter().take(3).map(|arg| base(arg)).find(|full| is_cut_from(full));
+    called.or(executable).unwrap_or_else(|| comm.to_owned())
+}
+
+/// The container's id in a process's cgroups: the last 64 hexadecimal digits of a path, as docker, containerd, CRI-O and
+/// podman write them, or the last part of a path of Amazon ECS.
+fn container(cgroup: &str) -> Option<String> {
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    cgroup.lines().find_map(|line| {
+        let path = line.splitn(3, ':').nth(2)?;
+        let long = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| part.len() == 64 && is_hex(part));
+        let ecs = || {
+            let last = path.contains("/ecs/").then(|| path.rsplit('/').next())??;
+            let (task, number) = last.split_once('-')?;
+            (task.len() == 32 && is_hex(task) && number.parse::<u64>().is_ok()).then_some(last)
+        };
+        long.last().or_else(ecs).map(str::to_owned)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_stat_stand_behind_any_name() {
+        let rest = "S 41 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 123456 1 1";
+        assert_eq!(parse_stat(&format!("99 (curl) {rest}")), Some((41, 123_456)));
+        assert_eq!(parse_stat(&format!("99 (a) 1 2 (x)) {rest}")), Some((41, 123_456)));
+        assert_eq!(parse_stat("99 (curl) S 41"), None);
+    }
+
+    #[test]
+    fn a_process_goes_by_its_executable_or_by_its_script() {
+        let name =
+            |comm, exe, args: &[&str]| name(comm, exe, &args.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        assert_eq!(name("curl", Some("/usr/bin/curl"), &["curl", "-s"]), "curl");
+        assert_eq!(name("google_guest_ag", Some("/usr/bin/google_guest_agent"), &[]), "google_guest_agent");
+        assert_eq!(
+            name("cloud-init", Some("/usr/bin/python3.11"), &["/usr/bin/python3", "/usr/bin/cloud-init"]),
+            "cloud-init"
+        );
+        assert_eq!(name("wget", Some("/bin/busybox"), &["wget", "http://x"]), "wget");
+        assert_eq!(name("amazon-ssm-agen", None, &["/usr/bin/amazon-ssm-agent"]), "amazon-ssm-agent");
+        assert_eq!(name("cloud-init", Some("/tmp/evil"), &["evil"]), "evil", "a name of its own choice");
+        assert_eq!(name("kworker", None, &[]), "kworker");
+    }
+
+    #[test]
+    fn containers_of_all_runtimes() {
+        let id = "0123456789abcdef".repeat(4);
+        for path in [
+            format!("0::/system.slice/docker-{id}.scope"),
+            format!("12:pids:/docker/{id}"),
+            format!(
+                "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1a_2b.slice/cri-containerd-{id}.scope"
+            ),
+            format!("1:name=systemd:/\n0::/machine.slice/libpod-{id}.scope/container"),
+        ] {
+            assert_eq!(container(&path).as_deref(), Some(id.as_str()), "{path}");
+        }
+        let ecs = format!("0::/ecs/task/{}-1234567890", "ab".repeat(16));
+        assert_eq!(container(&ecs), Some(format!("{}-1234567890", "ab".repeat(16))));
+        assert_eq!(container("0::/user.slice/user-1000.slice/session-3.scope"), None);
+    }
+
+    #[test]
+    fn this_very_process() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+        let procfs = Procfs::new("/".as_ref());
+        let own = procfs.read(std::process::id(), Timestamp(now)).unwrap();
+        assert_eq!(own.parent, Some(std::os::unix::process::parent_id()));
+        assert_eq!(own.args, std::env::args().collect::<Vec<_>>());
+        assert_eq!(own.executable, Some(std::env::current_exe().unwrap().to_string_lossy().into_owned()));
+        let age = now - own.start.unwrap().0;
+        assert!((0..600_000_000_000).contains(&(age + 2 * TICK)), "{age}");
+        assert_eq!(procfs.read(std::process::id(), Timestamp(now - 3_600_000_000_000)), None, "it did not run then");
+    }
+}
