@@ -80,19 +80,17 @@ impl Hash for Key {
 impl Key {
     /// The key, and whether the ends were turned round for it.
     fn new(source: Endpoint, destination: Endpoint) -> (Self, bool) {
-        let reversed = (source.ip, source.port) > (destination.ip, destination.port);
-        let (low, high) = if reversed { (destination, source) } else { (source, destination) };
+        let (from, to) = ((wide(source.ip), source.port), (wide(destination.ip), destination.port));
+        let reversed = from > to;
+        let (low, high) = if reversed { (to, from) } else { (from, to) };
         let mut ends = [0; 36];
         let (first, second) = ends.split_at_mut(18);
-        for (place, end) in [(first, low), (second, high)] {
-            let (address, port) = place.split_at_mut(16);
-            match end.ip {
-                IpAddr::V4(v4) => address.iter_mut().zip(v4.octets()).for_each(|(to, from)| *to = from),
-                IpAddr::V6(v6) => address.copy_from_slice(&v6.octets()),
-            }
-            port.copy_from_slice(&end.port.to_be_bytes());
+        for (place, (address, port)) in [(first, low), (second, high)] {
+            let (octets, number) = place.split_at_mut(16);
+            octets.copy_from_slice(&address.to_be_bytes());
+            number.copy_from_slice(&port.to_be_bytes());
         }
-        (Self { ends, v4: low.ip.is_ipv4() }, reversed)
+        (Self { ends, v4: source.ip.is_ipv4() }, reversed)
     }
 
     fn ends(&self) -> (Endpoint, Endpoint) {
@@ -105,6 +103,14 @@ impl Key {
             Endpoint { ip, port: u16::from_be_bytes(port) }
         };
         (end(low), end(high))
+    }
+}
+
+/// An address as a number; IPv4 in the first four of sixteen bytes.
+fn wide(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+        IpAddr::V6(v6) => v6.to_bits(),
     }
 }
 

@@ -113,27 +113,28 @@ impl Connection {
     /// Ends both directions: hands on what its receiver has acknowledged, holes as gaps, and leaves out the rest.
     pub fn finish(&mut self, why: End, at: Context, limits: &Limits, out: &mut impl FnMut(Dir, Chunk<'_>, Context)) {
         self.release_opening(limits, out);
-        self.pump(at, false, limits, out);
+        self.settle(limits);
+        let fill = Fill { context: at, arrived: false };
+        let sides = [Dir::ToServer, Dir::ToClient];
         loop {
-            let skipped = [Dir::ToServer, Dir::ToClient].into_iter().any(|dir| {
+            self.pump(at, false, limits, out);
+            let skipped = sides.into_iter().any(|dir| {
                 let (half, other) = self.halves(dir);
                 half.skip_hole(false, other.visible, at, &mut |chunk, at| out(dir, chunk, at))
             });
-            if !skipped {
+            // What waits for bytes of the other side that will not come goes out without them.
+            let moved = skipped
+                || sides
+                    .into_iter()
+                    .any(|dir| self.halves(dir).0.drain(fill, false, false, |_| true, |chunk, at| out(dir, chunk, at)));
+            if !moved {
                 break;
             }
-            self.pump(at, false, limits, out);
         }
-        for dir in [Dir::ToServer, Dir::ToClient] {
-            let (half, other) = self.halves(dir);
-            half.resolve(|ack| !after(ack, other.next), limits);
-        }
-        self.pump(at, false, limits, out);
         let why = if self.is_reset() { End::Reset } else { why };
-        for dir in [Dir::ToServer, Dir::ToClient] {
+        for dir in sides {
             let half = self.halves(dir).0;
-            let fill = Fill { context: at, arrived: false };
-            if half.anchored && !half.ended {
+            if half.anchored {
                 half.drain(fill, true, false, |_| true, |chunk, at| out(dir, chunk, at));
                 half.end(why, at, &mut |chunk, at| out(dir, chunk, at));
             }
@@ -226,6 +227,10 @@ impl Connection {
             let data = mine().filter(|early| !early.payload.is_empty() || early.missing > 0);
             let first = data.map(|early| early.tcp.seq).reduce(earliest);
             let first = first.or_else(|| mine().map(|early| early.tcp.seq).reduce(latest));
+            // Of a side that was not seen yet, the other one's acknowledgements tell where it will go on.
+            let theirs =
+                || rest.iter().filter(move |early| early.dir != dir && early.tcp.flags.ack() && !early.tcp.flags.rst());
+            let first = first.or_else(|| theirs().map(|early| early.tcp.ack).reduce(earliest));
             let half = self.halves(dir).0;
             if let (Some(first), false) = (first, half.anchored) {
                 half.anchor(first);
@@ -269,7 +274,7 @@ impl Connection {
         let end = arrival.end();
         let doubt = if bad_sum {
             Some(Reason::Checksum)
-        } else if half.is_ttl_low(net.ttl) && (data || flags.any(TcpFlags::FIN | TcpFlags::RST)) {
+        } else if other.visible && half.is_ttl_low(net.ttl) && (data || flags.any(TcpFlags::FIN | TcpFlags::RST)) {
             Some(Reason::Ttl)
         } else {
             receiver_objects(half, other, tcp, end, data)
@@ -297,9 +302,7 @@ impl Connection {
         half.visible = true;
         half.seen = latest(half.seen, full_end);
         if flags.ack() {
-            if other.anchored {
-                other.acknowledge(tcp.ack);
-            }
+            other.acknowledge(tcp.ack);
             other.offer(tcp.ack, u32::from(tcp.window) << half.shift());
         }
         half.stamp(tcp, end);
@@ -390,6 +393,28 @@ impl Connection {
             }
             if !moved {
                 break;
+            }
+        }
+    }
+
+    /// Nothing more will come: believes acknowledgements of more than the capture has as far as it has it, and takes
+    /// segments that were doubted for that only, if the capture has all of it by now.
+    fn settle(&mut self, limits: &Limits) {
+        for dir in [Dir::ToServer, Dir::ToClient] {
+            let (half, other) = self.halves(dir);
+            if let Some(ack) = half.doubted_ack() {
+                other.acknowledge(earliest(ack, other.sent()));
+            }
+        }
+        let mut settled = true;
+        while settled {
+            settled = false;
+            for dir in [Dir::ToServer, Dir::ToClient] {
+                let (half, other) = self.halves(dir);
+                if let Some(ack) = half.resolve(|ack| !after(ack, other.sent()), limits) {
+                    other.acknowledge(ack);
+                    settled = true;
+                }
             }
         }
     }
@@ -514,7 +539,7 @@ fn is_caused(ack: u32, other: &Half) -> bool {
 fn receiver_objects(half: &Half, other: &Half, tcp: &Tcp, end: u32, data: bool) -> Option<Reason> {
     let rst = tcp.flags.rst();
     if !tcp.flags.ack() && !rst {
-        return Some(Reason::Ack);
+        return Some(Reason::NoAck);
     }
     let negotiated = other.ts_recent.is_some() || !other.visible;
     if let (Some((value, _)), Some(recent), true) = (tcp.timestamps, half.ts_recent, negotiated && !rst)
@@ -529,8 +554,11 @@ fn receiver_objects(half: &Half, other: &Half, tcp: &Tcp, end: u32, data: bool) 
     if rst || !other.anchored || !other.visible || other.claimed.is_some_and(|claimed| !after(tcp.ack, claimed)) {
         return None;
     }
+    let stale = data && other.acked.is_some_and(|acked| distance(tcp.ack, acked) > other.window().max(MAX_UNSCALED));
+    if stale {
+        return Some(Reason::NoAck);
+    }
     let unsent = (data || tcp.flags.fin()) && after(tcp.ack, other.seen);
     let impossible = other.edge.is_some_and(|edge| after(tcp.ack, edge.wrapping_add(1)));
-    let stale = data && other.acked.is_some_and(|acked| distance(tcp.ack, acked) > other.window().max(MAX_UNSCALED));
-    (unsent || impossible || stale).then_some(Reason::Ack)
+    (unsent || impossible).then_some(Reason::Ack)
 }

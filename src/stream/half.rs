@@ -170,6 +170,9 @@ impl Half {
 
     /// The receiver acknowledges everything before `ack`.
     pub(super) fn acknowledge(&mut self, ack: u32) {
+        if !self.anchored {
+            return;
+        }
         let acked = self.acked.map_or(ack, |old| latest(old, ack));
         self.acked = Some(acked);
         if self.edge.is_some_and(|edge| before(edge, acked)) {
@@ -297,6 +300,11 @@ impl Half {
         self.acked.zip(self.edge).map_or(0, |(acked, edge)| distance(acked, edge))
     }
 
+    /// End of all that was sent as far as the capture shows, counting segments in doubt.
+    pub(super) fn sent(&self) -> u32 {
+        self.claimed.map_or(self.seen, |claimed| latest(claimed, self.seen))
+    }
+
     /// Whether `ack` can only be known to someone who received segments of this side that are in doubt.
     pub(super) fn is_claimed(&self, ack: u32) -> bool {
         after(ack, self.seen) && self.claimed.is_some_and(|claimed| !after(ack, claimed))
@@ -340,7 +348,8 @@ impl Half {
             if !after(doubt.end, self.next) {
                 return false;
             }
-            if !self.is_proven(doubt, acked) && !(doubt.reason == Reason::Ack && settled(doubt.ack)) {
+            let settled = doubt.reason == Reason::Ack && settled(doubt.ack);
+            if !settled && !self.is_proven(doubt, acked) {
                 return true;
             }
             if self.take_after_all(doubt, limits) {
@@ -355,11 +364,17 @@ impl Half {
         proven
     }
 
+    /// What the last of the segments acknowledges that are doubted for it.
+    pub(super) fn doubted_ack(&self) -> Option<u32> {
+        let doubts = &self.store.as_ref()?.doubts;
+        doubts.iter().filter(|doubt| doubt.reason == Reason::Ack).map(|doubt| doubt.ack).reduce(latest)
+    }
+
     /// Whether the receiver can only have acknowledged up to `acked` because it took this segment. What followed a FIN
     /// is proven by an acknowledgement of more than the FIN.
     fn is_proven(&self, doubt: &Doubt, acked: u32) -> bool {
         let fin_only = self.fin == Some(self.next) && acked == self.next.wrapping_add(1);
-        !after(doubt.end, acked) && !(doubt.reason == Reason::Closed && fin_only)
+        !after(doubt.end, acked) && (doubt.reason != Reason::Closed || !fin_only)
     }
 
     /// Takes a proven segment, unless others have brought its bytes. What it proves wrong is forgotten.

@@ -141,8 +141,10 @@ pub enum Reason {
     Timestamp,
     /// Outside the receiver's window.
     Window,
-    /// Acknowledges data that was never sent, or has no ACK flag.
+    /// Acknowledges data that was never sent.
     Ack,
+    /// Has no ACK flag, or acknowledges what was acknowledged a window ago.
+    NoAck,
     /// RST that is not exactly the next byte (RFC 5961 section 3).
     Reset,
     /// SYN inside a connection (RFC 5961 section 4), or a SYN-ACK that answers no SYN.

@@ -349,9 +349,9 @@ fn decoys_are_left_out() {
     real_wins(Wire::open(), 1, Seg { ip_sum: bad, ..client(1, 1, DECOY) }, Reason::Checksum);
     real_wins(Wire::open(), 1, Seg { ttl: 3, ..client(1, 1, DECOY) }, Reason::Ttl);
     real_wins(Wire::open(), 1, client(1, 900_001, DECOY), Reason::Ack);
-    real_wins(Wire::open(), 1, client(1, 1, DECOY).flags(TcpFlags::PSH), Reason::Ack);
+    real_wins(Wire::open(), 1, client(1, 1, DECOY).flags(TcpFlags::PSH), Reason::NoAck);
     real_wins(Wire::open(), 1, client(5_000_001, 1, DECOY), Reason::Window);
-    real_wins(Wire::open(), 1, client(1, 1u32.wrapping_sub(1 << 20), DECOY), Reason::Ack);
+    real_wins(Wire::open(), 1, client(1, 1u32.wrapping_sub(1 << 20), DECOY), Reason::NoAck);
 }
 
 #[test]
@@ -722,6 +722,124 @@ proptest! {
         prop_assert_eq!(taken, [b"!", model.read(2).as_slice()].concat());
     }
 
+    /// An attacker against a receiver by Linux' rules: whatever mixture of overlaps and segments that are not taken is
+    /// sent, what comes out is what the receiver read.
+    #[test]
+    fn what_comes_out_is_what_a_receiver_reads(
+        steps in proptest::collection::vec(
+            (-12i32..30, 1usize..16, proptest::option::weighted(0.5, any::<u8>()), 0usize..16, 0u32..4), 1..80),
+    ) {
+        let stamp = |value| Some(100_000 + value);
+        let mut wire = Wire::new();
+        wire.send(Seg { stamp: stamp(0), ..client(0, 0, b"").flags(TcpFlags::SYN) });
+        wire.send(Seg { stamp: stamp(0), ..server(0, 1, b"").flags(TcpFlags::SYN | TcpFlags::ACK) });
+        wire.send(Seg { stamp: stamp(1), ..client(1, 1, b"") });
+        let mut receiver = Receiver { next: 1, ..Receiver::default() };
+        for (nth, (offset, len, filler, defect, acks)) in steps.into_iter().enumerate() {
+            let seq = receiver.next.saturating_add_signed(offset).max(1);
+            let bytes: Vec<u8> = (seq..).take(len).map(|at| filler.unwrap_or((at % 251) as u8)).collect();
+            let good = Seg { stamp: stamp(nth as u32 + 2), ..client(seq, 1, &bytes) };
+            let sent = match defect {
+                0 => Seg { sum: Checksum::Bad, ..good },
+                1 => Seg { ip_sum: Checksum::Bad, ..good },
+                2 => Seg { ttl: 2, ..good },
+                3 => Seg { ack: 3_000, ..good },
+                4 => good.flags(TcpFlags::PSH),
+                5 => Seg { stamp: Some(7), ..good },
+                6 => Seg { seq: seq + 70_000, ..good },
+                7 => Seg { ttl: 2, data: b"", ..good }.flags(TcpFlags::RST),
+                8 => Seg { sum: Checksum::Bad, data: b"", ..good }.flags(TcpFlags::FIN | TcpFlags::ACK),
+                9 => Seg { seq: seq.max(receiver.next + 1), data: b"", ..good }.flags(TcpFlags::RST),
+                10 => good.flags(TcpFlags::SYN),
+                _ => good,
+            };
+            prop_assert_ne!(wire.send(sent), Verdict::NewConnection);
+            if defect > 10 {
+                receiver.take(seq, &bytes);
+            }
+            if acks > 0 {
+                wire.send(Seg { stamp: stamp(nth as u32), ..server(1, receiver.next, b"") });
+            }
+        }
+        wire.finish();
+        let mut out = wire.requests();
+        prop_assert_eq!(out.pop(), Some(Out::End(End::Lost)));
+        let taken: Vec<u8> = out.into_iter().flat_map(|out| match out {
+            Out::Data(bytes) | Out::Conflict(bytes, _) => bytes,
+            Out::Reread(_) => Vec::new(),
+            other => panic!("{other:?}"),
+        }).collect();
+        prop_assert_eq!(taken, receiver.read);
+    }
+
+    /// A capture that lost packets, up to most of them: every captured byte comes out at its place, once, if the capture
+    /// has an acknowledgement of it.
+    #[test]
+    fn what_the_capture_has_comes_out_whatever_it_lost(
+        keep in proptest::collection::vec(any::<u8>(), 400), loss in 0u8..220, rounds in 1usize..40,
+        syn in any::<bool>(), shuffle in any::<bool>(),
+    ) {
+        let stream: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
+        let mut packets = Vec::new();
+        if syn {
+            packets.push(client(0, 0, b"").flags(TcpFlags::SYN));
+            packets.push(server(0, 1, b"").flags(TcpFlags::SYN | TcpFlags::ACK));
+        }
+        let (mut c, mut s) = (0usize, 0usize);
+        for round in 0..rounds {
+            let to = c + 20 + round;
+            packets.push(client(1 + c as u32, 1 + s as u32, &stream[c..to]));
+            c = to;
+            packets.push(server(1 + s as u32, 1 + c as u32, b""));
+            for _ in 0..=round % 4 {
+                packets.push(server(1 + s as u32, 1 + c as u32, &stream[s..s + 1400]));
+                s += 1400;
+            }
+            packets.push(client(1 + c as u32, 1 + s as u32, b""));
+        }
+        packets.push(client(1 + c as u32, 1 + s as u32, b"").flags(TcpFlags::ACK | TcpFlags::FIN));
+        packets.push(server(1 + s as u32, 2 + c as u32, b"").flags(TcpFlags::ACK | TcpFlags::FIN));
+        packets.push(client(2 + c as u32, 2 + s as u32, b""));
+        let mut kept: Vec<_> =
+            packets.into_iter().zip(keep.iter().cycle()).filter(|(_, keep)| **keep >= loss).map(|(seg, _)| seg).collect();
+        if shuffle {
+            kept.chunks_mut(4).for_each(<[_]>::reverse);
+        }
+        let mut wire = Wire::new();
+        for seg in &kept {
+            wire.send(*seg);
+        }
+        wire.finish();
+        for dir in [Dir::ToServer, Dir::ToClient] {
+            let captured = kept.iter().filter(|seg| seg.dir == dir && !seg.data.is_empty());
+            let sent: Vec<_> = captured.map(|seg| (seg.seq as usize - 1, seg.data.len())).collect();
+            let Some(first) = sent.iter().map(|(at, _)| *at).min() else { continue };
+            let gaps = wire.got(dir).into_iter().map_while(|out| match out {
+                Out::Gap(len, false) => Some(len),
+                _ => None,
+            });
+            let leading: u64 = gaps.sum();
+            let mut at = first - leading as usize;
+            let mut covered = vec![false; stream.len()];
+            for out in wire.got(dir) {
+                match out {
+                    Out::Data(bytes) => {
+                        prop_assert!(stream[at..].starts_with(&bytes), "{dir:?} at {at}");
+                        covered[at..at + bytes.len()].fill(true);
+                        at += bytes.len();
+                    }
+                    Out::Gap(len, false) => at += len as usize,
+                    Out::End(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            let acked = kept.iter().filter(|seg| seg.dir != dir).map(|seg| seg.ack as usize).max().unwrap_or(0);
+            for (at, len) in sent.into_iter().filter(|(at, len)| at + len < acked) {
+                prop_assert!(covered[at..at + len].iter().all(|byte| *byte), "{dir:?}: {at}+{len} is missing");
+            }
+        }
+    }
+
     /// Anything at all: no panic, memory bounded.
     #[test]
     fn garbage_stays_bounded(
@@ -787,5 +905,28 @@ impl Model {
             }
         }
         stream
+    }
+}
+
+/// A receiver whose application reads at once.
+#[derive(Default)]
+struct Receiver {
+    next: u32,
+    queue: Model,
+    read: Vec<u8>,
+}
+
+impl Receiver {
+    fn take(&mut self, seq: u32, bytes: &[u8]) {
+        if seq > self.next {
+            self.queue.insert(seq, bytes);
+        } else if let Some(fresh) = bytes.get((self.next - seq) as usize..) {
+            self.read.extend_from_slice(fresh);
+            self.next += fresh.len() as u32;
+            let waiting = self.queue.read(self.next);
+            self.next += waiting.len() as u32;
+            self.read.extend_from_slice(&waiting);
+            self.queue.queue.retain(|(seq, bytes)| seq + bytes.len() as u32 > self.next);
+        }
     }
 }
