@@ -64,6 +64,17 @@ impl PathPattern {
         })
     }
 
+    /// A path that fits it.
+    #[cfg(test)]
+    pub fn sample(&self) -> String {
+        let parts = self.steps().map(|step| match step {
+            Step::Any => "/sample",
+            Step::Words(words) => words.first().map_or("", String::as_str),
+        });
+        parts.map(|part| format!("/{}", part.trim_start_matches('/'))).collect::<String>()
+            + if self.rest { "/" } else { "" }
+    }
+
     /// Whether it takes any remainder.
     pub(super) fn has_rest(&self) -> bool {
         self.rest
@@ -205,6 +216,12 @@ pub struct QueryRule {
 }
 
 impl QueryRule {
+    /// A parameter that fits it.
+    #[cfg(test)]
+    pub fn sample(&self) -> String {
+        format!("{}={}", self.name, self.values.first().map_or("x", String::as_str))
+    }
+
     /// Whether a parameter fits (percent-decoded).
     pub fn fits(&self, name: &[u8], value: &[u8]) -> bool {
         name == self.name.as_bytes() && (self.values.is_empty() || self.values.iter().any(|v| v.as_bytes() == value))

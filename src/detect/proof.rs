@@ -53,11 +53,13 @@ pub(super) struct Answer<'b> {
 impl<'b> Answer<'b> {
     /// `content` is the response's body with its encoding undone.
     pub(super) fn new(response: &Message, content: &'b Content<'_>) -> Self {
-        let damaged = response.gap || response.cut;
+        let status = response.head.status().unwrap_or(0);
+        // A range is as incomplete as a gap.
+        let damaged = response.gap || response.cut || status == 206;
         let bytes = content.bytes();
         let document = Document::new(bytes, damaged);
         Self {
-            status: response.head.status().unwrap_or(0),
+            status,
             error: is_error(&document),
             document,
             whole: !damaged && response.body.whole && response.complete,

@@ -496,3 +496,88 @@ fn questions_and_answers() {
     assert_eq!(rebind.metadata_answers.iter().map(|a| a.1).collect::<Vec<_>>(), ["unknown", "alibaba"]);
     assert_eq!(ask("localhost", vec![RData::A([127, 0, 0, 1].into())]).metadata_answers, []);
 }
+
+/// A request made from an entry's own pattern, headers and endpoint is told to be that entry.
+#[test]
+fn every_entry_can_be_reached() {
+    let catalogue = Catalogue::builtin().unwrap();
+    let mut missed = Vec::new();
+    for path in catalogue.paths() {
+        let entry = path.entry;
+        let Some(endpoint) =
+            path.endpoints.iter().find(|e| e.by_address() && !e.addresses.is_empty()).or(path.endpoints.first())
+        else {
+            continue;
+        };
+        let ip = endpoint.addresses.first().copied().unwrap_or(IpAddr::from([10, 1, 1, 1]));
+        let port = endpoint.ports.first().copied().unwrap_or(41299);
+        let server = std::net::SocketAddr::new(ip, port).to_string();
+        let headers: String = entry
+            .required_headers
+            .iter()
+            .map(|choice| &choice.0[0])
+            .map(|rule| format!("\n{}: {}", rule.name, rule.value.as_deref().unwrap_or("x")))
+            .collect();
+        let host = endpoint
+            .domains
+            .iter()
+            .find_map(|d| d.literal())
+            .filter(|_| ip == IpAddr::from([10, 1, 1, 1]))
+            .unwrap_or("x");
+        for pattern in &entry.patterns {
+            let query: String = entry.query.iter().map(|rule| format!("{}&", rule.sample())).collect();
+            let request = format!("GET {}?{query} HTTP/1.1\nHost: {host}{headers}", pattern.sample());
+            let got = imds(&request, "", &server);
+            let told = got.as_ref().map(|i| (i.provider, i.path_id.unwrap_or("-"), i.sensitivity));
+            if told != Some((&entry.provider, entry.id(), entry.sensitivity)) {
+                missed.push(format!("{} {} {} -> {told:?}", entry.id(), server, pattern.sample()));
+            }
+        }
+    }
+    // Behind an entry that is more exact or comes first, or no metadata traffic by path alone.
+    let hidden = [
+        "aws-iid-signed",
+        "aws-metadata-other",
+        "aws-ecs-agent-introspect",
+        "aws-lambda-next",
+        "cs-userdata",
+        "upc-json",
+        "ncp-creds",
+    ];
+    let missed: Vec<_> = missed.iter().filter(|m| !hidden.iter().any(|id| m.starts_with(id))).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn any_exchange_is_judged_without_panic_and_without_secrets_in_debug_output() {
+    use proptest::prelude::*;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let path = "(/(latest|meta-data|iam|security-credentials|computeMetadata|v1|token|%2e%2e|[a-z%/.?#&=]{0,8})){0,6}";
+    let header = "(Host: |Authorization: Bearer |Metadata-Flavor: |X-Metadata-Token: |Content-Encoding: )[ -~]{0,24}";
+    let body =
+        proptest::collection::vec(prop_oneof![Just(b'"'), Just(b'{'), Just(b':'), Just(b'\\'), any::<u8>()], 0..80);
+    let server = prop_oneof![Just(AWS), Just("100.100.100.200:80"), Just("127.0.0.1:51679"), Just("93.184.216.34:80")];
+    let detector = std::cell::RefCell::new(detector());
+    runner
+        .run(&(path, header, body, server), |(path, header, body, server)| {
+            let mut tx = exchange(&format!("GET {path} HTTP/1.1\n{header}"), "HTTP/1.1 200 OK", server);
+            tx.request.as_mut().unwrap().body.captured = body.clone();
+            tx.response.as_mut().unwrap().body.captured = body;
+            let verdict = detector.borrow_mut().http(&tx);
+            if let Some(imds) = verdict.imds {
+                assert!(imds.path.is_empty() || imds.path.starts_with('/'));
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_part_of_a_document_is_judged_as_a_part() {
+    let whole = aws_keys();
+    let cut = whole.find("\"Expiration\"").unwrap();
+    let first = format!("HTTP/1.1 206 Partial Content\nServer: EC2ws\n\n{}", &whole[..cut]);
+    assert!(imds(ROLE, &first, AWS).unwrap().credential.unwrap().issued);
+    let rest = format!("HTTP/1.1 206 Partial Content\nServer: EC2ws\n\n{}", &whole[cut + 1..]);
+    assert!(!imds(ROLE, &rest, AWS).unwrap().credential.unwrap().issued);
+}
