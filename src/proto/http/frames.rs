@@ -31,7 +31,6 @@ const PADDED: u8 = 0x8;
 const WITH_PRIORITY: u8 = 0x20;
 
 /// What a step came to. `wire` is the number of bytes that the frames took since the last event.
-#[derive(Debug)]
 pub(super) enum Event<'a> {
     /// All input is used.
     More,

@@ -7,11 +7,13 @@
 
 use std::collections::VecDeque;
 
+use super::framing::Framing;
+use super::framing::{Kind, content_length, request_framing, response_framing, upgrades_to};
 use super::head::Role;
-use super::message::{Head, Message, wipe};
+use super::message::{Message, wipe};
 use super::parser::Env;
 use super::probe::PREFACE;
-use super::reader::{Framing, Reader, Step, message_memory, wire};
+use super::reader::{Reader, Step, message_memory, wire};
 use crate::observe::Bytes;
 use crate::stream::{Context, Dir, End};
 
@@ -30,15 +32,6 @@ pub(super) enum Turn {
     Http2 { request: Option<Message>, held: Vec<u8> },
     /// Another protocol was agreed on, or it never was HTTP.
     Dead,
-}
-
-/// What a request asks for beyond an ordinary answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Plain,
-    Head,
-    Connect,
-    Upgrade { h2c: bool },
 }
 
 /// A request waiting for its response; `request` is there once it ended.
@@ -165,7 +158,7 @@ impl Http1 {
                 let framed = self.client.is_framed();
                 if let Some(message) = self.client.gap(len, cut) {
                     if !framed {
-                        self.enqueue(kind(&message.head), message.first_index);
+                        self.enqueue(Kind::of(&message.head), message.first_index);
                     }
                     self.request_done(message, env);
                 }
@@ -190,7 +183,7 @@ impl Http1 {
                 let framed = self.client.is_framed();
                 if let Some(message) = self.client.end(end) {
                     if !framed {
-                        self.enqueue(kind(&message.head), message.first_index);
+                        self.enqueue(Kind::of(&message.head), message.first_index);
                     }
                     self.request_done(message, env);
                 }
@@ -263,7 +256,7 @@ impl Http1 {
                 Step::Head => {
                     let Some(head) = self.client.head() else { break };
                     let framing = request_framing(head);
-                    let (kind, first_index) = (kind(head), self.client.first_index());
+                    let (kind, first_index) = (Kind::of(head), self.client.first_index());
                     self.enqueue(kind, first_index);
                     if let Some(message) = self.client.frame(framing) {
                         self.request_done(message, env);
@@ -497,64 +490,4 @@ fn follow(fork: &mut Reader, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -
             }
         }
     }
-}
-
-fn kind(head: &Head) -> Kind {
-    match head.method() {
-        // method names are case-sensitive, but servers that take `head` answer it as HEAD
-        method if method.eq_ignore_ascii_case(b"HEAD") => Kind::Head,
-        method if method.eq_ignore_ascii_case(b"CONNECT") => Kind::Connect,
-        _ if head.field("upgrade").is_some() => Kind::Upgrade { h2c: upgrades_to(head, b"h2c") },
-        _ => Kind::Plain,
-    }
-}
-
-fn upgrades_to(head: &Head, protocol: &[u8]) -> bool {
-    tokens(head, "upgrade").any(|token| token.eq_ignore_ascii_case(protocol))
-}
-
-/// Elements of a comma-separated field, over all its lines.
-fn tokens<'h>(head: &'h Head, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-    head.fields()
-        .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
-        .flat_map(|(_, value)| value.split(|b| *b == b','))
-        .map(<[u8]>::trim_ascii)
-}
-
-/// RFC 9112 section 6.3 for requests.
-fn request_framing(head: &Head) -> Framing {
-    if is_chunked(head) { Framing::Chunked } else { content_length(head).map_or(Framing::None, Framing::Length) }
-}
-
-/// RFC 9112 section 6.3 for final responses to anything but HEAD and CONNECT.
-fn response_framing(head: &Head, status: u16) -> Framing {
-    if matches!(status, 204 | 304) {
-        return Framing::None;
-    }
-    if is_chunked(head) {
-        return Framing::Chunked;
-    }
-    content_length(head).map_or_else(|| Framing::UntilClose { counted: announces_close(head) }, Framing::Length)
-}
-
-fn is_chunked(head: &Head) -> bool {
-    tokens(head, "transfer-encoding").last().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
-}
-
-/// Content-Length: of several the last one, 0 where it is no number, as Packetbeat has it.
-fn content_length(head: &Head) -> Option<u64> {
-    let value = head.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length")).last()?.1;
-    let number = value.split(|b| *b == b',').next_back()?.trim_ascii();
-    let number = std::str::from_utf8(number).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    Some(number.and_then(|text| text.parse().ok()).unwrap_or_default())
-}
-
-/// Whether Packetbeat counts what follows until the connection closes.
-fn announces_close(head: &Head) -> bool {
-    let connection = head.field("connection").unwrap_or_default();
-    connection == b"close" || (!is_http_1_1(head) && connection != b"keep-alive")
-}
-
-fn is_http_1_1(head: &Head) -> bool {
-    head.version.is_some_and(|version| version.major == 1 && version.minor != 0)
 }

@@ -37,7 +37,8 @@ pub enum Start {
 /// Start line and header fields as sent. For HTTP/2 `raw` holds decoded names and values one after the other.
 #[derive(Clone)]
 pub struct Head {
-    /// The bytes that the ranges point into; bounded by the parser's header limit.
+    /// The bytes that the ranges point into; bounded by the parser's header limit. As sent, but for the line ends inside
+    /// folded fields, which are spaces.
     pub raw: Vec<u8>,
     /// First line.
     pub start: Start,
@@ -111,7 +112,9 @@ impl fmt::Debug for Head {
 /// A message body: counted always, captured up to a limit for inspection, wiped when dropped.
 #[derive(Clone, Default)]
 pub struct Body {
-    /// Length as Packetbeat counts it: Content-Length, or the sum of chunk sizes, or bytes until close.
+    /// Length as Packetbeat counts it: Content-Length, or the sum of chunk sizes, or bytes until close (0 where an
+    /// HTTP/1.1 response has no length and announces no close: Packetbeat ends it at once, `captured` holds it anyway).
+    /// 0 for responses to HEAD. HTTP/2: sum of DATA.
     pub len: u64,
     /// Transfer-decoded (chunk framing undone), content-encoded bytes from the start, up to the parser's limit.
     pub captured: Vec<u8>,

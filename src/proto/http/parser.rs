@@ -45,10 +45,10 @@ pub struct Counters {
 impl Counters {
     /// Adds another worker's.
     pub fn add(&mut self, other: &Self) {
-        self.junk += other.junk;
-        self.requests_evicted += other.requests_evicted;
-        self.forks_refused += other.forks_refused;
-        self.http2_abandoned += other.http2_abandoned;
+        self.junk = self.junk.saturating_add(other.junk);
+        self.requests_evicted = self.requests_evicted.saturating_add(other.requests_evicted);
+        self.forks_refused = self.forks_refused.saturating_add(other.forks_refused);
+        self.http2_abandoned = self.http2_abandoned.saturating_add(other.http2_abandoned);
     }
 }
 

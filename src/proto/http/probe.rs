@@ -61,14 +61,18 @@ pub fn probe_resumed(bytes: &[u8]) -> Probe {
     }
 }
 
-/// SOCKS 5 (RFC 1928): version, number of methods, that many methods and nothing else. SOCKS 4: version, command, port,
+/// SOCKS 5 (RFC 1928): version, number of methods, that many methods. SOCKS 4: version, command, port,
 /// address, user id with its end.
 fn probe_socks(bytes: &[u8]) -> Probe {
     match bytes {
         [5] | [4] => Probe::More,
         [5, 0, ..] => Probe::No,
-        [5, count, methods @ ..] if methods.len() == usize::from(*count) => Probe::Socks,
-        [5, count, methods @ ..] if methods.len() < usize::from(*count) => Probe::More,
+        [5, count, rest @ ..] => match rest.get(usize::from(*count)..) {
+            // a hasty client sends its request (which begins with the version again) at once
+            Some([] | [5, ..]) => Probe::Socks,
+            Some(_) => Probe::No,
+            None => Probe::More,
+        },
         [4, 1 | 2, _, _, _, _, _, _, user @ ..] if user.last() == Some(&0) => Probe::Socks,
         [4, 1 | 2, ..] if bytes.len() < MAX_PROBE => Probe::More,
         _ => Probe::No,

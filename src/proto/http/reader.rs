@@ -7,6 +7,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use super::Limits;
+use super::framing::Framing;
 use super::head::{self, BlankLine, Role};
 use super::message::{Body, Head, Message, wipe};
 use crate::packet::Timestamp;
@@ -17,23 +18,6 @@ const MAX_CHUNK_LINE: u32 = 8 * 1024;
 
 /// A first line is judged with every piece of it up to this length, then again when it ends.
 const UNDECIDED: usize = 512;
-
-/// How a message's body is delimited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// No body.
-    None,
-    /// This many bytes.
-    Length(u64),
-    /// Chunked transfer coding.
-    Chunked,
-    /// Everything until the direction ends; `counted` as Packetbeat counts it (it ends such an HTTP/1.1 message at once
-    /// unless the connection is announced to close).
-    UntilClose {
-        /// Whether body bytes count towards the message's lengths.
-        counted: bool,
-    },
-}
 
 /// What a step came to.
 #[derive(Debug)]

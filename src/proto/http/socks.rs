@@ -22,7 +22,6 @@ pub(super) struct Socks {
 }
 
 /// State of the conversation after some bytes.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// It goes on.
     More,

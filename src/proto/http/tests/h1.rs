@@ -369,3 +369,59 @@ fn a_conflict_in_the_first_bytes_is_judged_by_both_readings() {
         ]
     );
 }
+
+#[test]
+fn lengths_that_contradict_each_other_are_read_as_packetbeat_reads_them() {
+    for (fields, len) in [
+        ("Content-Length: 9\r\nContent-Length: 3\r\n", 3),
+        ("Content-Length: 3, 3\r\n", 3),
+        ("Content-Length: 3x\r\n", 3),
+        ("Content-Length: x\r\n", 0),
+        ("Content-Length: \r\n", 0),
+        ("Content-Length: 99999999999999999999999\r\n", 0),
+    ] {
+        let post = ["POST / HTTP/1.1\r\n", fields, "\r\n", "a=1"].concat();
+        let found = run(&[C(post.as_bytes())]);
+        assert_eq!(found[0].request.as_ref().unwrap().body.len, len, "{fields}");
+    }
+    // chunks win over a length, and framing that is broken ends the message
+    let post = b"POST / HTTP/1.1\r\nContent-Length: 99\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    assert_eq!(told(&[C(post)]), ["POST / 78/1/x whole UnmatchedRequest"]);
+    let broken = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nnext\r\n";
+    assert_eq!(
+        told(&[C(broken), C(GET)]),
+        ["POST / 54/1/x unfinished UnmatchedRequest", "GET /latest host=h 33/0/ whole UnmatchedRequest"]
+    );
+}
+
+#[test]
+fn a_head_beyond_the_limit_is_used_as_far_as_it_goes() {
+    let limits = Limits { head: 100, ..Limits::default() };
+    let long =
+        ["POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nX: ", &"x".repeat(500), "\r\nLate: 1\r\n\r\nb"].concat();
+    for size in [1, 7, 99, 100, 101, 1000] {
+        let pieces: Vec<Ev<'_>> = long.as_bytes().chunks(size).chain([GET]).map(C).collect();
+        let (found, _) = run_with(&limits, &pieces);
+        let told: Vec<_> = found.iter().map(tell).collect();
+        let expected = format!("POST /p host=h {}/1/b head-cut whole UnmatchedRequest", long.len());
+        assert_eq!(told, [expected.as_str(), "GET /latest host=h 33/0/ whole UnmatchedRequest"], "in pieces of {size}");
+    }
+    let path = ["GET /", &"a".repeat(500), " HTTP/1.1\r\n\r\n"].concat();
+    let (found, _) = run_with(&limits, &[C(path.as_bytes()), C(GET)]);
+    let head = &found[0].request.as_ref().unwrap().head;
+    assert_eq!((head.target().len(), head.complete, found.len()), (96, false, 2));
+}
+
+#[test]
+fn waiting_requests_are_bounded() {
+    let limits = Limits { pending: 3, ..Limits::default() };
+    let events: Vec<Ev<'_>> = [C(GET); 5].into_iter().chain([S(OK); 5]).collect();
+    let (found, counters) = run_with(&limits, &events);
+    let unanswered = found.iter().filter(|transaction| transaction.response.is_none()).count();
+    let orphans = found.iter().filter(|transaction| transaction.request.is_none()).count();
+    assert_eq!((found.len(), unanswered, orphans, counters.requests_evicted), (7, 2, 2, 2));
+    let limits = Limits { memory: 1000, ..Limits::default() };
+    let post = [&b"POST / HTTP/1.1\r\nContent-Length: 900\r\n\r\n"[..], &[b'x'; 900]].concat();
+    let (found, counters) = run_with(&limits, &[C(&post), C(&post), C(GET), S(OK)]);
+    assert_eq!((found.len(), counters.requests_evicted), (4, 2));
+}
