@@ -412,8 +412,7 @@ impl Correlator {
             self.ssrf.name_resolved(&verdict.name, &link, &mut findings);
             self.tell(findings, lookups, Vec::new(), alerts);
         } else if !verdict.other_answers.is_empty() {
-            let link = || subject::of_dns(tx, verdict, event_id).link("dns", dns_span(tx).1);
-            self.rebinds.elsewhere(&verdict.name, link);
+            self.rebinds.elsewhere(&verdict.name, &tx.conn, dns_span(tx).1, event_id);
         }
     }
 

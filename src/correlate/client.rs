@@ -42,7 +42,7 @@ pub struct Habit {
     pub signals: Signals,
     /// The same client did the same in an SDK's way before.
     pub sdk_before: bool,
-    /// User-Agent and path are those of a known agent.
+    /// A known agent reads this path, and sends this User-Agent: nothing that any tool sends.
     pub agent: bool,
     /// The request completes a walk of the tree: the steps so far.
     pub walk: Option<Vec<ChainLink>>,
@@ -111,7 +111,8 @@ impl Clients {
     pub fn learn(&mut self, request: Request<'_>, catalogue: &Catalogue, link: impl FnOnce() -> ChainLink) -> Habit {
         let Request { tx, imds, start, .. } = request;
         let ip = tx.conn.client.ip;
-        let mut habit = Habit { agent: is_agent(request, catalogue), ..Habit::default() };
+        let (agent, walks) = agent(request, catalogue);
+        let mut habit = Habit { agent, ..Habit::default() };
         self.session(ip, imds, start, &mut habit.signals);
         let client = self.clients.entry(ip, Client::default);
         client.over_time(imds, &mut habit.signals);
@@ -127,7 +128,7 @@ impl Clients {
         client.asked_token |= imds.sensitivity == Sensitivity::Token;
         client.v2 |= imds.session_token.is_some();
         remember(&mut client.paths, hash(&[&imds.path]));
-        if !habit.agent {
+        if !walks {
             habit.walk = client.walk(imds, start, self.window, link);
         }
         habit
@@ -206,14 +207,25 @@ impl Client {
     }
 }
 
-/// Whether User-Agent, path and headers are those of a known agent.
-fn is_agent(request: Request<'_>, catalogue: &Catalogue) -> bool {
-    let Some(message) = request.tx.request.as_ref().filter(|_| !request.user_agent.is_empty()) else { return false };
-    catalogue.agents_called(request.user_agent).any(|agent| {
-        agent.provider.as_ref().is_none_or(|provider| provider == request.imds.provider)
+/// Whether User-Agent, path and headers are those of a known agent, and whether they explain a walk of the tree. Several
+/// agents send the User-Agent of a library that any tool may use: then the agent has to belong to this provider, and use
+/// its present version, to explain more than a walk.
+fn agent(request: Request<'_>, catalogue: &Catalogue) -> (bool, bool) {
+    let Some(message) = request.tx.request.as_ref().filter(|_| !request.user_agent.is_empty()) else {
+        return (false, false);
+    };
+    let signals = request.imds.signals;
+    let (mut explains, mut walks) = (false, false);
+    for agent in catalogue.agents_called(request.user_agent) {
+        let provider = agent.provider.as_ref();
+        let fits = provider.is_none_or(|provider| provider == request.imds.provider)
             && agent.reads(&request.imds.path)
-            && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)))
-    })
+            && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)));
+        let is_shared = signals.has(Signal::ToolUserAgent) || signals.has(Signal::BrowserLike);
+        walks |= fits;
+        explains |= fits && (!is_shared || provider.is_some() && !signals.has(Signal::V1));
+    }
+    (explains, walks)
 }
 
 /// Whether a credential fetch has the order, headers and version of an SDK, and nothing that speaks against one.
@@ -240,19 +252,26 @@ fn is_sdk(request: Request<'_>, signals: Signals, client: &Client) -> bool {
         return false;
     }
     let claims = signals.has(Signal::SdkUserAgent);
+    let header = |name: &str| imds.headers.iter().any(|(header, _)| header == name);
+    // azure-identity asks without header first, to see whether a service is there
     let is_azure_probe = claims && imds.provider == "azure" && signals.has(Signal::Refused);
-    let against = AGAINST.iter().filter(|signal| !(is_azure_probe && **signal == Signal::V1));
-    if against.into_iter().any(|signal| signals.has(*signal)) {
+    // Google's libraries send the User-Agent of the HTTP library below them
+    let is_google_library = imds.provider == "gcp" && header("x-goog-api-client");
+    let excused = |signal: Signal| match signal {
+        Signal::V1 => is_azure_probe,
+        Signal::ToolUserAgent => is_google_library,
+        _ => false,
+    };
+    if AGAINST.iter().any(|signal| signals.has(*signal) && !excused(*signal)) {
         return false;
     }
-    let header = |name: &str| imds.headers.iter().any(|(header, _)| header == name);
     match (imds.provider, imds.sensitivity) {
         (_, Sensitivity::Token) => claims,
         ("aws", Sensitivity::Credential) if imds.version.is_some() => {
             imds.session_token.is_some() && client.asked_token && client.paths.contains(&hash(&[parent(&imds.path)]))
         }
         ("aws", Sensitivity::Credential) => claims || (signals.has(Signal::NoUserAgent) && is_modern(request)),
-        _ => claims || header("x-goog-api-client"),
+        _ => claims || is_google_library,
     }
 }
 

@@ -99,7 +99,12 @@ pub fn confirmed(finding: &Finding, leg: &Subject, signals: Signals) -> String {
         "the service answered: close the hole".to_owned()
     };
     let place = shown(&finding.candidate.place);
-    format!("{client} made {server} fetch {path} from {what} by {place}; {came_of_it}")
+    let way = match finding.between.iter().filter(|link| link.what == "redirect").count() {
+        0 => "",
+        1 => " and a redirect",
+        _ => " and redirects",
+    };
+    format!("{client} made {server} fetch {path} from {what} by {place}{way}; {came_of_it}")
 }
 
 /// For `dns-rebinding`.

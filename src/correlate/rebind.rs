@@ -4,12 +4,15 @@
 //! Remembers how each name was resolved, for request forgery by name. Bounded by count.
 
 use std::collections::VecDeque;
+use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::issue::HOLD;
+use super::subject::{end, key};
 use super::table::Table;
 use crate::alert::{ChainLink, Subject};
+use crate::observe::{Conn, Endpoint};
 use crate::packet::Timestamp;
 
 /// Most lookups remembered.
@@ -18,7 +21,8 @@ const LOOKUPS: usize = 1024;
 /// How names were resolved, and lookups that wait or may still be followed.
 #[derive(Debug)]
 pub struct Rebinds {
-    names: Table<String, Name>,
+    /// By a hash of the name.
+    names: Table<u128, Name>,
     /// In the order in which their waiting ends.
     waiting: VecDeque<Lookup>,
     /// Told, but not followed by a fetch yet.
@@ -30,9 +34,18 @@ pub struct Rebinds {
 #[derive(Debug, Default)]
 struct Name {
     /// To another address, first.
-    elsewhere: Option<ChainLink>,
+    elsewhere: Option<Elsewhere>,
     /// To a metadata address, last.
     metadata: Option<ChainLink>,
+}
+
+/// An earlier resolution: what its link in a chain needs, kept small because every name of the run has one.
+#[derive(Debug)]
+struct Elsewhere {
+    id: Box<str>,
+    time: Timestamp,
+    client: Endpoint,
+    server: Endpoint,
 }
 
 /// A lookup of a foreign name that led to a metadata address.
@@ -66,15 +79,14 @@ impl Rebinds {
 
     /// How `name` was resolved to a metadata address.
     pub fn resolved(&self, name: &str) -> Option<ChainLink> {
-        self.names.peek(&name.to_owned())?.metadata.clone()
+        self.names.peek(&hash(name))?.metadata.clone()
     }
 
     /// A name resolved to ordinary addresses only.
-    pub fn elsewhere(&mut self, name: &str, link: impl FnOnce() -> ChainLink) {
-        let known = self.names.entry(name.to_owned(), Name::default);
-        if known.elsewhere.is_none() {
-            known.elsewhere = Some(link());
-        }
+    pub fn elsewhere(&mut self, name: &str, conn: &Conn, time: Timestamp, event_id: &str) {
+        let known = self.names.entry(hash(name), Name::default);
+        let new = || Elsewhere { id: event_id.into(), time, client: conn.client, server: conn.server };
+        known.elsewhere.get_or_insert_with(new);
     }
 
     /// A foreign name resolved to a metadata address.
@@ -86,9 +98,16 @@ impl Rebinds {
         now: Timestamp,
         out: &mut Vec<Lookup>,
     ) {
-        let known = self.names.entry(name.to_owned(), Name::default);
+        let known = self.names.entry(hash(name), Name::default);
         known.metadata = Some(subject.link("dns", span.1));
-        let elsewhere = known.elsewhere.clone();
+        let elsewhere = known.elsewhere.as_ref().map(|seen| ChainLink {
+            id: seen.id.to_string(),
+            time: seen.time,
+            what: "dns",
+            source: end(&seen.client),
+            destination: end(&seen.server),
+            url: name.to_owned(),
+        });
         // of several resolvers on the way to one answer the first one's client is the one that asked
         let within =
             |inner: (Timestamp, Timestamp), outer: (Timestamp, Timestamp)| outer.0 <= inner.0 && inner.1 <= outer.1;
@@ -146,4 +165,8 @@ impl Rebinds {
     pub fn finish(&mut self, out: &mut Vec<Lookup>) {
         out.extend(self.waiting.drain(..));
     }
+}
+
+fn hash(name: &str) -> u128 {
+    key(|hasher| hasher.write(name.as_bytes()))
 }

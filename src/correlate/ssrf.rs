@@ -145,6 +145,7 @@ struct Redirects {
 
 /// A URL that an inbound request leads to, and the redirects on the way.
 struct Reached<'a> {
+    from: &'a Candidate,
     to: &'a Candidate,
     key: Key,
     way: Vec<&'a Redirect>,
@@ -153,8 +154,10 @@ struct Reached<'a> {
 /// A path that an inbound request leads to.
 #[derive(Debug)]
 struct Target<'a> {
-    candidate: &'a Candidate,
-    path: Option<&'a str>,
+    /// What the request names.
+    from: &'a Candidate,
+    /// Where that leads.
+    to: &'a Candidate,
     /// Names a metadata service, by itself, by DNS or by redirect.
     is_metadata: bool,
     between: Vec<ChainLink>,
@@ -163,9 +166,9 @@ struct Target<'a> {
 impl Target<'_> {
     /// Whether `path` is the target's, or what is left of it behind a proxy.
     fn fits(&self, path: &str) -> bool {
-        match self.path {
-            None => self.candidate.kind == CandidateKind::Attempt && path == "/",
-            Some(own) if self.is_metadata || self.candidate.kind == CandidateKind::Mention => {
+        match self.to.path.as_deref() {
+            None => self.to.kind == CandidateKind::Attempt && path == "/",
+            Some(own) if self.is_metadata || self.to.kind == CandidateKind::Mention => {
                 own == path || path != "/" && own.ends_with(path)
             }
             // the host is not known to be a service: the whole path must be the same, and no commonplace
@@ -263,6 +266,7 @@ impl Ssrf {
         let Some(mut request) = self.waiting.pop_front() else { return };
         request.state = match self.outer(&request) {
             Some(number) => State::Inner(number),
+            None if self.is_diverted(&request.inbound) => State::Quiet,
             None => self.judge(&request, resolved, out),
         };
         if self.settled.len() >= INBOUND {
@@ -270,6 +274,18 @@ impl Ssrf {
             self.evicted += 1;
         }
         self.settled.push_back(request);
+    }
+
+    /// Whether it is a metadata request itself, seen after address translation sent it elsewhere.
+    fn is_diverted(&self, inbound: &Inbound) -> bool {
+        let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD));
+        self.legs.iter().skip(from).any(|leg| {
+            let (subject, own) = (&leg.fetch.subject, &inbound.subject);
+            subject.conn.client == own.conn.client
+                && subject.event_id != own.event_id
+                && leg.fetch.first <= inbound.first
+                && inbound.end <= leg.fetch.subject.over()
+        })
     }
 
     /// Looks for metadata requests while the inbound request was open; else it may be an attempt.
@@ -292,7 +308,7 @@ impl Ssrf {
         }
         if let Some((target, legs)) = found {
             let fetches = legs.iter().filter_map(|at| self.legs.get(*at)).map(|leg| leg.fetch.subject.clone());
-            out.push(request.finding(target.candidate, fetches.collect(), target.between.clone()));
+            out.push(request.finding(target.from, fetches.collect(), target.between.clone()));
             for at in legs {
                 if let Some(leg) = self.legs.get_mut(at) {
                     leg.claimed = true;
@@ -300,10 +316,10 @@ impl Ssrf {
             }
             return State::Confirmed;
         }
-        let attempt = targets.iter().find(|t| t.is_metadata && t.candidate.kind != CandidateKind::Mention);
+        let attempt = targets.iter().find(|t| t.is_metadata && t.from.kind != CandidateKind::Mention);
         match attempt {
             Some(target) => {
-                out.push(request.finding(target.candidate, Vec::new(), target.between.clone()));
+                out.push(request.finding(target.from, Vec::new(), target.between.clone()));
                 State::Attempted
             }
             None => State::Quiet,
@@ -342,7 +358,7 @@ impl Ssrf {
         let Some(request) = self.settled.get(place).filter(|request| request.state != State::Confirmed) else { return };
         let targets = self.targets(request, resolved);
         let Some(target) = targets.iter().find(|target| target.fits(&path)) else { return };
-        out.push(request.finding(target.candidate, vec![subject], target.between.clone()));
+        out.push(request.finding(target.from, vec![subject], target.between.clone()));
         if let Some(request) = self.settled.get_mut(place) {
             request.state = State::Confirmed;
         }
@@ -393,9 +409,9 @@ impl Ssrf {
     fn reachable<'a>(&'a self, request: &'a Request) -> Vec<Reached<'a>> {
         let inbound = &request.inbound;
         let own = inbound.candidates.iter().zip(&request.keys);
-        let mut out: Vec<_> = own.map(|(to, key)| Reached { to, key: *key, way: Vec::new() }).collect();
+        let mut out: Vec<_> = own.map(|(to, key)| Reached { from: to, to, key: *key, way: Vec::new() }).collect();
         let mut at = 0;
-        while let Some((key, way)) = out.get(at).map(|reached| (reached.key, reached.way.clone())) {
+        while let Some((from, key, way)) = out.get(at).map(|r| (r.from, r.key, r.way.clone())) {
             at += 1;
             if way.len() >= CHAIN || out.len() > REACHED {
                 break;
@@ -405,7 +421,7 @@ impl Ssrf {
             for hop in hops.take(CHAIN) {
                 if way.iter().all(|taken| !std::ptr::eq(*taken, hop)) {
                     let way = way.iter().copied().chain([hop]).collect();
-                    out.push(Reached { to: &hop.to, key: hop.key, way });
+                    out.push(Reached { from, to: &hop.to, key: hop.key, way });
                 }
             }
         }
@@ -414,14 +430,14 @@ impl Ssrf {
 
     /// Every path that the request leads to, by itself, by DNS and by redirects.
     fn targets<'a>(&'a self, request: &'a Request, resolved: Resolved<'_>) -> Vec<Target<'a>> {
-        let target = |Reached { to, way, .. }: Reached<'a>| {
+        let target = |Reached { from, to, way, .. }: Reached<'a>| {
             let lookup = match &to.host {
                 HostRef::Name(name) => resolved(name),
                 HostRef::Address(_) => None,
             };
             let is_metadata = to.kind == CandidateKind::Attempt || lookup.is_some();
             let between = way.iter().map(|hop| hop.link.clone()).chain(lookup).collect();
-            Target { candidate: to, path: to.path.as_deref(), is_metadata, between }
+            Target { from, to, is_metadata, between }
         };
         self.reachable(request).into_iter().map(target).collect()
     }

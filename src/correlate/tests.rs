@@ -567,6 +567,15 @@ fn of_proxy_hops_the_outermost_gives_the_ends() {
 }
 
 #[test]
+fn a_diverted_metadata_request_is_no_attempt() {
+    let mut run = Run::new();
+    let after_dnat = get(HOST, "10.0.0.5:8181", ROLE, (11, 19), 200).header("Host", "169.254.169.254", true);
+    run.see(after_dnat);
+    run.see(get(HOST, IMDS, ROLE, (10, 20), 200).issued(Leg::Address));
+    assert!(ssrf_alerts(&run.finish()).is_empty());
+}
+
+#[test]
 fn a_scanner_of_many_servers_is_told_for_each() {
     let mut run = Run::new();
     run.see(inbound("203.0.113.66:35605", "10.20.0.11:80", &imds_url(), (1, 4), 404));

@@ -32,8 +32,13 @@ const URL: usize = 1024;
 pub fn judge(tx: &Transaction, imds: Option<&Imds>, catalogue: &Catalogue) -> Verdict {
     let mut verdict = Verdict::default();
     let Some(request) = &tx.request else { return verdict };
-    if imds.is_some_and(|imds| matches!(imds.leg, Leg::Address | Leg::Path)) {
-        return verdict;
+    let is_local_service =
+        || tx.conn.server.ip.is_loopback() && catalogue.path_endpoints_on(tx.conn.server.port).next().is_some();
+    match imds.map(|imds| imds.leg) {
+        Some(Leg::Address | Leg::Path) => return verdict,
+        // an agent on the host itself to which requests for the service are diverted
+        Some(Leg::Named) if is_local_service() => return verdict,
+        _ => {}
     }
     verdict.candidates = candidates(request, catalogue);
     let names = |response: &&Message| ["location", "refresh"].iter().any(|name| response.head.field(name).is_some());

@@ -3,6 +3,7 @@
 
 use super::{BODY, Document, Search, may_be_url, prose};
 use crate::detect::Place;
+use crate::detect::body::Content;
 use crate::detect::canonical::{entities, json_unescape};
 use crate::proto::http::Message;
 
@@ -24,7 +25,11 @@ enum Kind {
 impl Search<'_> {
     /// The request's body.
     pub(super) fn body(&mut self, request: &Message) {
-        let body = request.body.captured.as_slice();
+        if request.body.captured.is_empty() {
+            return;
+        }
+        let content = Content::new(&request.body.captured, request.head.field("content-encoding"));
+        let body = content.bytes();
         let body = body.get(..BODY).unwrap_or(body);
         if body.len() < 8 {
             return;

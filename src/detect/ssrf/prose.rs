@@ -6,7 +6,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::Search;
-use crate::detect::canonical::{self, entities, json_unescape, percent_stable};
+use crate::detect::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
 use crate::detect::{CandidateKind, Place};
 
 /// Most places of one text that are tried.
@@ -73,12 +73,21 @@ impl Search<'_> {
             if is_url {
                 next = slash.saturating_add(2);
             }
-            let target = canonical::hosts(url).into_iter().find(|parsed| self.names_target(parsed));
+            let target = canonical::hosts(url).into_iter().find(|p| self.names_target(p) || self.has_known_path(p));
             if let Some(parsed) = target {
                 next = start.saturating_add(end);
                 self.push(CandidateKind::Mention, place, parsed, url);
             }
         }
+    }
+}
+
+impl Search<'_> {
+    /// Whether a metadata service has the path: the host may be a name that leads to one.
+    fn has_known_path(&self, parsed: &Parsed) -> bool {
+        let deep = |path: &&String| path.matches('/').count() > 1;
+        parsed.scheme != Scheme::Bare
+            && parsed.path.as_ref().filter(deep).is_some_and(|path| !self.catalogue.paths_like(path, b"").is_empty())
     }
 }
 

