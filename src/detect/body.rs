@@ -55,12 +55,21 @@ impl<'b> Content<'b> {
     }
 }
 
-/// Everything that comes out before the limit, the end or the first error.
-fn inflate(reader: impl Read) -> Zeroizing<Vec<u8>> {
-    // Reserved at once, so that growing leaves no copy of a secret behind in freed memory.
-    let mut out = Zeroizing::new(Vec::with_capacity(MAX_DECODED));
-    // An error means damaged or cut input: what came out before it stays.
-    let _ = reader.take(MAX_DECODED as u64).read_to_end(&mut out);
+/// Everything that comes out before the limit, the end or the first error: damaged or cut input keeps its beginning.
+fn inflate(mut reader: impl Read) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::new());
+    let mut chunk = Zeroizing::new([0; 8192]);
+    while out.len() < MAX_DECODED {
+        let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) else { break };
+        let bytes = chunk.get(..count.min(MAX_DECODED.saturating_sub(out.len()))).unwrap_or_default();
+        if bytes.len() > out.capacity().saturating_sub(out.len()) {
+            // A vector that grows by itself leaves its old content behind in freed memory.
+            let mut larger = Vec::with_capacity(out.capacity().saturating_mul(2).max(2 * 8192));
+            larger.extend_from_slice(&out);
+            out = Zeroizing::new(larger);
+        }
+        out.extend_from_slice(bytes);
+    }
     out
 }
 
@@ -82,6 +91,8 @@ pub struct Pair<'b> {
     pub key: Text<'b>,
     /// The value.
     pub value: Value<'b>,
+    /// How many objects and arrays it stands in; 1 at the top.
+    pub depth: u32,
 }
 
 /// A JSON value.
@@ -158,6 +169,16 @@ impl<'b> Document<'b> {
         pairs.iter().filter(move |pair| pair.key.bytes() == key.as_bytes()).map(|pair| &pair.value)
     }
 
+    /// Values of pairs with this key that stand in no inner object.
+    pub fn top_values(&self, key: &str) -> impl Iterator<Item = &Value<'b>> {
+        let pairs = match self {
+            Self::Json(pairs) => pairs.as_slice(),
+            _ => &[],
+        };
+        let fits = move |pair: &&Pair<'b>| pair.depth <= 1 && pair.key.bytes() == key.as_bytes();
+        pairs.iter().filter(fits).map(|pair| &pair.value)
+    }
+
     /// The first string or scalar with this key that is not empty.
     pub fn text(&self, key: &str) -> Option<&[u8]> {
         self.values(key).find_map(|value| value.text()).filter(|text| !text.is_empty())
@@ -193,13 +214,22 @@ fn is_html(text: &[u8]) -> bool {
 fn pairs(text: &[u8]) -> Vec<Pair<'_>> {
     let mut out = Vec::new();
     let mut rest = text;
+    let mut depth = 0u32;
     while let Some(quote) = memchr::memchr(b'"', rest) {
-        let Some((key, _, after)) = rest.get(quote..).and_then(string) else { break };
+        let Some((between, at_key)) = rest.split_at_checked(quote) else { break };
+        for byte in between {
+            match byte {
+                b'{' | b'[' => depth = depth.saturating_add(1),
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        let Some((key, _, after)) = string(at_key) else { break };
         rest = after;
         let Some(after) = after.trim_ascii_start().strip_prefix(b":") else { continue };
         let (value, after) = value(after.trim_ascii_start());
         rest = after;
-        out.push(Pair { key, value });
+        out.push(Pair { key, value, depth });
         if out.len() >= MAX_PAIRS {
             break;
         }
@@ -207,7 +237,7 @@ fn pairs(text: &[u8]) -> Vec<Pair<'_>> {
     out
 }
 
-/// A value and what follows it; of objects and arrays only the opening bracket is taken.
+/// A value and what follows it; objects and arrays are only looked into.
 fn value(text: &[u8]) -> (Value<'_>, &[u8]) {
     match text.split_first() {
         Some((b'"', _)) => match string(text) {
@@ -216,7 +246,7 @@ fn value(text: &[u8]) -> (Value<'_>, &[u8]) {
         },
         Some((b'{' | b'[', inner)) => {
             let empty = matches!(inner.trim_ascii_start().first(), None | Some(b'}' | b']'));
-            (if empty { Value::Nothing } else { Value::Nested }, inner)
+            (if empty { Value::Nothing } else { Value::Nested }, text)
         }
         _ => {
             let end = text.iter().position(|b| matches!(b, b',' | b'}' | b']' | b'"') || b.is_ascii_whitespace());

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::canonical::canonical_ip;
 use super::provider::{UNKNOWN, one_provider};
 use super::{DnsVerdict, tokens};
+use crate::bytes::Reader;
 use crate::catalogue::{Catalogue, Endpoint};
 use crate::proto::dns::{Name, RData, Transaction};
 
@@ -25,10 +26,11 @@ pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> Dn
         }
     }
     let answers = tx.response.iter().flat_map(|m| &m.answers);
-    let addresses = answers.filter_map(|record| match record.data {
-        RData::A(v4) => Some(IpAddr::V4(v4)),
-        RData::Aaaa(v6) => Some(IpAddr::V6(v6)),
-        _ => None,
+    let addresses = answers.flat_map(|record| match &record.data {
+        RData::A(v4) => vec![IpAddr::V4(*v4)],
+        RData::Aaaa(v6) => vec![IpAddr::V6(*v6)],
+        RData::WithName(_, _, parameters) if matches!(record.rtype, SVCB | HTTPS) => hints(parameters),
+        _ => Vec::new(),
     });
     for address in addresses.take(MAX_ADDRESSES) {
         match service(catalogue.endpoints_at(canonical_ip(address))) {
@@ -37,6 +39,24 @@ pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> Dn
         }
     }
     verdict
+}
+
+const SVCB: u16 = 64;
+const HTTPS: u16 = 65;
+
+/// Addresses among service parameters: ipv4hint and ipv6hint (RFC 9460 section 7.3), which clients connect to.
+fn hints(parameters: &[u8]) -> Vec<IpAddr> {
+    let mut out = Vec::new();
+    let mut reader = Reader::new(parameters);
+    while let (Some(key), Some(len)) = (reader.u16(), reader.u16()) {
+        let Some(mut value) = reader.sub(usize::from(len)) else { break };
+        match key {
+            4 => out.extend(std::iter::from_fn(|| value.array::<4>()).map(IpAddr::from)),
+            6 => out.extend(std::iter::from_fn(|| value.array::<16>()).map(IpAddr::from)),
+            _ => {}
+        }
+    }
+    out
 }
 
 /// Provider and service; unknown where several share a name or address.

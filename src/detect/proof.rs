@@ -86,6 +86,8 @@ impl<'b> Answer<'b> {
         match (entry.proof.as_slice(), entry.proof_any.as_slice()) {
             ([], []) => true,
             ([], any) => any.iter().any(|marker| self.holds(marker)),
+            // Keys of a document: words in a script or page that reads credentials prove nothing.
+            _ if !matches!(self.document, Document::Json(_)) => false,
             (all, _) => all.iter().all(|marker| self.holds(marker)) || !self.whole && self.begins(all),
         }
     }
@@ -202,12 +204,12 @@ fn is_error(doc: &Document<'_>) -> bool {
     match doc {
         Document::Html => true,
         Document::Json(_) => {
-            let code = ["Code", "code"].into_iter().flat_map(|key| doc.values(key)).find_map(Value::text);
+            let code = ["Code", "code"].into_iter().flat_map(|key| doc.top_values(key)).find_map(Value::text);
             let fine: [&[u8]; 5] = [b"Success", b"success", b"OK", b"200", b"0"];
             code.is_some_and(|code| !fine.contains(&code))
                 || ["error", "errors", "Error", "errorCode", "error_code", "__type", "fault"]
                     .into_iter()
-                    .any(|key| doc.values(key).any(Value::is_something))
+                    .any(|key| doc.top_values(key).any(Value::is_something))
         }
         Document::Text(text) => {
             let head = text.get(..256).unwrap_or(text).to_ascii_lowercase();

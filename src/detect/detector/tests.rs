@@ -466,8 +466,11 @@ fn questions_and_answers() {
     };
     let ask = |question: &str, answers: Vec<RData>| {
         let questions = vec![Question { name: name(question), qtype: 1, class: 1 }];
-        let answers =
-            answers.into_iter().map(|data| Record { name: name(question), rtype: 1, class: 1, ttl: 0, data }).collect();
+        let answers = answers
+            .into_iter()
+            .map(|data| (if matches!(data, RData::WithName(..)) { 65 } else { 1 }, data))
+            .map(|(rtype, data)| Record { name: name(question), rtype, class: 1, ttl: 0, data })
+            .collect();
         let message = Message { questions, answers, ..Message::default() };
         let tx = dns::Transaction {
             conn: conn("10.0.0.2:53"),
@@ -495,6 +498,10 @@ fn questions_and_answers() {
     assert_eq!(rebind.other_answers.len(), 1);
     assert_eq!(rebind.metadata_answers.iter().map(|a| a.1).collect::<Vec<_>>(), ["unknown", "alibaba"]);
     assert_eq!(ask("localhost", vec![RData::A([127, 0, 0, 1].into())]).metadata_answers, []);
+    // Priority 1, target ".", alpn, then an address to connect to at once.
+    let parameters = [&[0, 1, 0, 3, 2, b'h', b'2', 0, 4, 0, 4][..], &[169, 254, 169, 254]].concat();
+    let hint = RData::WithName(vec![0, 1], Name::default(), parameters);
+    assert_eq!(ask("a.attacker.example", vec![hint]).metadata_answers.len(), 1);
 }
 
 /// A request made from an entry's own pattern, headers and endpoint is told to be that entry.
@@ -504,12 +511,15 @@ fn every_entry_can_be_reached() {
     let mut missed = Vec::new();
     for path in catalogue.paths() {
         let entry = path.entry;
-        let Some(endpoint) =
-            path.endpoints.iter().find(|e| e.by_address() && !e.addresses.is_empty()).or(path.endpoints.first())
+        let Some(endpoint) = path
+            .endpoints
+            .iter()
+            .find(|e| e.by_address() && !e.addresses.is_empty())
+            .or_else(|| path.endpoints.first())
         else {
             continue;
         };
-        let ip = endpoint.addresses.first().copied().unwrap_or(IpAddr::from([10, 1, 1, 1]));
+        let ip = endpoint.addresses.first().copied().unwrap_or_else(|| IpAddr::from([10, 1, 1, 1]));
         let port = endpoint.ports.first().copied().unwrap_or(41299);
         let server = std::net::SocketAddr::new(ip, port).to_string();
         let headers: String = entry
@@ -580,4 +590,18 @@ fn a_part_of_a_document_is_judged_as_a_part() {
     assert!(imds(ROLE, &first, AWS).unwrap().credential.unwrap().issued);
     let rest = format!("HTTP/1.1 206 Partial Content\nServer: EC2ws\n\n{}", &whole[cut + 1..]);
     assert!(!imds(ROLE, &rest, AWS).unwrap().credential.unwrap().issued);
+}
+
+/// What agents and boot scripts hold has the same words in it.
+#[test]
+fn scripts_and_settings_that_mention_keys_are_no_credentials() {
+    let script = "#!/bin/bash\ncurl -s http://169.254.169.254/latest/meta-data/iam/security-credentials/r |\n  jq -r '.AccessKeyId, .SecretAccessKey, .Token, .Expiration' # Code Success\n";
+    for body in [script.to_owned(), serde_json::json!({ "script": script, "Code": "Success" }).to_string()] {
+        let got = imds("GET /latest/user-data HTTP/1.1\nHost: 169.254.169.254", &ok(&body), AWS).unwrap();
+        assert_eq!((got.sensitivity, got.credential), (Sensitivity::UserData, None), "{body}");
+    }
+    let settings = r#"{"extensionGoalStates":[{"name":"x","settings":[{"protectedSettings":"MIIB0123456789abcdef","code":"Failed/x"}],"error":{"a":1}}]}"#;
+    let request = "GET /vmSettings HTTP/1.1\nHost: 168.63.129.16:32526\nx-ms-version: 2015-09-01";
+    let got = imds(request, &format!("HTTP/1.1 200 OK\n\n{settings}"), "168.63.129.16:32526").unwrap();
+    assert_eq!((got.path_id, got.credential.map(|c| c.issued)), (Some("azure-hga-vmsettings"), Some(true)));
 }
