@@ -158,6 +158,14 @@ pub enum Command {
     },
     /// Print the Elasticsearch index template of our fields
     Mapping,
+    /// Looks at processes of other users for a live run, which starts it by itself
+    #[command(hide = true)]
+    Helper {
+        /// Where the host's file system is
+        root: PathBuf,
+        /// User to become
+        user: Option<String>,
+    },
     /// Print a completion script
     Completions {
         /// Which shell

@@ -16,10 +16,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, unboun
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::identify;
 use super::report::{Drops, Report};
-use super::stages::{Board, Captured, Request, Run, Sink, Threads};
+use super::stages::{Board, Captured, Request, Run, Threads};
 use crate::config::{self, Config};
-use crate::live::{Attribution, Counts, Rest, Settings, Sniffer, for_metadata_only};
+use crate::live::{self, Attribution, ConfineError, Counts, Helper, Needs, Rest, Settings, Sniffer, for_metadata_only};
+use crate::output::{Destination, Outputs};
 use crate::packet::{PacketBatch, Timestamp};
 use crate::process::Lookup;
 
@@ -47,26 +49,33 @@ enum News {
 
 /// Watches `interfaces` until a signal ends it. `file` is the configuration to read again on SIGHUP.
 ///
+/// Everything that needs privilege is opened first; before the first packet is read, this process has none.
+///
 /// # Errors
 /// When it cannot begin.
-pub fn watch<S: Sink + Send>(
-    config: &Config,
-    interfaces: &[String],
-    file: Option<&Path>,
-    sink: S,
-    stop: &AtomicBool,
-) -> anyhow::Result<Report> {
-    let (wake, waker) = UnixStream::pair().context("cannot make a socket pair")?;
+pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: &AtomicBool) -> anyhow::Result<Report> {
+    let live = &config.live;
+    let (wake, waker) = pair()?;
     let mut sniffer = Sniffer::open(interfaces, settings(config), wake)?;
+    sniffer.prepare_for_return();
     say_all(sniffer.remarks());
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).context("cannot take signals")?;
-    let handle = signals.handle();
-    let (attribution, remark) = Attribution::open(&config.live.hostfs, Arc::clone(&config.catalogue))
+    let (mut attribution, remark) = Attribution::open(&live.hostfs, Arc::clone(&config.catalogue))
         .context("cannot prepare to look up processes")?;
     say_all(remark);
+    match Helper::start(&live.hostfs, live.user.as_deref()) {
+        Ok(helper) => attribution.look_with(helper),
+        Err(error) => eprintln!("imdswatch: no helper ({error}): executables of other users' processes are not named"),
+    }
+    let config = &identify::identified(config.clone());
+    if let Some(user) = &live.user {
+        live::become_user(user)?;
+    }
+    let outputs = Outputs::open(&config.destinations)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).context("cannot take signals")?;
+    let handle = signals.handle();
     let directory = attribution.directory();
     let processes = Some(Lookup(directory.clone()));
-    let (over, until_over) = UnixStream::pair().context("cannot make a socket pair")?;
+    let (over, until_over) = pair()?;
     let board = Board::default();
     let run = Run { config, board: &board, stop, live: true, processes };
     let (requests, requests_rx) = unbounded();
@@ -74,14 +83,20 @@ pub fn watch<S: Sink + Send>(
     let started = Instant::now();
     thread::scope(|scope| {
         let run = &run;
-        let (packets, empty, threads) = Threads::start(scope, run, BATCHES, sink, requests_rx);
         scope.spawn(move || {
+            // A process that lives for milliseconds must be read before others have their turn.
+            let _ = rustix::process::setpriority_process(None, -20);
+            if confine(config, file).is_err() {
+                return;
+            }
             let lost = attribution.run(&until_over);
             let (named, missed) = directory.counts();
-            if run.config.verbose > 0 {
+            if config.verbose > 0 {
                 eprintln!("imdswatch: {named} connections with, {missed} without their process; {lost} never told");
             }
         });
+        say_all(confine(config, file)?);
+        let (packets, empty, threads) = Threads::start(scope, run, BATCHES, outputs, requests_rx);
         let capture = scope.spawn(move || Capture::new(run, sniffer, packets, empty).run());
         let ended = tell.clone();
         scope.spawn(move || {
@@ -95,8 +110,28 @@ pub fn watch<S: Sink + Send>(
         Reactions { run, started, file, requests, waker, stopping: None, told: started }.until_ended(&news);
         handle.close();
         drop(over);
-    });
+        Ok::<(), ConfineError>(())
+    })?;
     Ok(at(started, &board))
+}
+
+fn pair() -> anyhow::Result<(UnixStream, UnixStream)> {
+    UnixStream::pair().context("cannot make a socket pair")
+}
+
+/// Gives up what this thread, and all that it starts, will not need. Returns what the system does not offer.
+fn confine(config: &Config, file: Option<&Path>) -> Result<Option<String>, ConfineError> {
+    live::drop_capabilities(&[])?;
+    if !config.live.sandbox {
+        return Ok(None);
+    }
+    let files = config.destinations.iter().filter_map(|(destination, ..)| match destination {
+        Destination::Path(path) => Some(live::folder_of(path)),
+        Destination::Stdout => None,
+    });
+    let mut read = vec!["/proc".into(), "/sys".into(), config.live.hostfs.join("proc")];
+    read.extend(file.map(live::folder_of));
+    live::sandbox(&Needs { write: files.collect(), read })
 }
 
 /// What is counted so far.
@@ -123,7 +158,9 @@ fn settings(config: &Config) -> Settings {
     } else {
         vec![config.filter.join(" ")]
     };
-    Settings { snaplen: live.snaplen, buffer: live.buffer, promiscuous: live.promiscuous, filters }
+    // What the kernel keeps out needs no room.
+    let buffer = live.buffer.unwrap_or(if narrow { 2 << 20 } else { 16 << 20 });
+    Settings { snaplen: live.snaplen, buffer, promiscuous: live.promiscuous, filters }
 }
 
 /// The capture thread.

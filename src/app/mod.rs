@@ -15,6 +15,8 @@ use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
 use crate::output::{OutputError, Outputs};
 
+#[cfg(target_os = "linux")]
+mod identify;
 pub mod inline;
 #[cfg(target_os = "linux")]
 mod live;
@@ -62,15 +64,15 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::resolve(&args.run)?;
     Filter::compile(&config.filter).map_err(|error| ConfigError::Invalid(error.to_string()))?;
-    let outputs = Outputs::open(&config.destinations)?;
     let stop = Arc::new(AtomicBool::new(false));
     let report = match &config.inputs {
         Inputs::Files(paths) => {
             let inputs = crate::capture::expand(paths);
+            let outputs = Outputs::open(&config.destinations)?;
             replay::on_signals(&stop)?;
             replay::replay(&config, inputs, outputs, &stop)
         }
-        Inputs::Live(interfaces) => live::watch(&config, interfaces, args.run.config.as_deref(), outputs, &stop)?,
+        Inputs::Live(interfaces) => live::watch(&config, interfaces, args.run.config.as_deref(), &stop)?,
     };
     if !config.quiet {
         report.print(&mut io::stderr().lock())?;
@@ -112,6 +114,7 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match command {
         Command::Interfaces => interfaces(&mut out)?,
+        Command::Helper { root, user } => crate::live::serve(root, user.as_deref())?,
         Command::Rules { rule: None } => out.write_all(crate::rules::list().as_bytes())?,
         Command::Rules { rule: Some(rule) } => match explain(rule) {
             Some(text) => out.write_all(text.as_bytes())?,

@@ -66,8 +66,8 @@ pub enum Inputs {
 pub struct Live {
     /// Bytes captured of each packet.
     pub snaplen: u32,
-    /// Kernel ring in bytes.
-    pub buffer: u64,
+    /// Kernel ring in bytes, where one was asked for.
+    pub buffer: Option<u64>,
     /// Promiscuous mode.
     pub promiscuous: bool,
     /// User to switch to.
@@ -420,7 +420,7 @@ fn flow_settings(flows: &file::Flows, live: bool) -> events::FlowSettings {
 fn live_settings(run: &Run, file: &File) -> Live {
     Live {
         snaplen: run.snaplen.or(file.capture.snaplen).filter(|s| *s > 0).unwrap_or(262_144),
-        buffer: run.buffer.or(file.capture.buffer.map(|s| s.0)).unwrap_or(16 << 20),
+        buffer: run.buffer.or(file.capture.buffer.map(|s| s.0)),
         promiscuous: !run.no_promisc && file.capture.promiscuous.unwrap_or(true),
         user: run.user.clone().or_else(|| file.process.user.clone()),
         hostfs: run.hostfs.clone().or_else(|| file.process.hostfs.clone()).unwrap_or_else(|| "/".into()),

@@ -18,8 +18,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::time::ClockId;
 
+use super::helper::Helper;
 use super::perf::Ring;
-use super::procfs::{Links, Procfs};
+use super::procfs::Procfs;
 use super::sockets::Sockets;
 use super::tracepoint::{SYN_SENT, Tracepoint, Transition};
 use crate::catalogue::Catalogue;
@@ -142,9 +143,9 @@ impl Attribution {
         Arc::clone(&self.directory)
     }
 
-    /// Has links read by another process.
-    pub fn read_links_with(&mut self, links: Box<dyn Links>) {
-        self.procfs.links = links;
+    /// Has another process look where we may not.
+    pub fn look_with(&mut self, helper: Helper) {
+        self.procfs.helper = Some(helper);
     }
 
     /// Works until the other end of `until` is written to or closed; returns how many hits the kernel had no room for.
@@ -167,7 +168,7 @@ impl Attribution {
                     let _ = rustix::io::read(&*bell, &mut [0u8; 8]);
                     for (ends, first) in questions.try_iter() {
                         let inode = sockets.as_mut().and_then(|sockets| sockets.inode(ends.0, ends.1));
-                        let process = inode.and_then(|inode| owner(&self.procfs, inode, first));
+                        let process = inode.and_then(|inode| self.procfs.read(self.procfs.owner(inode)?, first));
                         self.directory.count(process.is_some());
                         if let Some(process) = process {
                             self.directory.known().insert(ends, (first, Arc::new(process)));
@@ -252,13 +253,6 @@ fn processors() -> Vec<i32> {
     });
     let found: Vec<i32> = ranges.flatten().collect();
     if found.is_empty() { vec![0] } else { found }
-}
-
-/// The process that has a socket open.
-fn owner(procfs: &Procfs, inode: u32, then: Timestamp) -> Option<Process> {
-    let pids = procfs.pids();
-    let pid = pids.into_iter().rev().find(|pid| procfs.has_socket(*pid, inode).unwrap_or(false))?;
-    procfs.read(pid, then)
 }
 
 /// A map that forgets what came first.

@@ -3,6 +3,7 @@
 //!
 //! In: a name and [`Settings`]. Out: packets, one turn at a time, and 64-bit counts out of libpcap's 32-bit ones.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use pcap::{Active, Capture, Device, Linktype, Precision, Stat};
@@ -127,6 +128,11 @@ impl Interface {
         Ok(Self { number, capture, link, nanos, last: (0, 0, 0) })
     }
 
+    /// Sets another filter; needs no privilege.
+    pub(super) fn narrow(&mut self, filters: &[String]) -> Result<(), String> {
+        set_filter(&mut self.capture, filters).map_err(|(filter, reason)| format!("filter \"{filter}\": {reason}"))
+    }
+
     /// What to wait on.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.capture.as_fd()
@@ -200,7 +206,7 @@ pub struct Listed {
     /// `up`, `down`, `loopback`, …
     pub state: String,
     /// Addresses.
-    pub addresses: Vec<std::net::IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// Whether it can be opened, or why not.
     pub opens: Result<(), String>,
 }
@@ -216,6 +222,12 @@ pub fn list() -> Result<Vec<Listed>, String> {
         !["nflog", "nfqueue", "dbus", "bluetooth", "usbmon", "rdma"].iter().any(|other| name.starts_with(other))
     });
     Ok(networks.map(listed).collect())
+}
+
+/// Addresses of this host.
+pub fn addresses() -> Vec<IpAddr> {
+    let devices = Device::list().unwrap_or_default();
+    devices.into_iter().flat_map(|device| device.addresses).map(|address| address.addr).collect()
 }
 
 fn listed(device: Device) -> Listed {

@@ -4,7 +4,9 @@
 //! thread is started here; [`app`](crate::app) drives it.
 
 mod attribution;
+mod confine;
 mod filter;
+mod helper;
 mod interface;
 mod links;
 mod perf;
@@ -14,9 +16,10 @@ mod sockets;
 mod tracepoint;
 
 pub use attribution::{Attribution, Directory};
+pub use confine::{ConfineError, Needs, become_user, drop_capabilities, folder_of, sandbox};
 pub use filter::for_metadata_only;
-pub use interface::{Listed, OpenError, Settings, list};
-pub use procfs::Links;
+pub use helper::{Helper, serve};
+pub use interface::{Listed, OpenError, Settings, addresses, list};
 pub use sniffer::Sniffer;
 
 use crate::packet::PacketBatch;

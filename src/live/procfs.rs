@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat, statat};
 use sha2::{Digest, Sha256};
 
+use super::helper::Helper;
 use crate::packet::Timestamp;
 use crate::process::Process;
 
@@ -22,23 +23,8 @@ pub(super) struct Procfs {
     boot: Boot,
     /// Number of our own network namespace, as `/proc` has it.
     namespace: Option<u64>,
-    /// Reads links that our user may not read.
-    pub(super) links: Box<dyn Links>,
-}
-
-/// Reads `/proc/PID/exe` where the caller itself may not.
-pub trait Links: Send + Sync {
-    /// The link's target.
-    fn executable(&self, pid: u32) -> Option<PathBuf>;
-}
-
-/// Nobody does.
-pub(super) struct NoLinks;
-
-impl Links for NoLinks {
-    fn executable(&self, _: u32) -> Option<PathBuf> {
-        None
-    }
+    /// Looks where our user may not.
+    pub(super) helper: Option<Helper>,
 }
 
 /// When and as what the host was booted.
@@ -60,12 +46,7 @@ impl Procfs {
     /// The `/proc` below `root`.
     pub(super) fn new(root: &std::path::Path) -> Self {
         let own = statat(rustix::fs::CWD, "/proc/thread-self/net/tcp", AtFlags::empty());
-        Self {
-            root: root.join("proc"),
-            boot: Boot::read(),
-            namespace: own.ok().map(|stat| stat.st_ino),
-            links: Box::new(NoLinks),
-        }
+        Self { root: root.join("proc"), boot: Boot::read(), namespace: own.ok().map(|stat| stat.st_ino), helper: None }
     }
 
     /// The process that had this number at `then`; `None` where it is gone, began later, or lives in another network
@@ -107,12 +88,15 @@ impl Procfs {
     }
 
     fn executable(&self, folder: &OwnedFd, pid: u32) -> Option<String> {
-        let path = match readlinkat(folder, "exe", Vec::new()) {
-            Ok(target) => PathBuf::from(OsString::from_vec(target.into_bytes())),
-            Err(_) => self.links.executable(pid)?,
-        };
+        let own = target(folder);
+        let path = own.or_else(|| self.helper.as_ref()?.executable(pid))?;
         let path = path.to_string_lossy();
         Some(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
+    }
+
+    /// The path of a process's executable, as the system has it.
+    pub(super) fn link(&self, pid: u32) -> Option<PathBuf> {
+        target(&self.folder(pid)?)
     }
 
     fn entity(&self, pid: u32, stat: &str) -> String {
@@ -121,21 +105,21 @@ impl Procfs {
         digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// All numbers of processes.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-    }
-
-    /// Whether a process has the socket of this inode open; an error where we may not know.
-    pub(super) fn has_socket(&self, pid: u32, inode: u32) -> std::io::Result<bool> {
-        let wanted = format!("socket:[{inode}]");
-        for entry in std::fs::read_dir(self.root.join(pid.to_string()).join("fd"))? {
-            if std::fs::read_link(entry?.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()) {
-                return Ok(true);
-            }
+    /// The process that has the socket of this inode open, as far as our user, or the helper, may look. The newest are
+    /// asked first.
+    pub(super) fn owner(&self, inode: u32) -> Option<u32> {
+        if let Some(helper) = &self.helper {
+            return helper.owner(inode);
         }
-        Ok(false)
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let mut pids: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        pids.sort_unstable_by(|a, b| b.cmp(a));
+        let wanted = format!("socket:[{inode}]");
+        pids.into_iter().find(|pid| {
+            let open = std::fs::read_dir(self.root.join(pid.to_string()).join("fd")).into_iter().flatten().flatten();
+            let mut targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            targets.any(|target| target.as_os_str() == wanted.as_str())
+        })
     }
 }
 
@@ -156,6 +140,11 @@ impl Boot {
         let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks);
         Timestamp(self.time).plus(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
+}
+
+fn target(folder: &OwnedFd) -> Option<PathBuf> {
+    let target = readlinkat(folder, "exe", Vec::new()).ok()?;
+    Some(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
 
 fn bytes(folder: &OwnedFd, file: &str) -> Option<Vec<u8>> {

@@ -24,6 +24,8 @@ pub struct Sniffer {
     settings: Settings,
     counts: Counts,
     remarks: Vec<String>,
+    /// All interfaces, opened beforehand and filtered down to those that came back when we could not open them anew.
+    spare: Option<Interface>,
 }
 
 /// An interface as named, whether or not it is there now.
@@ -33,6 +35,8 @@ struct Port {
     /// Its number in the kernel while it is open.
     index: Option<u32>,
     open: Option<Interface>,
+    /// It came back and is read through the spare.
+    spared: bool,
     down: bool,
     /// Reopening failed for this reason, which was told.
     told: String,
@@ -51,15 +55,49 @@ impl Sniffer {
             settings,
             counts: Counts::default(),
             remarks: Vec::new(),
+            spare: None,
         };
         for (name, number) in names.iter().zip(0..) {
             let (open, remark) = Interface::open(name, number, &sniffer.settings)?;
             sniffer.remarks.extend(remark);
             let index = index_of(name);
-            let port = Port { name: name.clone(), number, index, open: Some(open), down: false, told: String::new() };
+            let port = Port {
+                name: name.clone(),
+                number,
+                index,
+                open: Some(open),
+                spared: false,
+                down: false,
+                told: String::new(),
+            };
             sniffer.ports.push(port);
         }
         Ok(sniffer)
+    }
+
+    /// Prepares for interfaces that come back when the privilege to open them is gone.
+    pub fn prepare_for_return(&mut self) {
+        if self.ports.iter().any(|port| port.index.is_some()) {
+            let buffer = self.settings.buffer.min(SPARE_BUFFER);
+            let settings =
+                Settings { promiscuous: false, buffer, filters: self.spare_filters(), ..self.settings.clone() };
+            self.spare = Interface::open("any", 0, &settings).ok().map(|(open, _)| open);
+        }
+    }
+
+    /// What the spare is to let through.
+    fn spare_filters(&self) -> Vec<String> {
+        let spared = self.ports.iter().filter(|port| port.spared).filter_map(|port| port.index);
+        let which: String = spared.map(|index| format!(" or ifindex {index}")).collect();
+        // No interface has number 0.
+        let only = |rest: &str| format!("(ifindex 0{which}){rest}");
+        match self.settings.filters.as_slice() {
+            [] => vec![only("")],
+            filters => filters
+                .iter()
+                .map(|f| only(&if f.is_empty() { String::new() } else { format!(" and ({f})") }))
+                .collect(),
+        }
     }
 
     /// Waits until there is something to read or to know, at most so long.
@@ -67,7 +105,8 @@ impl Sniffer {
     /// # Errors
     /// When the system cannot wait.
     pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
-        let open = self.ports.iter().filter_map(|port| port.open.as_ref().map(Interface::fd));
+        let ports = self.ports.iter().filter_map(|port| port.open.as_ref());
+        let open = ports.chain(&self.spare).map(Interface::fd);
         let fds = open.chain(self.links.as_ref().map(Links::fd)).chain([self.wake.as_fd()]);
         let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let timeout = Timespec::try_from(at_most).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
@@ -92,6 +131,12 @@ impl Sniffer {
                     (port.open, port.index) = (None, None);
                 }
             }
+            if let Some(spare) = self.spare.as_mut().filter(|_| !batch.is_full()) {
+                // Where even this fails there is nothing left to try.
+                if spare.read(batch).is_err() {
+                    self.spare = None;
+                }
+            }
             if batch.len() == before {
                 return Rest::Nothing;
             }
@@ -104,11 +149,19 @@ impl Sniffer {
         for news in &news {
             self.hear(news);
         }
+        let mut spare_changes = false;
         for port in &mut self.ports {
             match &mut port.open {
                 Some(open) => open.count(&mut self.counts),
-                None => port.reopen(&self.settings, &mut self.remarks),
+                None if port.spared => {}
+                None => spare_changes |= port.reopen(&self.settings, self.spare.is_some(), &mut self.remarks),
             }
+        }
+        if spare_changes {
+            self.narrow_spare();
+        }
+        if let Some(spare) = &mut self.spare {
+            spare.count(&mut self.counts);
         }
         self.counts
     }
@@ -120,7 +173,14 @@ impl Sniffer {
 
     /// How many interfaces are open now, and how many were named.
     pub fn open_ports(&self) -> (usize, usize) {
-        (self.ports.iter().filter(|port| port.open.is_some()).count(), self.ports.len())
+        (self.ports.iter().filter(|port| port.open.is_some() || port.spared).count(), self.ports.len())
+    }
+
+    fn narrow_spare(&mut self) {
+        let filters = self.spare_filters();
+        if let Some(Err(reason)) = self.spare.as_mut().map(|spare| spare.narrow(&filters)) {
+            self.remarks.push(format!("any: {reason}"));
+        }
     }
 
     fn hear(&mut self, news: &News) {
@@ -132,7 +192,7 @@ impl Sniffer {
                     if let Some(mut open) = port.open.take() {
                         open.count(&mut self.counts);
                     }
-                    port.index = None;
+                    (port.index, port.spared) = (None, false);
                 }
                 State::Up | State::Down if down != port.down => {
                     port.down = down;
@@ -150,13 +210,19 @@ impl Sniffer {
 }
 
 impl Port {
-    fn reopen(&mut self, settings: &Settings, remarks: &mut Vec<String>) {
-        let Some(index) = index_of(&self.name) else { return };
+    /// Tries to watch it again; `true` when it is to be read through the spare from now on.
+    fn reopen(&mut self, settings: &Settings, spare: bool, remarks: &mut Vec<String>) -> bool {
+        let Some(index) = index_of(&self.name) else { return false };
         match Interface::open(&self.name, self.number, settings) {
             Ok((open, _)) => {
                 (self.open, self.index, self.down) = (Some(open), Some(index), false);
                 self.told.clear();
                 remarks.push(format!("{}: is back and watched again", self.name));
+            }
+            Err(OpenError::Refused { .. }) if spare => {
+                (self.spared, self.index, self.down) = (true, Some(index), false);
+                let how = "is back and watched again, through `any` and not in promiscuous mode";
+                remarks.push(format!("{}: {how}", self.name));
             }
             Err(error) => {
                 let error = error.to_string();
@@ -166,8 +232,12 @@ impl Port {
                 }
             }
         }
+        self.spared
     }
 }
+
+/// Ring of the spare, which is hardly ever used, in bytes.
+const SPARE_BUFFER: u64 = 2 << 20;
 
 /// The kernel's number of an interface; `None` for `any` and for what is not there.
 fn index_of(name: &str) -> Option<u32> {

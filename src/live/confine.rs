@@ -1,0 +1,288 @@
+//! Least privilege: what was needed to begin is given up before the first packet is read.
+//!
+//! In: what the run still needs. Out: a thread, and all threads that it starts, without capabilities, with no way to get
+//! any, and able to reach nothing but the folders and system calls that the run needs. What the
+//! system does not offer is returned in words.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use caps::{CapSet, Capability};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus,
+};
+use rustix::process::{Gid, Uid};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+
+/// Why a run cannot be confined.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// No such user.
+    #[error("user {0}: there is none of this name; give a name of /etc/passwd or UID:GID")]
+    NoUser(String),
+    /// The user cannot be switched to.
+    #[error("cannot become user {user}: {cause} (CAP_SETUID and CAP_SETGID are needed)")]
+    Switch {
+        /// Who.
+        user: String,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The system refuses something else.
+    #[error("cannot give up {what}: {cause}; --no-sandbox runs without seccomp and Landlock")]
+    Refused {
+        /// What.
+        what: &'static str,
+        /// What the system says.
+        cause: String,
+    },
+}
+
+/// Folders that the run still needs.
+#[derive(Clone, Debug, Default)]
+pub struct Needs {
+    /// Read and written: those of the output files.
+    pub write: Vec<PathBuf>,
+    /// Only read: `/proc`, `/sys`, that of the configuration.
+    pub read: Vec<PathBuf>,
+}
+
+/// Switches to `user`, a name of `/etc/passwd` or `UID:GID`. Capabilities are kept for [`drop_capabilities`] to drop,
+/// but have no effect any more.
+///
+/// # Errors
+/// [`ConfineError::NoUser`] and [`ConfineError::Switch`].
+pub fn become_user(user: &str) -> Result<(), ConfineError> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let (uid, gid) = find_user(&passwd, user).ok_or_else(|| ConfineError::NoUser(user.to_owned()))?;
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let switch = || {
+        rustix::thread::set_keep_capabilities(true)?;
+        rustix::thread::set_thread_groups(&[gid])?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)
+    };
+    switch().map_err(|cause| ConfineError::Switch { user: user.to_owned(), cause: cause.into() })
+}
+
+/// User and group of a name, or of a pair of numbers.
+fn find_user(passwd: &str, user: &str) -> Option<(u32, u32)> {
+    let pair = |uid: &str, gid: &str| Some((uid.parse().ok()?, gid.parse().ok()?));
+    let named = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == user).then_some(())?;
+        pair(fields.nth(1)?, fields.next()?)
+    });
+    named.or_else(|| user.split_once(':').map_or_else(|| pair(user, user), |(uid, gid)| pair(uid, gid)))
+}
+
+/// Gives up every capability but those of `keep` that are there, for good.
+///
+/// # Errors
+/// [`ConfineError::Refused`].
+pub fn drop_capabilities(keep: &[Capability]) -> Result<(), ConfineError> {
+    let refused = |what| move |cause: String| ConfineError::Refused { what, cause };
+    let text = |error: caps::errors::CapsError| error.to_string();
+    let had = caps::read(None, CapSet::Permitted).map_err(text).map_err(refused("capabilities"))?;
+    let kept = keep.iter().copied().filter(|cap| had.contains(cap)).collect();
+    // Bounding and ambient set may not be ours to change: without the others they give nothing.
+    for cap in caps::all() {
+        let _ = caps::drop(None, CapSet::Bounding, cap);
+    }
+    let _ = caps::clear(None, CapSet::Ambient);
+    caps::set(None, CapSet::Effective, &kept)
+        .and_then(|()| caps::set(None, CapSet::Permitted, &kept))
+        .and_then(|()| caps::clear(None, CapSet::Inheritable))
+        .map_err(text)
+        .map_err(refused("capabilities"))?;
+    rustix::thread::set_no_new_privs(true).map_err(|error| refused("new privileges")(error.to_string()))
+}
+
+/// Confines the file system (Landlock) and the system calls (seccomp). What the kernel does not have is returned in
+/// words.
+///
+/// # Errors
+/// [`ConfineError::Refused`].
+pub fn sandbox(needs: &Needs) -> Result<Option<String>, ConfineError> {
+    let remark = match restrict_files(needs) {
+        Ok(RulesetStatus::NotEnforced) => Some("this kernel has no Landlock: files are not confined".to_owned()),
+        Ok(_) => None,
+        Err(cause) => return Err(ConfineError::Refused { what: "files (Landlock)", cause: cause.to_string() }),
+    };
+    let filter = system_calls(RUN).map_err(|cause| ConfineError::Refused { what: "system calls", cause })?;
+    match apply_filter(&filter) {
+        Ok(()) => Ok(remark),
+        Err(cause) => Err(ConfineError::Refused { what: "system calls (seccomp)", cause: cause.to_string() }),
+    }
+}
+
+/// Confines a helper that reads links below `/proc` and nothing else.
+///
+/// # Errors
+/// [`ConfineError::Refused`].
+pub(super) fn sandbox_helper() -> Result<(), ConfineError> {
+    let filter = system_calls(&[]).map_err(|cause| ConfineError::Refused { what: "system calls", cause })?;
+    apply_filter(&filter).map_err(|cause| ConfineError::Refused { what: "system calls", cause: cause.to_string() })
+}
+
+fn restrict_files(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError> {
+    let abi = ABI::V5;
+    let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+    let writing = reading | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))?
+        .handle_access(AccessNet::from_all(abi))?
+        .create()?;
+    for (folders, access) in [(&needs.write, writing), (&needs.read, reading)] {
+        // A folder that is not there cannot be reached later either.
+        for folder in folders.iter().filter_map(|path| PathFd::new(path).ok()) {
+            rules = rules.add_rule(PathBeneath::new(folder, access))?;
+        }
+    }
+    Ok(rules.restrict_self()?.ruleset)
+}
+
+/// A filter that lets through what every thread needs, and `more`; everything else fails with EPERM, so that a library's
+/// unforeseen wish is an error and not our end.
+fn system_calls(more: &[i64]) -> Result<BpfProgram, String> {
+    let rules: BTreeMap<i64, _> = EVERY.iter().chain(more).map(|call| (*call, Vec::new())).collect();
+    let architecture = std::env::consts::ARCH.try_into().map_err(|error| format!("{error}"))?;
+    let refuse = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, architecture).map_err(|e| e.to_string())?;
+    filter.try_into().map_err(|error: seccompiler::BackendError| error.to_string())
+}
+
+/// Threads, memory, reading below `/proc`.
+const EVERY: &[i64] = &[
+    libc::SYS_brk,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_futex,
+    libc::SYS_getdents64,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_lseek,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_nanosleep,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_ppoll,
+    libc::SYS_read,
+    libc::SYS_readlinkat,
+    libc::SYS_recvfrom,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_yield,
+    libc::SYS_sendto,
+    libc::SYS_sigaltstack,
+    libc::SYS_statx,
+    libc::SYS_tgkill,
+    libc::SYS_write,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+];
+
+/// Packets, output files, metrics, new threads.
+const RUN: &[i64] = &[
+    libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_dup,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_fchmod,
+    libc::SYS_fdatasync,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_ioctl,
+    libc::SYS_membarrier,
+    libc::SYS_prctl,
+    libc::SYS_pread64,
+    libc::SYS_recvmsg,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_rseq,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sendmsg,
+    libc::SYS_set_robust_list,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_socket,
+    libc::SYS_uname,
+    libc::SYS_unlinkat,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_writev,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+];
+
+/// Where a file lies: what must be writable to write, rename and remove it.
+pub fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => ".".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_by_name_or_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533::/:/usr/sbin/nologin\n";
+        assert_eq!(find_user(passwd, "nobody"), Some((65534, 65533)));
+        assert_eq!(find_user(passwd, "10001:10002"), Some((10001, 10002)));
+        assert_eq!(find_user(passwd, "10001"), Some((10001, 10001)));
+        assert_eq!(find_user(passwd, "nobod"), None);
+    }
+
+    #[test]
+    fn the_sandbox_lets_through_what_it_must_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        // Both confine a thread and those that it starts.
+        let thread = std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            let remark = sandbox(&Needs { write: vec![inside.clone()], read: vec!["/proc".into()] }).unwrap();
+            std::fs::write(inside.join("file"), "line\n").unwrap();
+            std::fs::rename(inside.join("file"), inside.join("file.1")).unwrap();
+            assert!(std::fs::read_to_string("/proc/self/status").unwrap().contains("NoNewPrivs:\t1"));
+            let other = std::fs::write(outside.join("file"), "line\n");
+            assert!(remark.is_some() || other.is_err(), "Landlock");
+            let process = std::process::Command::new("/bin/true").status();
+            assert_eq!(process.unwrap_err().raw_os_error(), Some(libc::EPERM), "seccomp");
+            std::thread::spawn(|| ()).join().unwrap();
+        });
+        thread.join().unwrap();
+    }
+}
