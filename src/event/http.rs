@@ -1,7 +1,8 @@
 //! The event of an HTTP exchange (section 2 of the event format), and the `imds` object.
 //!
 //! In: a transaction and the matcher's verdict. Out: a [`Doc`]. Header values and bodies leave only where the settings
-//! ask for them; values of session tokens never do, and of metadata exchanges no body does.
+//! ask for them; values of session tokens never do, nor bodies of metadata exchanges and of answers to requests that name
+//! a metadata target.
 
 use std::borrow::Cow;
 
@@ -18,7 +19,7 @@ use super::mask::{HIDDEN, Masker};
 use super::settings::HttpSettings;
 use super::url::{self, Params, Target};
 use super::{Context, Writer, lossy};
-use crate::detect::{self, Verdict};
+use crate::detect::{self, CandidateKind, Verdict};
 use crate::proto::http::{Message, Note, Transaction};
 
 /// The document of an exchange.
@@ -38,7 +39,12 @@ pub(super) fn document<'a>(
         icmp: None,
     };
     let mut doc = writer.exchange(id, &exchange, context);
-    let view = View { settings: &writer.settings().http, context, is_metadata: verdict.imds.is_some() };
+    let view = View {
+        settings: &writer.settings().http,
+        context,
+        is_metadata: verdict.imds.is_some(),
+        names_metadata: verdict.candidates.iter().any(|candidate| candidate.kind > CandidateKind::Url),
+    };
     let good = tx.request.is_some() && status_of(tx).is_some_and(|status| status < 400);
     doc.status = Some(if good { "OK" } else { "Error" });
 
@@ -67,6 +73,8 @@ struct View<'v, 'a> {
     settings: &'a HttpSettings,
     context: &'v Context<'a>,
     is_metadata: bool,
+    /// The request names a metadata target: its answer may be what that said.
+    names_metadata: bool,
 }
 
 impl<'a> View<'_, 'a> {
@@ -135,8 +143,9 @@ impl<'a> View<'_, 'a> {
             && self.is_sent("authorization")
             && let Some(user) = known.authorization.and_then(basic_user)
         {
-            doc.related.add_user(user.clone().into());
-            doc.user_name = Some(user).filter(|user| !user.is_empty()).map(Cow::Owned);
+            let user: Text<'a> = self.context.mask.text(user.into());
+            doc.related.add_user(user.clone());
+            doc.user_name = Some(user).filter(|user| !user.is_empty());
         }
     }
 
@@ -239,7 +248,7 @@ impl<'a> View<'_, 'a> {
             return Headers(out);
         }
         for (name, value) in message.head.fields() {
-            let name = lower(lossy(name));
+            let name = lower(self.text(name));
             if matches!(&*name, "content-length" | "content-type") || name.starts_with(':') || !self.is_sent(&name) {
                 continue;
             }
@@ -309,7 +318,8 @@ impl<'a> View<'_, 'a> {
     /// What is written of a body.
     fn body<'m>(&self, message: &'m Message, known: &Known<'_>, types: &[String]) -> WrittenBody<'a, 'm> {
         let wanted = self.settings.include_body_for.iter().chain(types);
-        let is_sent = !self.is_metadata
+        let is_secret = self.is_metadata || (self.names_metadata && message.head.status().is_some());
+        let is_sent = !is_secret
             && !message.body.captured.is_empty()
             && wanted.into_iter().any(|part| memchr::memmem::find(known.content_type, part.as_bytes()).is_some());
         let mut out = WrittenBody { doc: None, error: None, sent: None };
@@ -320,7 +330,7 @@ impl<'a> View<'_, 'a> {
                 true => body::decode(captured, known.content_encoding, self.settings.max_message_size),
                 false => (Cow::Borrowed(captured), None),
             };
-            out.error = error.map(Cow::Owned);
+            out.error = error.map(|error| self.context.mask.text(error.into()));
             if !decoded.is_empty() {
                 bytes = decoded.len() as u64;
                 out.sent = Some(decoded);

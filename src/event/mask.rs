@@ -76,14 +76,17 @@ impl<'m> Masker<'m> {
 }
 
 impl Secrets<'_> {
-    /// Whether a secret is in the text, or spread over the first labels of a name in it.
+    /// Whether a secret is in the text, or spread over the first labels of a name in it. Looks at one run after the
+    /// other, so that the bound of [`tokens_in`] does not end the search.
     fn is_in(&self, text: &[u8]) -> bool {
         let mut hashes = Vec::new();
-        tokens_in(text, &mut hashes);
-        if hashes.iter().any(|hash| (self.issued)(*hash)) {
-            return true;
-        }
-        text.split(|byte| !is_name_byte(*byte)).any(|name| self.labels_of_secret(name).is_some())
+        let runs = text.split(|byte| !is_run_byte(*byte));
+        runs.filter(|run| run.len() >= MIN_TOKEN).any(|run| {
+            hashes.clear();
+            tokens_in(run, &mut hashes);
+            hashes.iter().any(|hash| (self.issued)(*hash))
+                || run.split(|byte| !is_name_byte(*byte)).any(|name| self.labels_of_secret(name).is_some())
+        })
     }
 
     /// Length of the first labels of a name which together are, or hold, a secret.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::alert::{Alert, ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Severity, Subject};
 use crate::decode::meta::{Hops, Vlans};
-use crate::detect::{Credential, Imds, Leg, Sensitivity, Signal};
+use crate::detect::{Candidate, CandidateKind, Credential, HostRef, Imds, Leg, Place, Sensitivity, Signal};
 use crate::observe::{Conn, Endpoint, Proto};
 use crate::proto::http::{Body, Head, Message, Note, Start, Transaction, Version};
 
@@ -302,9 +302,20 @@ fn bodies_are_written_where_asked_for_but_never_those_of_metadata_answers() {
     assert_eq!(open["http"]["response"]["body"], json!({"bytes": 6, "content": "secret"}));
     assert!(open["response"].as_str().unwrap().ends_with("\r\n\r\nsecret"));
     let verdict = Verdict { imds: Some(Box::new(imds("/x"))), ..Verdict::default() };
-    let closed = write(asked, &tx, &verdict, &Context::default());
-    assert_eq!(closed["http"]["response"]["body"], json!({"bytes": 6}));
-    assert!(!closed.to_string().contains("secret\""));
+    let candidate = Candidate {
+        kind: CandidateKind::Mention,
+        place: Place::Body,
+        url: "http://169.254.169.254/x".into(),
+        host: HostRef::Name("x".into()),
+        port: None,
+        path: None,
+        disguised: false,
+    };
+    for verdict in [verdict, Verdict { candidates: vec![candidate], ..Verdict::default() }] {
+        let closed = write(asked.clone(), &tx, &verdict, &Context::default());
+        assert_eq!(closed["http"]["response"]["body"], json!({"bytes": 6}));
+        assert!(!closed.to_string().contains("secret\""));
+    }
 }
 
 #[test]
