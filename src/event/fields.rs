@@ -340,6 +340,8 @@ mod tests {
     #[test]
     fn names_are_sorted_and_unique() {
         assert!(FIELDS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"@_.*".contains(&byte);
+        assert!(FIELDS.iter().all(|field| field.name.bytes().all(plain)));
     }
 
     #[test]

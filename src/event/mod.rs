@@ -12,6 +12,7 @@ pub mod fields;
 pub mod flow;
 pub mod http;
 pub mod icmp;
+mod json;
 pub mod mask;
 pub mod settings;
 mod stats;
@@ -153,12 +154,12 @@ impl Writer {
             return text::line(out, doc, colour);
         }
         let start = out.len();
-        match serde_json::to_writer(&mut *out, doc) {
+        match json::write(out, doc) {
             Ok(()) => {
                 out.pop(); // the closing brace is in the tail
                 out.extend_from_slice(&self.tail);
             }
-            // Cannot happen: writing to memory does not fail, and all keys are strings. Half a line would be worse.
+            // Cannot happen: the document has only what the serialiser knows. Half a line would be worse.
             Err(_) => out.truncate(start),
         }
     }

@@ -121,8 +121,11 @@ fn all_headers() -> Settings {
 }
 
 fn write(settings: Settings, tx: &Transaction, verdict: &Verdict, context: &Context<'_>) -> Value {
+    let (writer, id) = (Writer::new(settings), event_id("http", &tx.conn, Timestamp(0), 0));
     let mut out = Vec::new();
-    Writer::new(settings).http(&mut out, event_id("http", &tx.conn, Timestamp(0), 0), tx, verdict, context);
+    writer.http(&mut out, id, tx, verdict, context);
+    let reference = serde_json::to_string(&http::document(&writer, id, tx, verdict, context)).unwrap();
+    assert!(out.starts_with(reference.trim_end_matches('}').as_bytes()), "{reference}");
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
     fields::check(&out).unwrap();
     serde_json::from_slice(&out).unwrap()
