@@ -146,6 +146,15 @@ impl Table {
         }
     }
 
+    /// The flow of this packet turned out to be of no interest: it will not be reported.
+    pub fn forget(&mut self, meta: &Meta) {
+        let Some((key, _)) = Key::of(meta) else { return };
+        let hash = self.hasher.hash_one(key);
+        if let Some(at) = self.index.find(hash, |at| self.entries[*at as usize].key == key) {
+            self.entries[*at as usize].forgotten = true;
+        }
+    }
+
     /// Reports what is due at packet time `now`: flows idle for longer than the timeout (rounded up to a whole second of
     /// the clock), in the order in which they began, and before them all flows if a period has passed. Call it on ticks; times that go back do nothing.
     pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Record>) {
@@ -157,7 +166,11 @@ impl Table {
             let entry = &self.entries[at as usize];
             due = entry.next;
             if self.wheel.is_over(entry, now) {
-                out.push(self.end(at, now));
+                let forgotten = entry.forgotten;
+                let record = self.end(at, now);
+                if !forgotten {
+                    out.push(record);
+                }
                 self.stats.expired += 1;
             } else {
                 self.wheel.add(at, &mut self.entries);
@@ -169,7 +182,8 @@ impl Table {
     /// Reports every flow as over; the table is empty afterwards.
     pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Record>) {
         let from = out.len();
-        out.extend(self.index.iter().map(|at| self.entries[*at as usize].record(now, true)));
+        let entries = self.index.iter().map(|at| &self.entries[*at as usize]);
+        out.extend(entries.filter(|entry| !entry.forgotten).map(|entry| entry.record(now, true)));
         in_order(&mut out[from..]);
         self.index.clear();
         self.entries.clear();
@@ -218,6 +232,7 @@ impl Table {
             reversed,
             level: meta.hops.iter().count() as u8,
             icmp: [0, 0],
+            forgotten: false,
         };
         let at = match self.entries.get_mut(self.free as usize) {
             Some(unused) => {
@@ -248,7 +263,11 @@ impl Table {
                 return;
             }
             if left == 0 || self.wheel.slot_of(&self.entries[at as usize]) == slot {
-                out.push(self.end(at, now));
+                let forgotten = self.entries[at as usize].forgotten;
+                let record = self.end(at, now);
+                if !forgotten {
+                    out.push(record);
+                }
                 self.stats.evicted += 1;
                 return;
             }
@@ -288,8 +307,8 @@ impl Table {
         let from = out.len();
         for at in &self.index {
             let entry = &mut self.entries[*at as usize];
-            if self.wheel.is_over(entry, now) {
-                continue; // its last report follows at once
+            if entry.forgotten || self.wheel.is_over(entry, now) {
+                continue; // in the latter case its last report follows at once
             }
             out.push(entry.record(now, false));
             if delta {
@@ -319,6 +338,8 @@ struct Entry {
     reversed: bool,
     level: u8,
     icmp: [u8; 2],
+    /// Not to be reported.
+    forgotten: bool,
 }
 
 impl Entry {

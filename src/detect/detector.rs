@@ -120,8 +120,16 @@ impl Detector {
         let by_address = self.metadata_endpoint(tx.conn.server);
         let named = request.map(|r| r.named(&catalogue)).unwrap_or_default();
         let matches = request.map(|r| catalogue.paths_like(&r.path.path, r.target.query)).unwrap_or_default();
-        if !by_address && named.is_empty() && matches.is_empty() {
-            return None;
+        if !by_address && named.is_empty() {
+            // Paths are shared with ordinary services: look at the answer only where it could prove something.
+            let port = tx.conn.server.port;
+            let request = request?;
+            let possible = |m: &PathMatch<'_, '_>| {
+                m.path.entry.has_required_headers(request.head.fields()) && (is_by_path(m, port) || is_provable(m))
+            };
+            if !matches.iter().any(possible) {
+                return None;
+            }
         }
         let content = tx.response.as_ref().map(|r| Content::new(&r.body.captured, r.head.field("content-encoding")));
         let answer =
@@ -163,17 +171,8 @@ impl Detector {
     ) -> Option<(Leg, Choice<'x>)> {
         let port = tx.conn.server.port;
         let allowed = |m: &&PathMatch<'_, '_>| m.path.entry.has_required_headers(request.head.fields());
-        let is_credential = |m: &PathMatch<'_, '_>| m.path.entry.sensitivity == Sensitivity::Credential;
-        let listens = |e: &&'static Endpoint| e.by == Recognised::Path && e.ports.contains(&port);
-        let by_path = |m: &&PathMatch<'_, '_>| {
-            m.path.entry.any_address || is_credential(m) && m.path.endpoints.iter().any(listens)
-        };
-        let proved = |m: &&PathMatch<'_, '_>| {
-            is_credential(m)
-                && !m.path.entry.proof.is_empty()
-                && m.path.endpoints.iter().any(|e| e.by_address())
-                && answer.is_some_and(|a| a.proves(m.path.entry))
-        };
+        let by_path = |m: &&PathMatch<'_, '_>| is_by_path(m, port);
+        let proved = |m: &&PathMatch<'_, '_>| is_provable(m) && answer.is_some_and(|a| a.proves(m.path.entry));
         let best = |test: &dyn Fn(&&PathMatch<'x, 'x>) -> bool| {
             let fits = matches.iter().filter(|m| allowed(m) && test(m));
             fits.max_by_key(|m| (m.fit.literals, m.fit.exactness, std::cmp::Reverse(m.order))).copied()
@@ -326,6 +325,21 @@ impl Detector {
         conditions.into_iter().filter(|(_, holds)| *holds).for_each(|(signal, _)| signals.add(signal));
         signals
     }
+}
+
+fn is_credential(found: &PathMatch<'_, '_>) -> bool {
+    found.path.entry.sensitivity == Sensitivity::Credential
+}
+
+/// Rule 3: an entry of any address, or a credential path on a listed port of an endpoint known by its paths.
+fn is_by_path(found: &PathMatch<'_, '_>, port: u16) -> bool {
+    let listens = |e: &&'static Endpoint| e.by == Recognised::Path && e.ports.contains(&port);
+    found.path.entry.any_address || is_credential(found) && found.path.endpoints.iter().any(listens)
+}
+
+/// Rule 4, as far as the request goes: a credential path whose answer can prove itself.
+fn is_provable(found: &PathMatch<'_, '_>) -> bool {
+    is_credential(found) && !found.path.entry.proof.is_empty() && found.path.endpoints.iter().any(|e| e.by_address())
 }
 
 /// One to four hops below what systems start with: the packet passed a router or bridge before the sensor.

@@ -99,6 +99,17 @@ pub struct Pipeline {
     stages: Stages,
 }
 
+/// Whether a packet's conversation may have to do with metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interest {
+    /// It may.
+    Yes,
+    /// It turned out just now that it cannot.
+    Lost,
+    /// It cannot, unless one of its ends is a metadata service.
+    None,
+}
+
 /// What connections are read with: apart from the tables, so that a session can be lent out meanwhile.
 struct Stages {
     config: Config,
@@ -171,16 +182,59 @@ impl Pipeline {
         stages.sort_from(from);
     }
 
-    fn udp(&mut self, meta: &Meta, payload: &[u8], source: u16, destination: u16) {
-        let Some(net) = meta.net else { return };
+    /// Counts one level for its flow.
+    fn count(&mut self, meta: &Meta) {
+        if let Some(flows) = &mut self.flows {
+            flows.touch(meta, &mut self.records);
+            self.records.drain(..).for_each(|record| self.stages.flow(record));
+        }
+    }
+
+    /// Flows of conversations that cannot have to do with metadata are not kept where only those are wanted.
+    fn count_if(&mut self, interest: Interest, meta: &Meta) {
+        match interest {
+            Interest::None if self.touches_metadata(meta) => self.count(meta),
+            Interest::Yes => self.count(meta),
+            Interest::Lost => {
+                if let Some(flows) = &mut self.flows {
+                    flows.forget(meta);
+                }
+            }
+            Interest::None => {}
+        }
+    }
+
+    fn touches_metadata(&self, meta: &Meta) -> bool {
+        let (source, destination) = meta.ports().unwrap_or_default();
+        meta.net.is_some_and(|net| {
+            [(net.source, source), (net.destination, destination)]
+                .into_iter()
+                .any(|(ip, port)| self.stages.detector.metadata_endpoint(Endpoint { ip, port }))
+        })
+    }
+
+    fn icmp(&mut self, meta: &Meta, segment: &[u8]) -> Interest {
+        if let Some(icmp) = &mut self.icmp {
+            let stages = &mut self.stages;
+            icmp.packet(meta, meta.payload(segment), || Facts::new(meta).portless(meta), &mut |tx, first| {
+                stages.icmp(tx, first);
+            });
+        }
+        Interest::None
+    }
+
+    fn udp(&mut self, meta: &Meta, payload: &[u8], source: u16, destination: u16) -> Interest {
+        let Some(net) = meta.net else { return Interest::None };
         let from = Endpoint { ip: net.source, port: source };
         let to = Endpoint { ip: net.destination, port: destination };
         let known = [53, 5353].iter().any(|port| source == *port || destination == *port);
         if known || dns::looks_like(payload) {
             let conn = || Facts::new(meta).conn(from, to, Proto::Udp);
             self.stages.with_dns(|dns, mut out| dns.datagram(meta, payload, conn, &mut out));
+            Interest::Yes
         } else {
             self.stages.datagram_text(meta, payload, from, to);
+            Interest::None
         }
     }
 }
@@ -203,26 +257,21 @@ impl Take for Pipeline {
 
     fn level(&mut self, meta: &Meta, segment: &[u8]) {
         self.stages.begin_packet(meta.index);
-        if let Some(flows) = &mut self.flows {
-            flows.touch(meta, &mut self.records);
-            self.records.drain(..).for_each(|record| self.stages.flow(record));
+        if self.stages.config.everything {
+            self.count(meta);
         }
         if !meta.innermost {
             return;
         }
         self.stages.counters.packets += 1;
-        match meta.transport {
+        let interest = match meta.transport {
             Transport::Tcp(tcp) => tcp::packet(&mut self.sessions, &mut self.stages, meta, &tcp, segment),
             Transport::Udp { source, destination, .. } => self.udp(meta, meta.payload(segment), source, destination),
-            Transport::Icmp { .. } => {
-                if let Some(icmp) = &mut self.icmp {
-                    let stages = &mut self.stages;
-                    icmp.packet(meta, meta.payload(segment), || Facts::new(meta).portless(meta), &mut |tx, first| {
-                        stages.icmp(tx, first);
-                    });
-                }
-            }
-            Transport::Other | Transport::None => {}
+            Transport::Icmp { .. } => self.icmp(meta, segment),
+            Transport::Other | Transport::None => Interest::None,
+        };
+        if !self.stages.config.everything {
+            self.count_if(interest, meta);
         }
     }
 

@@ -12,9 +12,9 @@ use crate::route::Quoted;
 use crate::session::{self, Keep};
 use crate::stream::{Chunk, Connection, Context, Dir, End, Segment, Verdict};
 
-use super::Stages;
 use super::conversation::Facts;
 use super::text::{self, TextScan};
+use super::{Interest, Stages};
 
 /// What hangs on an entry of the session table.
 #[derive(Default)]
@@ -90,8 +90,8 @@ pub(super) fn packet(
     meta: &Meta,
     tcp: &Tcp,
     segment: &[u8],
-) {
-    let Some(net) = meta.net else { return };
+) -> Interest {
+    let Some(net) = meta.net else { return Interest::None };
     let source = Endpoint { ip: net.source, port: tcp.source };
     let destination = Endpoint { ip: net.destination, port: tcp.destination };
     let (now, idle) = (stages.now, stages.config.idle);
@@ -106,16 +106,16 @@ pub(super) fn packet(
             let again = tcp.flags.syn() && !tcp.flags.ack() && *syn != Some(tcp.seq);
             let resumed = syn.is_none() && begins(payload);
             if !again && !resumed {
-                return;
+                return Interest::None;
             }
             entry.set_forward(forward);
             entry.value = Session::Tracked(Box::new(Tracked::new(stages, meta, tcp, source, destination)));
-            let Session::Tracked(tracked) = &mut entry.value else { return };
+            let Session::Tracked(tracked) = &mut entry.value else { return Interest::None };
             tracked
         }
         Session::New => {
             entry.value = Session::Tracked(Box::new(Tracked::new(stages, meta, tcp, source, destination)));
-            let Session::Tracked(tracked) = &mut entry.value else { return };
+            let Session::Tracked(tracked) = &mut entry.value else { return Interest::None };
             tracked
         }
     };
@@ -137,7 +137,9 @@ pub(super) fn packet(
     if tracked.is_uninteresting() {
         let syn = tracked.syn;
         entry.value = Session::Ignored { syn };
+        return Interest::Lost;
     }
+    Interest::Yes
 }
 
 /// A router reported that it threw this segment away.
