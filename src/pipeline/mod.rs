@@ -106,7 +106,9 @@ enum Interest {
     Yes,
     /// It turned out just now that it cannot.
     Lost,
-    /// It cannot, unless one of its ends is a metadata service.
+    /// Only if one of its ends is a metadata service.
+    Ends,
+    /// It cannot.
     None,
 }
 
@@ -193,14 +195,14 @@ impl Pipeline {
     /// Flows of conversations that cannot have to do with metadata are not kept where only those are wanted.
     fn count_if(&mut self, interest: Interest, meta: &Meta) {
         match interest {
-            Interest::None if self.touches_metadata(meta) => self.count(meta),
+            Interest::Ends if self.touches_metadata(meta) => self.count(meta),
             Interest::Yes => self.count(meta),
             Interest::Lost => {
                 if let Some(flows) = &mut self.flows {
                     flows.forget(meta);
                 }
             }
-            Interest::None => {}
+            Interest::Ends | Interest::None => {}
         }
     }
 
@@ -220,7 +222,7 @@ impl Pipeline {
                 stages.icmp(tx, first);
             });
         }
-        Interest::None
+        Interest::Ends
     }
 
     fn udp(&mut self, meta: &Meta, payload: &[u8], source: u16, destination: u16) -> Interest {
@@ -234,7 +236,7 @@ impl Pipeline {
             Interest::Yes
         } else {
             self.stages.datagram_text(meta, payload, from, to);
-            Interest::None
+            Interest::Ends
         }
     }
 }
@@ -268,7 +270,7 @@ impl Take for Pipeline {
             Transport::Tcp(tcp) => tcp::packet(&mut self.sessions, &mut self.stages, meta, &tcp, segment),
             Transport::Udp { source, destination, .. } => self.udp(meta, meta.payload(segment), source, destination),
             Transport::Icmp { .. } => self.icmp(meta, segment),
-            Transport::Other | Transport::None => Interest::None,
+            Transport::Other | Transport::None => Interest::Ends,
         };
         if !self.stages.config.everything {
             self.count_if(interest, meta);
