@@ -93,9 +93,9 @@ fn is_authority(authority: &[u8]) -> bool {
 /// Which part of a URL is decoded or encoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    Path,
-    Host,
-    Query,
+    Path = 0,
+    Host = 1,
+    Query = 2,
 }
 
 /// Undoes percent-encoding; `None` where Go reports an error.
@@ -133,26 +133,49 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// Whether Go escapes this byte in this part.
 fn must_escape(byte: u8, part: Part) -> bool {
-    if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-        return false;
+    ESCAPED[usize::from(byte)] & (1 << part as u8) != 0
+}
+
+/// For each byte the set of parts, as bits, in which it is escaped.
+const ESCAPED: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let plain = (byte as u8).is_ascii_alphanumeric() || is_one_of(byte as u8, b"-_.~");
+        if !plain {
+            table[byte] |= 1 << Part::Query as u8;
+            table[byte] |= (!is_one_of(byte as u8, b"$&+,/:;=@") as u8) << Part::Path as u8;
+            table[byte] |= (!is_one_of(byte as u8, b"!$&'()*+,;=:[]<>\"") as u8) << Part::Host as u8;
+        }
+        byte += 1;
     }
-    !match part {
-        Part::Path => b"$&+,/:;=@".contains(&byte),
-        Part::Host => b"!$&'()*+,;=:[]<>\"".contains(&byte),
-        Part::Query => false,
+    table
+};
+
+const fn is_one_of(byte: u8, set: &[u8]) -> bool {
+    let mut at = 0;
+    while at < set.len() {
+        if set[at] == byte {
+            return true;
+        }
+        at += 1;
     }
+    false
 }
 
 fn escape(out: &mut String, text: &[u8], part: Part) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let len = rest.iter().position(|byte| must_escape(*byte, part)).unwrap_or(rest.len());
+        let (plain, from) = rest.split_at(len);
+        out.push_str(str::from_utf8(plain).unwrap_or_default()); // what is not escaped is ASCII
+        let Some((byte, tail)) = from.split_first() else { return };
         match byte {
             b' ' if part == Part::Query => out.push('+'),
-            byte if must_escape(*byte, part) => {
-                out.extend(['%', char::from(HEX[usize::from(byte >> 4)]), char::from(HEX[usize::from(byte & 15)])]);
-            }
-            byte => out.push(char::from(*byte)),
+            byte => out.extend(['%', char::from(HEX[usize::from(byte >> 4)]), char::from(HEX[usize::from(byte & 15)])]),
         }
+        rest = tail;
     }
 }
 
