@@ -19,16 +19,18 @@ pub(super) struct Position {
 /// Nothing is shown before a replay has taken this long.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// Waits until `done`, and shows progress where standard error is a terminal and `quiet` is not set.
+/// Shows progress until `done` where standard error is a terminal and `quiet` is not set; else returns at once.
 pub(super) fn watch(position: &Position, quiet: bool, done: impl Fn() -> bool) {
-    let show = !quiet && io::stderr().is_terminal();
+    if quiet || !io::stderr().is_terminal() {
+        return;
+    }
     let started = Instant::now();
     let mut shown = false;
     let mut pause = Duration::from_micros(200);
     while !done() {
         thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(if show { 100 } else { 20 }));
-        if show && started.elapsed() >= PATIENCE {
+        pause = (pause * 2).min(Duration::from_millis(if shown { 100 } else { 5 }));
+        if started.elapsed() >= PATIENCE {
             let mut stderr = io::stderr().lock();
             let _ = write!(stderr, "\r\x1b[K{}", line(position, started.elapsed().as_secs_f64()));
             let _ = stderr.flush();

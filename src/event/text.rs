@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use super::doc::{Doc, End};
 
 /// Longest text from the wire that is shown, in characters.
-const LONGEST: usize = 300;
+const LONGEST: usize = 600;
 
 /// Appends the event as one line.
 pub(super) fn line(out: &mut Vec<u8>, doc: &Doc<'_>, colour: bool) {

@@ -213,7 +213,9 @@ impl Publisher {
         let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
         let json = self.config.json.then_some((&self.writer, &mut self.lines.json, &mut self.lines.json_count));
-        let text = self.text_writer.as_ref().map(|text| (text, &mut self.lines.text, &mut self.lines.text_count));
+        // People read alerts; whoever asks for everything gets a line for each event too.
+        let text = self.text_writer.as_ref().filter(|_| self.config.wanted == Wanted::All);
+        let text = text.map(|text| (text, &mut self.lines.text, &mut self.lines.text_count));
         let mut is_written = false;
         for (writer, out, count) in json.into_iter().chain(text) {
             match &observation.what {
