@@ -119,7 +119,7 @@ impl Correlator {
     /// Takes one observation, in packet order. `event_id` is the `event.id` of its own event. What it raises, and what
     /// waited for it, is appended to `alerts`.
     pub fn observe(&mut self, obs: &Observation, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
-        self.tick(obs.time, alerts);
+        self.advance(obs.time, alerts);
         match &obs.what {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
             What::Dns(exchange) => self.dns(&exchange.0, &exchange.1, event_id, alerts),
@@ -129,8 +129,18 @@ impl Correlator {
         }
     }
 
-    /// Moves packet time on.
+    /// Moves packet time on, or back where input begins that is older than what was read so far: then what waits is
+    /// decided with what is known.
     pub fn tick(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
+        if now < self.now {
+            self.finish(alerts);
+            self.now = now;
+        }
+        self.advance(now, alerts);
+    }
+
+    /// Decides what waited until `now`.
+    fn advance(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
         if now <= self.now && !self.ssrf.is_crowded() {
             return;
         }
@@ -151,7 +161,7 @@ impl Correlator {
         self.config.allow = allow;
     }
 
-    /// The end of the run: what waits is decided with what is known.
+    /// The end of input: what waits is decided with what is known.
     pub fn finish(&mut self, alerts: &mut Vec<Alert>) {
         self.issuances.finish(alerts);
         let (mut findings, mut lookups, mut sightings) = Default::default();

@@ -22,7 +22,7 @@ pub struct Relays {
     waiting: VecDeque<(Timestamp, Sighting)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Issued {
     subject: Arc<Subject>,
     /// Last byte of the answer that issued it.
@@ -67,8 +67,9 @@ impl Relays {
     /// Remembers the secrets of an issuance.
     pub fn issue(&mut self, secrets: &[TokenHash], fingerprint: Option<&str>, end: Timestamp, subject: &Arc<Subject>) {
         for secret in secrets {
-            let new = || Issued { subject: subject.clone(), end, fingerprint: fingerprint.map(str::to_owned) };
-            *self.issued.entry(*secret, new) = new();
+            let issued = Issued { subject: subject.clone(), end, fingerprint: fingerprint.map(str::to_owned) };
+            let slot = self.issued.entry(*secret, || issued.clone());
+            *slot = issued;
         }
     }
 

@@ -730,6 +730,19 @@ fn issued_secrets_are_seen_wherever_they_go_but_not_before_or_on_their_own_legs(
 }
 
 #[test]
+fn older_input_begins_a_new_time() {
+    let mut run = Run::new();
+    let read = |at| get(HOST, IMDS, "/latest/user-data", (at, at), 200).imds(Sensitivity::UserData, Leg::Address);
+    run.see(read(500_000));
+    run.see(inbound(ATTACKER, FRONT, &imds_url(), (500_000, 500_001), 403));
+    run.correlator.tick(ms(1_000), &mut run.alerts);
+    assert_eq!(ssrf_alerts(&run.alerts), expected("ssrf-attempt"));
+    run.see(read(1_000));
+    run.correlator.tick(ms(61_001), &mut run.alerts);
+    assert_eq!(run.alerts.iter().filter(|alert| alert.rule == Rule::ImdsUserData).count(), 2, "no window spans both");
+}
+
+#[test]
 fn floods_stay_within_bounds() {
     let mut run = Run::new();
     for at in 0..9_000i64 {

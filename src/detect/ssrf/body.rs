@@ -35,6 +35,9 @@ impl Search<'_> {
             return;
         }
         let content_type = request.head.field("content-type").unwrap_or_default();
+        if is_log(content_type, request.head.target()) {
+            return self.mentions(&|| Place::Body, body);
+        }
         match kind(content_type, body) {
             Kind::Form => self.pairs(body, &Place::Form),
             Kind::Json => self.json(body, DEPTH),
@@ -188,6 +191,12 @@ fn kind(content_type: &[u8], body: &[u8]) -> Kind {
         _ if content_type.is_empty() && is_form(body) => Kind::Form,
         _ => Kind::Text,
     }
+}
+
+/// Records on their way to a store: their fields tell of URLs, nobody fetches them.
+fn is_log(content_type: &[u8], target: &[u8]) -> bool {
+    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    memchr::memmem::find(&content_type.to_ascii_lowercase(), b"ndjson").is_some() || path.ends_with(b"/_bulk")
 }
 
 /// `name=value` from the beginning on, without blanks.

@@ -154,6 +154,7 @@ fn text_commands_and_excluded_headers_are_mentions() {
         "GET /\nUser-Agent: () { :; }; curl http://169.254.169.254/latest/user-data".to_owned(),
         "GET /latest/user-data\nX-Forwarded-Host: 169.254.169.254".to_owned(),
         "POST /wiki\n\n{\"body\":\"Run `curl http://169.254.169.254/latest/user-data` inside\"}".to_owned(),
+        "POST /_bulk\nContent-Type: application/x-ndjson\n\n{\"url.full\":\"http://169.254.169.254/latest/user-data\"}\n".to_owned(),
         "POST /wiki\nContent-Type: text/html\n\n<html><a href='http://169.254.169.254/latest/user-data'>".to_owned(),
         "POST /wiki\nContent-Type: text/plain\n\nline\nsee http://169.254.169.254/latest/user-data\n".to_owned(),
     ] {
