@@ -54,6 +54,7 @@ pub mod rules;
 
 // What was found becomes lines, and lines go somewhere.
 pub mod event;
+pub mod metrics;
 pub mod output;
 
 // Threads, clocks, signals.

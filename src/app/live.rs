@@ -21,6 +21,7 @@ use super::report::{Drops, Report};
 use super::stages::{Board, Captured, Request, Run, Threads};
 use crate::config::{self, Config};
 use crate::live::{self, Attribution, ConfineError, Counts, Helper, Needs, Rest, Settings, Sniffer, for_metadata_only};
+use crate::metrics;
 use crate::output::{Destination, Outputs};
 use crate::packet::{PacketBatch, Timestamp};
 use crate::process::Lookup;
@@ -66,6 +67,10 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
         Ok(helper) => attribution.look_with(helper),
         Err(error) => eprintln!("imdswatch: no helper ({error}): executables of other users' processes are not named"),
     }
+    let metrics = live
+        .metrics
+        .map(|address| metrics::Endpoint::open(address).with_context(|| format!("cannot serve metrics at {address}")));
+    let metrics = metrics.transpose()?;
     let config = &identify::identified(config.clone());
     if let Some(user) = &live.user {
         live::become_user(user)?;
@@ -76,7 +81,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     let directory = attribution.directory();
     let processes = Some(Lookup(directory.clone()));
     let (over, until_over) = pair()?;
-    let board = Board::default();
+    let board = Arc::new(Board::default());
     let run = Run { config, board: &board, stop, live: true, processes };
     let (requests, requests_rx) = unbounded();
     let (tell, news) = unbounded();
@@ -96,6 +101,11 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
             }
         });
         say_all(confine(config, file)?);
+        if let Some(endpoint) = metrics {
+            // Waits for clients until the process ends: nobody waits for it.
+            let board = Arc::clone(&board);
+            thread::spawn(move || endpoint.serve(|| at(started, &board).snapshot()));
+        }
         let (packets, empty, threads) = Threads::start(scope, run, BATCHES, outputs, requests_rx);
         let capture = scope.spawn(move || Capture::new(run, sniffer, packets, empty).run());
         let ended = tell.clone();
@@ -282,7 +292,10 @@ impl<'r> Capture<'r> {
         say_all(self.sniffer.remarks());
         let (packets, bytes) = self.totals;
         let live = Some(Drops { received, kernel, interface, own: self.own_drops });
-        self.run.board.post(|report| (report.packets, report.bytes, report.live) = (packets, bytes, live));
+        let ready = self.sniffer.open_ports().0 > 0;
+        self.run.board.post(|report| {
+            (report.packets, report.bytes, report.live, report.ready) = (packets, bytes, live, ready);
+        });
     }
 }
 
@@ -311,7 +324,7 @@ impl Reactions<'_> {
             if self.run.config.verbose > 0 && self.told.elapsed() >= TELL {
                 self.tell();
             }
-            if self.stopping.is_some_and(|since| since.elapsed() >= GRACE) {
+            if self.stopping.is_some_and(|since| since.elapsed() >= GRACE) && !self.run.board.is_written() {
                 eprintln!("imdswatch: an output takes nothing; what it did not take is lost");
                 self.tell();
                 std::process::exit(i32::from(super::status::FAILED));

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use super::progress::human;
 use crate::alert::{Rule, Severity};
 use crate::decode;
+use crate::metrics::Snapshot;
 use crate::pipeline;
 use crate::publish;
 
@@ -38,6 +39,8 @@ pub struct Report {
     pub seconds: f64,
     /// Live capture: received, dropped by the kernel, dropped by the interface, dropped here.
     pub live: Option<Drops>,
+    /// Live capture: at least one interface is open.
+    pub ready: bool,
     pub(super) suggestions: String,
 }
 
@@ -120,6 +123,12 @@ impl Report {
             writeln!(out, "{} packets dropped by imdswatch", drops.own)?;
         }
         Ok(())
+    }
+
+    /// What a live run serves to Prometheus.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let alerts = Rule::ALL.iter().zip(self.published.alerts).map(|(rule, n)| (rule.id(), n)).collect();
+        Snapshot { counters: self.counters(), alerts, seconds: self.seconds, ready: self.ready }
     }
 
     /// What a live run counted, by name, for stats events and metrics.

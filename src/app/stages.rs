@@ -41,12 +41,19 @@ pub(super) struct Run<'r> {
 pub(super) struct Board {
     report: Mutex<Report>,
     workers: Mutex<Vec<pipeline::Counters>>,
+    /// Everything has been written that could be.
+    written: AtomicBool,
 }
 
 impl Board {
     /// Changes the counts of one's own.
     pub(super) fn post(&self, change: impl FnOnce(&mut Report)) {
         change(&mut locked(&self.report));
+    }
+
+    /// Whether everything has been written that could be: outputs may still have files to compress.
+    pub(super) fn is_written(&self) -> bool {
+        self.written.load(Ordering::Relaxed)
     }
 
     fn post_worker(&self, worker: usize, counters: pipeline::Counters) {
@@ -347,6 +354,7 @@ fn publish<S: Sink>(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receive
     let outcome = desk.merge(found);
     desk.publisher.finish();
     let outcome = outcome.and_then(|()| desk.hand_on()).and_then(|()| desk.flush());
+    run.board.written.store(true, Ordering::Relaxed);
     desk.post();
     let suggestions = desk.publisher.suggestions();
     run.board.post(|report| report.suggestions = suggestions);

@@ -87,6 +87,8 @@ pub fn drop_capabilities(keep: &[Capability]) -> Result<(), ConfineError> {
     let text = |error: caps::errors::CapsError| error.to_string();
     let had = caps::read(None, CapSet::Permitted).map_err(text).map_err(refused("capabilities"))?;
     let kept = keep.iter().copied().filter(|cap| had.contains(cap)).collect();
+    // They have no effect after a change of user, and the bounding set is changed with one of them.
+    let _ = caps::set(None, CapSet::Effective, &had);
     // Bounding and ambient set may not be ours to change: without the others they give nothing.
     for cap in caps::all() {
         let _ = caps::drop(None, CapSet::Bounding, cap);
@@ -194,6 +196,8 @@ const EVERY: &[i64] = &[
     libc::SYS_tgkill,
     libc::SYS_write,
     #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_readlink,
@@ -233,8 +237,6 @@ const RUN: &[i64] = &[
     libc::SYS_wait4,
     libc::SYS_waitid,
     libc::SYS_writev,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_rename,
     #[cfg(target_arch = "x86_64")]

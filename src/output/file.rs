@@ -1,12 +1,16 @@
 //! An output file: whole lines appended through a buffer, rotated by size or age, surviving a full disk.
 //!
 //! Only whole lines reach the file: the buffer is handed over at line ends, and after a write that the disk cut short
-//! the file is cut back to its last whole line before writing goes on.
+//! the file is cut back to its last whole line before writing goes on. Whoever writes never waits for more than one
+//! write: a full file is only renamed, and a [`Keeper`] thread compresses it, numbers it, and syncs what was written.
+//! What a crash left behind, a torn line or a file that was not compressed yet, is put in order by the next run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 /// When to start a new file, and how many old ones to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,10 @@ pub struct RotatingFile {
     lost: u64,
     failing: bool,
     message: Option<String>,
+    keeper: Keeper,
+    /// Number of the next file that is set aside.
+    next: u64,
+    synced: Instant,
 }
 
 impl RotatingFile {
@@ -46,7 +54,14 @@ impl RotatingFile {
     /// What the operating system says.
     pub fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
         let (file, written) = append(&path)?;
+        let keeper = Keeper::start(path.clone(), rotation.keep);
+        let left = set_aside(&path);
+        let next = left.last().map_or(0, |(number, _)| number + 1);
+        left.into_iter().for_each(|(_, file)| keeper.give(Job::Compress(file)));
         Ok(Self {
+            keeper,
+            next,
+            synced: Instant::now(),
             path,
             rotation,
             file: Some(file),
@@ -103,6 +118,17 @@ impl RotatingFile {
         }
         self.buffer.clear();
         self.buffered_lines = 0;
+        if self.synced.elapsed() >= SYNC_AFTER {
+            self.sync();
+        }
+    }
+
+    /// Has what was written brought to the disk, so that not even a loss of power takes it.
+    fn sync(&mut self) {
+        self.synced = Instant::now();
+        if let Some(Ok(file)) = self.file.as_ref().map(File::try_clone) {
+            self.keeper.give(Job::Sync(file));
+        }
     }
 
     fn fail(&mut self, error: &io::Error) {
@@ -139,23 +165,20 @@ impl RotatingFile {
     }
 
     fn rotate(&mut self) {
-        let numbered = |n: usize| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(format!(".{n}.gz"));
-            PathBuf::from(name)
+        let aside = aside(&self.path, self.next);
+        let moved = match self.rotation.keep {
+            0 => std::fs::remove_file(&self.path),
+            _ => std::fs::rename(&self.path, &aside),
         };
-        if self.rotation.keep == 0 {
-            let _ = std::fs::remove_file(&self.path);
-        } else {
-            let _ = std::fs::remove_file(numbered(self.rotation.keep));
-            for n in (1..self.rotation.keep).rev() {
-                let _ = std::fs::rename(numbered(n), numbered(n + 1));
-            }
-            if let Err(error) = compress(&self.path, &numbered(1)) {
-                self.message = Some(format!("output {}: cannot rotate: {error}", self.path.display()));
-                self.opened = SystemTime::now();
-                return;
-            }
+        if let Err(error) = moved {
+            self.message = Some(format!("output {}: cannot rotate: {error}", self.path.display()));
+            self.opened = SystemTime::now();
+            return;
+        }
+        self.sync();
+        if self.rotation.keep > 0 {
+            self.next += 1;
+            self.keeper.give(Job::Compress(aside));
         }
         self.reopen();
     }
@@ -167,14 +190,111 @@ impl RotatingFile {
 
     /// What happened since the last call, if anything did.
     pub fn take_message(&mut self) -> Option<String> {
-        self.message.take()
+        self.message.take().or_else(|| self.keeper.messages.try_recv().ok())
     }
 }
 
 impl Drop for RotatingFile {
     fn drop(&mut self) {
         self.flush();
+        self.sync();
     }
+}
+
+/// What the keeper does.
+enum Job {
+    /// Compress a file that was set aside, as number 1 of the rotated ones.
+    Compress(PathBuf),
+    /// Bring a file to the disk.
+    Sync(File),
+}
+
+/// The thread that does what takes time. Its jobs are names and descriptors; one that cannot keep up leaves files set
+/// aside, uncompressed, and nobody waits for it.
+struct Keeper {
+    jobs: Option<Sender<Job>>,
+    messages: Receiver<String>,
+    done: Receiver<()>,
+}
+
+impl Keeper {
+    fn start(path: PathBuf, keep: usize) -> Self {
+        let (jobs, todo) = unbounded();
+        let (tell, messages) = bounded(4);
+        let (end, done) = bounded::<()>(0);
+        let work = move || {
+            let _end = end;
+            for job in todo {
+                let outcome = match job {
+                    Job::Compress(aside) => number(&aside, &path, keep),
+                    // A destination that cannot be synced, such as a pipe, has been written to all the same.
+                    Job::Sync(file) => file.sync_data().or(Ok(())),
+                };
+                if let Err(error) = outcome {
+                    let _ = tell.try_send(format!("output {}: cannot compress: {error}", path.display()));
+                }
+            }
+        };
+        // Without a thread, jobs find no taker: files stay as they were set aside.
+        let _ = std::thread::Builder::new().name("keeper".into()).spawn(work);
+        Self { jobs: Some(jobs), messages, done }
+    }
+
+    fn give(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.jobs = None;
+        // What is not done by then, the next run does.
+        let _ = self.done.recv_timeout(PATIENCE);
+    }
+}
+
+/// Makes a file that was set aside number 1 of `keep` compressed ones.
+fn number(aside: &Path, path: &Path, keep: usize) -> io::Result<()> {
+    let numbered = |n: usize| with_suffix(path, &format!("{n}.gz"));
+    let _ = std::fs::remove_file(numbered(keep));
+    for n in (1..keep).rev() {
+        let _ = std::fs::rename(numbered(n), numbered(n + 1));
+    }
+    compress(aside, &numbered(1))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+/// Where a full file waits to be compressed.
+fn aside(path: &Path, number: u64) -> PathBuf {
+    with_suffix(path, &format!("{number}.full"))
+}
+
+/// What an earlier run has set aside and not compressed, in order.
+fn set_aside(path: &Path) -> Vec<(u64, PathBuf)> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Vec::new();
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut left: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.file_name();
+            let number = entry.to_str()?.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".full")?.parse().ok()?;
+            Some((number, aside(path, number)))
+        })
+        .collect();
+    left.sort_unstable();
+    left
 }
 
 /// Opens for appending and cuts off a torn last line, as a crash of an earlier run may have left.
@@ -224,6 +344,12 @@ fn compress(from: &Path, to: &Path) -> io::Result<()> {
 
 const BUFFER: usize = 64 * 1024;
 
+/// Written lines are on the disk after so long.
+const SYNC_AFTER: Duration = Duration::from_secs(5);
+
+/// How long the end of a run waits for files to be compressed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +386,22 @@ mod tests {
         assert_eq!(unpack(1), "{\"n\":06}\n{\"n\":07}\n{\"n\":08}\n");
         assert_eq!(unpack(2), "{\"n\":03}\n{\"n\":04}\n{\"n\":05}\n");
         assert!(!dir.path().join("events.ndjson.3.gz").exists());
+    }
+
+    #[test]
+    fn what_a_crash_left_uncompressed_is_compressed_by_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.ndjson");
+        std::fs::write(dir.path().join("events.ndjson.3.full"), "{\"n\":3}\n").unwrap();
+        std::fs::write(dir.path().join("events.ndjson.12.full"), "{\"n\":12}\n").unwrap();
+        drop(RotatingFile::open(path, Rotation::default()).unwrap());
+        let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["events.ndjson", "events.ndjson.1.gz", "events.ndjson.2.gz"]);
+        let mut text = String::new();
+        let newest = File::open(dir.path().join("events.ndjson.1.gz")).unwrap();
+        flate2::read::GzDecoder::new(newest).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "{\"n\":12}\n");
     }
 
     #[test]

@@ -1,0 +1,468 @@
+//! Live capture on real interfaces: network namespaces and a veth pair made here, a metadata service at its own
+//! addresses inside one of them, and real curls.
+//!
+//! Needs root, `ip` and `curl`; elsewhere every test says that it is skipped. No packet leaves the namespaces.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const CREDENTIAL: &str = r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIAEXAMPLEEXAMPLE00","SecretAccessKey":"wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEYXX","Token":"IQoJb3JpZ2luX2VjEXAMPLEXAMPLEXAMPLE","Expiration":"2030-01-01T00:00:00Z","LastUpdated":"2026-01-01T00:00:00Z"}"#;
+
+/// Two namespaces, `c` with the client and `s` with the service, joined by `vc` and `vs`.
+struct Net {
+    client: String,
+    server: String,
+    _one_at_a_time: MutexGuard<'static, ()>,
+}
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+impl Net {
+    /// `None`, with a message, where it cannot be made.
+    fn new() -> Option<Self> {
+        let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = |tool: &str| Command::new(tool).arg("-V").stdout(Stdio::null()).status().is_ok();
+        if !rustix::process::geteuid().is_root() || !present("ip") || !present("curl") {
+            eprintln!("skipped: needs root, ip and curl");
+            return None;
+        }
+        let id = std::process::id();
+        let net = Self { client: format!("iwt{id}c"), server: format!("iwt{id}s"), _one_at_a_time: guard };
+        if !ip(&format!("netns add {}", net.client)) || !ip(&format!("netns add {}", net.server)) {
+            eprintln!("skipped: namespaces cannot be made here");
+            return None;
+        }
+        ip(&format!("-n {} link set lo up", net.client));
+        net.join();
+        net.serve();
+        Some(net)
+    }
+
+    /// Makes the pair of interfaces, at first and after one was removed.
+    fn join(&self) {
+        let (c, s) = (&self.client, &self.server);
+        for command in [
+            format!("link add vc netns {c} type veth peer name vs netns {s}"),
+            format!("-n {c} addr add 10.9.0.2/24 dev vc"),
+            format!("-n {c} addr add fd09::2/64 dev vc nodad"),
+            format!("-n {s} addr add 10.9.0.1/24 dev vs"),
+            format!("-n {s} addr add fd09::1/64 dev vs nodad"),
+            format!("-n {s} addr add 169.254.169.254/32 dev vs"),
+            format!("-n {s} addr add fd00:ec2::254/128 dev vs nodad"),
+            format!("-n {s} link set vs up"),
+        ] {
+            assert!(ip(&command), "ip {command}");
+        }
+        self.up();
+    }
+
+    fn up(&self) {
+        let c = &self.client;
+        ip(&format!("-n {c} link set vc up"));
+        ip(&format!("-n {c} route replace 169.254.169.254 via 10.9.0.1"));
+        ip(&format!("-n {c} -6 route replace fd00:ec2::254 via fd09::1"));
+    }
+
+    fn serve(&self) {
+        within(&self.server, || {
+            for address in ["169.254.169.254:80", "[fd00:ec2::254]:80"] {
+                let listener = TcpListener::bind(address).unwrap();
+                std::thread::spawn(move || {
+                    for stream in listener.incoming().flatten() {
+                        std::thread::spawn(move || answer(stream));
+                    }
+                });
+            }
+        });
+    }
+
+    fn curl(&self, program: &Path, path: &str) -> Child {
+        within(&self.client, || {
+            let mut curl = Command::new(program);
+            curl.args(["-s", "-m", "10", "-o", "/dev/null", "-w", "%{local_port}"]);
+            curl.arg(format!("http://169.254.169.254{path}")).stdout(Stdio::piped()).spawn().unwrap()
+        })
+    }
+
+    /// Runs it to its end; `true` when it was answered.
+    fn fetch(&self, path: &str) -> bool {
+        self.curl("curl".as_ref(), path).wait().unwrap().success()
+    }
+
+    fn watch(&self, args: &[&str]) -> Watch {
+        self.watch_with(|command| {
+            command.args(args);
+        })
+    }
+
+    fn watch_with(&self, change: impl FnOnce(&mut Command) + Send) -> Watch {
+        let dir = tempfile::tempdir().unwrap();
+        // The folder is for any user.
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let (events, messages) = (dir.path().join("events"), dir.path().join("messages"));
+        let files = (std::fs::File::create(&events).unwrap(), std::fs::File::create(&messages).unwrap());
+        let child = within(&self.client, || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_imdswatch"));
+            command.args(["-i", "vc"]).stdout(files.0).stderr(files.1);
+            change(&mut command);
+            command.spawn().unwrap()
+        });
+        let watch = Watch { child, events, messages, dir };
+        // The first thing that is captured shows that it runs.
+        let begun = Instant::now();
+        while !std::fs::read_to_string(format!("/proc/{}/status", watch.child.id())).unwrap().contains("Seccomp:\t2") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", watch.messages());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        watch
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for name in [&self.client, &self.server] {
+            ip(&format!("netns del {name}"));
+        }
+    }
+}
+
+/// A running imdswatch.
+struct Watch {
+    child: Child,
+    events: PathBuf,
+    messages: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Watch {
+    fn messages(&self) -> String {
+        std::fs::read_to_string(&self.messages).unwrap()
+    }
+
+    fn events(&self) -> Vec<Value> {
+        events(&self.events)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for a message.
+    fn hears(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.messages().contains(text) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "no `{text}` in: {}", self.messages());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it as a service manager would; returns the exit status.
+    fn stop(&mut self) -> i32 {
+        let begun = Instant::now();
+        self.signal(rustix::process::Signal::TERM);
+        let status = self.child.wait().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(3), "took {:?}", begun.elapsed());
+        status.code().unwrap()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn events(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Events of a type, for the path.
+fn of_type<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
+    events.iter().filter(|event| event["type"] == kind).collect()
+}
+
+fn ip(command: &str) -> bool {
+    let words = command.split_whitespace();
+    Command::new("ip").args(words).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Runs `what` on a thread inside a network namespace; what it starts lives there too.
+fn within<T: Send>(namespace: &str, what: impl FnOnce() -> T + Send) -> T {
+    let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(kind)).unwrap();
+            what()
+        });
+        thread.join().unwrap()
+    })
+}
+
+fn answer(mut stream: TcpStream) {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let _ = reader.read_line(&mut line);
+    let mut header = String::new();
+    while reader.read_line(&mut header).is_ok_and(|read| read > 2) {
+        header.clear();
+    }
+    let body = if line.contains("/security-credentials/role") { CREDENTIAL } else { "role" };
+    let head = format!("HTTP/1.1 200 OK\r\nServer: EC2ws\r\nContent-Length: {}\r\nConnection: close", body.len());
+    let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
+}
+
+/// Mounts tracefs where it is not: without it processes are looked up late. It stays mounted.
+fn has_tracefs() -> bool {
+    let format = "/sys/kernel/tracing/events/sock/inet_sock_set_state/format";
+    if !Path::new(format).exists() {
+        let _ = Command::new("mount").args(["-t", "tracefs", "nodev", "/sys/kernel/tracing"]).status();
+    }
+    Path::new(format).exists()
+}
+
+#[test]
+fn short_lived_curls_are_named_and_never_wrongly() {
+    let Some(net) = Net::new() else { return };
+    let tracefs = has_tracefs();
+    let mut watch = net.watch(&[]);
+    let port = |curl: Child| {
+        let pid = u64::from(curl.id());
+        let Output { stdout, .. } = curl.wait_with_output().unwrap();
+        (String::from_utf8(stdout).unwrap().parse::<u64>().unwrap(), pid)
+    };
+    let mut pids: HashMap<u64, u64> = HashMap::new();
+    for n in 0..200 {
+        pids.extend([port(net.curl("curl".as_ref(), &format!("/latest/meta-data/{n}")))]);
+    }
+    let at_once: Vec<_> = (0..50).map(|n| net.curl("curl".as_ref(), &format!("/latest/meta-data/once/{n}"))).collect();
+    pids.extend(at_once.into_iter().map(port));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(watch.stop(), 0, "{}", watch.messages());
+
+    let events = watch.events();
+    let requests = of_type(&events, "http");
+    assert_eq!(requests.len(), 250, "{}", watch.messages());
+    let mut named = 0;
+    for request in requests {
+        let process = &request["source"]["process"];
+        if process.is_null() {
+            continue;
+        }
+        named += 1;
+        let port = request["source"]["port"].as_u64().unwrap();
+        assert_eq!(process["pid"].as_u64(), pids.get(&port).copied(), "{request}");
+        assert_eq!(process["name"], "curl");
+        // A process that ends while it is read has no arguments any more.
+        if let Some(args) = process["args"].as_array() {
+            assert!(args.contains(&request["url"]["full"]), "{request}");
+        }
+    }
+    eprintln!("{named} of 250 short-lived processes were named");
+    // On a machine that is busy with other things a few may be gone before they could be read.
+    assert!(!tracefs || named >= 240, "{named} of 250: {}", watch.messages());
+}
+
+#[test]
+fn agents_are_allowed_by_their_process_and_others_alert() {
+    let Some(net) = Net::new() else { return };
+    if !has_tracefs() {
+        return eprintln!("skipped: no tracefs");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let agent = dir.path().join("cloud-init");
+    let curl = Command::new("sh").args(["-c", "command -v curl"]).output().unwrap().stdout;
+    std::fs::copy(String::from_utf8(curl).unwrap().trim(), &agent).unwrap();
+    let mut watch = net.watch(&["--fail-on", "high"]);
+    let path = "/latest/meta-data/iam/security-credentials/role";
+    // A busy machine may let one slip: what counts is that a named one is judged by its name.
+    for _ in 0..5 {
+        assert!(net.curl(&agent, path).wait().unwrap().success());
+    }
+    assert!(net.fetch("/latest/meta-data/iam/security-credentials/role?curl"));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(watch.stop(), 3, "{}", watch.messages());
+
+    let events = watch.events();
+    let by = |name: &str| {
+        events
+            .iter()
+            .filter(|e| e["source"]["process"]["name"] == name || e["process"]["name"] == name)
+            .collect::<Vec<_>>()
+    };
+    let agents = by("cloud-init");
+    assert!(agents.len() >= 4, "{}", events.len());
+    assert!(agents.iter().all(|event| event["type"] != "alert"), "{agents:?}");
+    assert!(agents.iter().all(|event| event["imds"]["allowed_by"] == "cloud-init"), "{agents:?}");
+    let agent = agents[0];
+    let executable = agent["source"]["process"]["executable"].as_str();
+    assert_eq!(executable, dir.path().join("cloud-init").to_str(), "{agent}");
+    assert!(by("curl").iter().any(|event| event["type"] == "alert" && event["rule"]["id"] == "imds-credential-issued"));
+}
+
+#[test]
+fn interfaces_may_go_down_be_renamed_and_be_made_anew() {
+    let Some(net) = Net::new() else { return };
+    let mut watch = net.watch(&[]);
+    let c = net.client.clone();
+    assert!(net.fetch("/latest/meta-data/before"));
+    ip(&format!("-n {c} link set vc down"));
+    watch.hears("vc: is down");
+    net.up();
+    watch.hears("vc: is up again");
+    assert!(net.fetch("/latest/meta-data/flapped"));
+    ip(&format!("-n {c} link set vc name vd"));
+    watch.hears("now called vd");
+    assert!(net.fetch("/latest/meta-data/renamed"));
+    ip(&format!("-n {c} link set vd name vc"));
+    watch.hears("now called vc");
+    ip(&format!("-n {c} link del vc"));
+    watch.hears("waiting for it to come back");
+    net.join();
+    watch.hears("is back and watched again");
+    assert!(net.fetch("/latest/meta-data/anew"));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(watch.stop(), 0, "{}", watch.messages());
+    let events = watch.events();
+    for name in ["before", "flapped", "renamed", "anew"] {
+        let path = format!("/latest/meta-data/{name}");
+        assert_eq!(of_type(&events, "http").iter().filter(|e| e["url"]["path"] == *path).count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn privileges_are_gone_and_signals_are_answered_without_them() {
+    let Some(net) = Net::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let (file, config) = (dir.path().join("events.ndjson"), dir.path().join("config.toml"));
+    std::fs::write(&config, "").unwrap();
+    let args = ["--user", "65534:65534", "--metrics", "127.0.0.1:9478", "--stats", "1", "-o", file.to_str().unwrap()];
+    let mut watch = net.watch(&[&args[..], &["-c", config.to_str().unwrap()]].concat());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", watch.child.id())).unwrap();
+    for line in [
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Uid:\t65534\t65534\t65534\t65534",
+    ] {
+        assert!(status.contains(line), "{status}");
+    }
+    let pid = watch.child.id();
+    let helper = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let helper = std::fs::read_to_string(format!("/proc/{}/status", helper.trim())).unwrap();
+    assert!(helper.contains("CapPrm:\t0000000000080000") && helper.contains("Seccomp:\t2"), "{helper}");
+
+    assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
+    std::thread::sleep(Duration::from_millis(300));
+    let alerts = |path: &Path| of_type(&events(path), "alert").len();
+    assert_eq!(alerts(&file), 1, "written within 300 ms: {}", watch.messages());
+
+    // An outside log rotation, and a new allow list.
+    std::fs::rename(&file, dir.path().join("old")).unwrap();
+    std::fs::write(&config, "[[alerts.allow]]\nname = \"lab\"\nclient = \"10.9.0.2\"\n").unwrap();
+    watch.signal(rustix::process::Signal::HUP);
+    let begun = Instant::now();
+    while !file.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{}", watch.messages());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(alerts(&file), 0, "{}", std::fs::read_to_string(&file).unwrap());
+    assert!(of_type(&events(&file), "http").iter().any(|event| event["imds"]["allowed_by"] == "lab"));
+
+    let metrics = within(&net.client, || {
+        let mut stream = TcpStream::connect("127.0.0.1:9478").unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    assert!(metrics.contains("imdswatch_alerts_total{rule=\"imds-credential-issued\"} 1"), "{metrics}");
+    assert!(metrics.contains("imdswatch_http_total 2") && metrics.contains("imdswatch_ready 1"), "{metrics}");
+
+    watch.signal(rustix::process::Signal::USR1);
+    watch.hears("packets dropped by kernel");
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(watch.stop(), 0, "{}", watch.messages());
+    assert!(of_type(&events(&file), "stats").iter().any(|event| event["imdswatch"]["stats"]["http"] == 2));
+    assert!(watch.dir.path().exists());
+}
+
+#[test]
+fn without_privilege_it_says_which_one_and_how_to_grant_it() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: needs root to become somebody without privilege");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = dir.path().join("imdswatch");
+    std::fs::copy(env!("CARGO_BIN_EXE_imdswatch"), &program).unwrap();
+    let output = Command::new(program).args(["-i", "lo"]).uid(65534).gid(65534).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("CAP_NET_RAW") && text.contains("setcap"), "{text}");
+}
+
+#[test]
+fn what_is_lost_at_top_speed_is_counted() {
+    let Some(net) = Net::new() else { return };
+    if Command::new("tcpreplay").arg("--version").output().is_err() {
+        return eprintln!("skipped: needs tcpreplay");
+    }
+    // Small rings, so that something is lost.
+    let mut watch = net.watch(&["-e", "all", "--buffer", "1M", "--threads", "1"]);
+    let dir = tempfile::tempdir().unwrap();
+    let capture = dir.path().join("speed.pcap");
+    std::fs::write(&capture, requests(2_000)).unwrap();
+    let sent = within(&net.server, || {
+        let arguments = ["--topspeed", "--loop=20", "--intf1=vs", capture.to_str().unwrap()];
+        Command::new("tcpreplay").args(arguments).output().unwrap()
+    });
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(watch.stop(), 0, "{}", watch.messages());
+    let text = watch.messages();
+    let count = |what: &str| -> u64 {
+        let line = text.lines().find(|line| line.ends_with(what)).unwrap_or_else(|| panic!("no {what}: {text}"));
+        line.split(' ').next().unwrap().parse().unwrap()
+    };
+    let (captured, received) = (count("packets captured"), count("packets received by filter"));
+    let (kernel, own) = (count("packets dropped by kernel"), count("packets dropped by imdswatch"));
+    eprintln!("{received} received, {captured} captured, {kernel} + {own} dropped");
+    assert!(received >= 40_000, "{text}");
+    assert_eq!(captured + kernel + own, received, "{text}");
+}
+
+/// A pcap file of so many requests, each a packet of its own connection.
+fn requests(count: u32) -> Vec<u8> {
+    let mut file = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1].map(u32::to_le_bytes).concat();
+    for n in 0..count {
+        let payload = b"GET /latest/meta-data/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n";
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+        frame.extend([0x45, 0]);
+        frame.extend((40 + payload.len() as u16).to_be_bytes());
+        frame.extend([0, 0, 0, 0, 64, 6, 0, 0, 10, 8, (n >> 8) as u8, n as u8, 169, 254, 169, 254]);
+        frame.extend([0xc0, 0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 1, 0, 0, 0, 0, 0]);
+        frame.extend(payload);
+        let length = frame.len() as u32;
+        file.extend([1_700_000_000, n, length, length].map(u32::to_le_bytes).concat());
+        file.extend(frame);
+    }
+    file
+}
