@@ -21,7 +21,7 @@ use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
 use super::{relay, tokens};
-use crate::catalogue::{Catalogue, Endpoint, PathMatch, Recognised, ScopeAt, Session, Version};
+use crate::catalogue::{Catalogue, Endpoint, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version};
 use crate::observe::{self, Conn};
 use crate::packet::Timestamp;
 use crate::proto::dns;
@@ -200,52 +200,56 @@ impl Detector {
         leg: Leg,
         choice: &Choice<'_>,
     ) -> Imds {
-        let mut provider = choice.provider;
-        let mut service = choice.service;
-        let mut entry = choice.entry.map(|m| m.path.entry);
-        let mut sensitivity = entry.map_or(Sensitivity::Discovery, |e| e.sensitivity);
-        let mut credential = None;
-        if let Some(entry) = entry.filter(|_| sensitivity == Sensitivity::Credential) {
-            let proved = answer.filter(|a| a.proves(entry)).map(|a| a.credential(entry, &self.config.fingerprint_key));
-            credential =
-                Some(proved.unwrap_or_else(|| Credential { kind: entry.kind.as_deref(), ..Credential::default() }));
-        } else if entry.is_none() && provider == UNKNOWN && request.is_some_and(|r| self.looks_like_credential(r)) {
-            sensitivity = Sensitivity::Credential;
-            credential = Some(Credential::default());
-        }
-        let issued = credential.as_ref().is_some_and(|c| c.issued);
-        if !issued
-            && sensitivity != Sensitivity::Token
-            && let Some(answer) = answer
-            && let Some(better) = self.proved_by_other(choice, answer)
-        {
-            credential = Some(answer.credential(better, &self.config.fingerprint_key));
-            sensitivity = Sensitivity::Credential;
-            if provider == UNKNOWN {
-                (provider, service) = (&better.provider, &better.service);
-            }
-            // Without its request nothing tells which of the paths with such documents it was.
-            entry = request.is_some().then_some(better);
-        }
-        if let Some(credential) = &mut credential {
-            credential.scope = request.and_then(|r| scope(r, choice.entry)).or_else(|| credential.scope.take());
-        }
+        let found = self.find(request, answer, choice);
         let mut imds = Imds {
-            provider,
-            service,
+            provider: found.provider,
+            service: found.service,
             path: request.map(|r| r.path.path.clone()).unwrap_or_default(),
-            path_id: entry.map(|e| e.id()),
-            sensitivity,
+            path_id: found.entry.map(|e| e.id()),
+            sensitivity: found.sensitivity,
             version: request.and_then(|r| version(r, choice)).map(Version::name),
-            credential,
+            credential: found.credential,
             headers: request.map(|r| r.recorded(&self.catalogue)).unwrap_or_default(),
             signals: Signals::default(),
             leg,
             session_token: request.and_then(|r| session_token(r, &choice.endpoints)),
-            issued_token: issued_token(request, answer, choice, sensitivity),
+            issued_token: issued_token(request, answer, choice, found.sensitivity),
         };
         imds.signals = self.signals(tx, request, answer, choice, &imds);
         imds
+    }
+
+    /// What was asked for and what came back: the chosen entry, or a better one that the answer proves.
+    fn find(&self, request: Option<&Request<'_>>, answer: Option<&Answer<'_>>, choice: &Choice<'_>) -> Finding {
+        let key = &self.config.fingerprint_key;
+        let mut found = Finding::asked(choice);
+        let asked = found.entry.filter(|_| found.credential.is_some());
+        let proved = answer.zip(asked).filter(|(answer, entry)| answer.proves(entry));
+        if found.entry.is_none() && found.provider == UNKNOWN && request.is_some_and(|r| self.looks_like_credential(r))
+        {
+            found.sensitivity = Sensitivity::Credential;
+            found.credential = Some(Credential::default());
+        } else if let Some((answer, entry)) = proved {
+            found.credential = Some(answer.credential(entry, key));
+        }
+        let issued = found.credential.as_ref().is_some_and(|c| c.issued);
+        if !issued
+            && found.sensitivity != Sensitivity::Token
+            && let Some(answer) = answer
+            && let Some(better) = self.proved_by_other(choice, answer)
+        {
+            found.credential = Some(answer.credential(better, key));
+            found.sensitivity = Sensitivity::Credential;
+            if found.provider == UNKNOWN {
+                (found.provider, found.service) = (&better.provider, &better.service);
+            }
+            // Without its request nothing tells which of the paths with such documents it was.
+            found.entry = request.is_some().then_some(better);
+        }
+        if let Some(credential) = &mut found.credential {
+            credential.scope = request.and_then(|r| scope(r, choice.entry)).or_else(|| credential.scope.take());
+        }
+        found
     }
 
     fn looks_like_credential(&self, request: &Request<'_>) -> bool {
@@ -256,15 +260,11 @@ impl Detector {
 
     /// Another credential path of the same provider and service whose markers the answer holds; of any provider at the
     /// address where the provider is not known.
-    fn proved_by_other(
-        &self,
-        choice: &Choice<'_>,
-        answer: &Answer<'_>,
-    ) -> Option<&'static crate::catalogue::PathEntry> {
+    fn proved_by_other(&self, choice: &Choice<'_>, answer: &Answer<'_>) -> Option<&'static PathEntry> {
         if !answer.is_success() || answer.is_error() {
             return None;
         }
-        let same = |path: &&crate::catalogue::Path| match choice.provider {
+        let same = |path: &&Path| match choice.provider {
             UNKNOWN => path.endpoints.iter().any(|e| choice.endpoints.iter().any(|c| std::ptr::eq(*c, *e))),
             provider => path.entry.provider == provider && path.entry.service == choice.service,
         };
@@ -340,6 +340,26 @@ fn is_by_path(found: &PathMatch<'_, '_>, port: u16) -> bool {
 /// Rule 4, as far as the request goes: a credential path whose answer can prove itself.
 fn is_provable(found: &PathMatch<'_, '_>) -> bool {
     is_credential(found) && !found.path.entry.proof.is_empty() && found.path.endpoints.iter().any(|e| e.by_address())
+}
+
+/// What an exchange turned out to be about.
+struct Finding {
+    provider: &'static str,
+    service: &'static str,
+    entry: Option<&'static PathEntry>,
+    sensitivity: Sensitivity,
+    credential: Option<Credential>,
+}
+
+impl Finding {
+    /// What the request alone says.
+    fn asked(choice: &Choice<'_>) -> Self {
+        let entry = choice.entry.map(|m| m.path.entry);
+        let sensitivity = entry.map_or(Sensitivity::Discovery, |e| e.sensitivity);
+        let asked = entry.filter(|e| e.sensitivity == Sensitivity::Credential);
+        let credential = asked.map(|e| Credential { kind: e.kind.as_deref(), ..Credential::default() });
+        Self { provider: choice.provider, service: choice.service, entry, sensitivity, credential }
+    }
 }
 
 /// One to four hops below what systems start with: the packet passed a router or bridge before the sensor.
