@@ -1,3 +1,5 @@
+//! Tests of the canonicaliser: every disguise, and any bytes.
+
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
