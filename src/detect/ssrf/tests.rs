@@ -1,3 +1,5 @@
+//! Tests of the search for targets that a request names: each place, each disguise, and what is no attempt.
+
 use super::*;
 use crate::proto::http::message::{Body, Head, Start};
 
