@@ -107,7 +107,7 @@ impl Correlator {
             issuances: Issuances::default(),
             repeats: Repeats::new(config.window, config.limit),
             relays: Relays::new(config.limit),
-            ssrf: Ssrf::new(config.window),
+            ssrf: Ssrf::new(config.window, config.limit),
             rebinds: Rebinds::new(config.limit, config.window),
             readable: Table::new(config.limit),
             counters: Counters::default(),

@@ -140,15 +140,13 @@ impl Config {
             period: i64::from(self.event.flows.period) * Timestamp::SECOND,
             delta: self.event.flows.delta,
         };
+        let waiting = |timeout| Limits { timeout, bytes: share as usize / 2, ..Limits::default() };
         pipeline::Config {
             flows: (self.flows && self.events >= EventSet::Metadata).then_some(flows),
             everything: self.events == EventSet::All,
-            sessions: session::Config { bytes: share as usize * 4, ..session::Config::default() },
-            dns: dns::Config {
-                pending: Limits { timeout: self.dns_timeout, ..Limits::default() },
-                ..dns::Config::default()
-            },
-            icmp: Limits { timeout: self.icmp_timeout, ..Limits::default() },
+            sessions: session::Config { entries: (share * 2 / BYTES_PER_SESSION) as usize, bytes: share as usize * 2 },
+            dns: dns::Config { pending: waiting(self.dns_timeout), ..dns::Config::default() },
+            icmp: waiting(self.icmp_timeout),
             idle: SESSION_IDLE,
             ..pipeline::Config::default()
         }
@@ -222,9 +220,12 @@ impl Config {
             dns_timeout: seconds(file.dns.transaction_timeout, 10),
             icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
             catalogue: Arc::new(catalogue),
-            decode: decode_config(&file),
+            decode: decode_config(&file, memory),
             detect: detect::Config { ssrf, eager_tokens: threads > 1, ..detect_config(&file) },
-            correlate: correlate_config(&file),
+            correlate: correlate::Config {
+                limit: ((memory / 8 / BYTES_PER_CLIENT) as usize).min(correlate::Config::default().limit),
+                ..correlate_config(&file)
+            },
             event: event_settings(run, &file, live),
             live: live_settings(run, &file),
             inputs,
@@ -329,8 +330,9 @@ fn parse_rotation(text: &str) -> Result<Rotation, ConfigError> {
     Ok(Rotation { size: Some(size), ..Rotation::default() })
 }
 
-fn decode_config(file: &File) -> decode::Config {
+fn decode_config(file: &File, memory: u64) -> decode::Config {
     let mut config = decode::Config::default();
+    config.memory = config.memory.min(memory as usize / 8);
     if let Some(ports) = &file.decode.vxlan_ports {
         config.vxlan_ports.clone_from(ports);
     }
@@ -436,6 +438,12 @@ fn default_threads() -> usize {
 
 /// Silence after which a connection is forgotten, in nanoseconds of packet time: requests wait that long for answers.
 const SESSION_IDLE: i64 = 600 * Timestamp::SECOND;
+
+/// What a connection takes, table and index together, without the bytes that wait in it.
+const BYTES_PER_SESSION: u64 = 256;
+
+/// What the correlator keeps of a client of metadata services and its alerts.
+const BYTES_PER_CLIENT: u64 = 4096;
 
 /// What a tracked flow takes, table and index together.
 const BYTES_PER_FLOW: u64 = 256;

@@ -20,12 +20,8 @@ use crate::detect::{Candidate, CandidateKind, HostRef};
 use crate::observe::Conn;
 use crate::packet::Timestamp;
 
-/// Most inbound requests remembered.
+/// Most inbound requests remembered, however much memory there is.
 const INBOUND: usize = 4096;
-/// Most metadata requests remembered.
-const LEGS: usize = 8192;
-/// Most redirects remembered.
-const REDIRECTS: usize = 4096;
 /// Most redirects that are followed one after the other.
 const CHAIN: usize = 10;
 /// Most URLs that one request is followed to.
@@ -46,6 +42,8 @@ pub struct Ssrf {
     settled_legs: usize,
     redirects: Redirects,
     window: i64,
+    /// Most inbound requests remembered; as many redirects, and twice as many metadata legs.
+    limit: usize,
     next: u64,
     /// Requests forgotten before their time.
     pub evicted: u64,
@@ -179,8 +177,9 @@ impl Target<'_> {
 
 impl Ssrf {
     /// `window` in nanoseconds of packet time.
-    pub fn new(window: i64) -> Self {
+    pub fn new(window: i64, limit: usize) -> Self {
         Self {
+            limit: limit.clamp(1, INBOUND),
             waiting: VecDeque::new(),
             settled: VecDeque::new(),
             legs: VecDeque::new(),
@@ -207,7 +206,7 @@ impl Ssrf {
 
     /// Takes an exchange whose answer sends its client elsewhere.
     pub fn redirect(&mut self, url: &(HostRef, String), first: Timestamp, to: Candidate, link: ChainLink) {
-        if self.redirects.order.len() >= REDIRECTS {
+        if self.redirects.order.len() >= self.limit {
             self.redirects.forget();
             self.evicted += 1;
         }
@@ -219,13 +218,13 @@ impl Ssrf {
 
     /// Whether so much waits that some has to be decided early.
     pub fn is_crowded(&self) -> bool {
-        self.waiting.len() > INBOUND || self.legs.len() > LEGS + self.settled_legs
+        self.waiting.len() > self.limit || self.legs.len() > 2 * self.limit + self.settled_legs
     }
 
     /// Decides what waited until `now`, in the order in which the waiting ends, and forgets what is old.
     pub fn expire(&mut self, now: Timestamp, resolved: Resolved<'_>, out: &mut Vec<Finding>) {
         loop {
-            let crowded = (self.waiting.len() > INBOUND, self.legs.len() > LEGS + self.settled_legs);
+            let crowded = (self.waiting.len() > self.limit, self.legs.len() > 2 * self.limit + self.settled_legs);
             let request = self.waiting.front().map(|r| r.until).filter(|until| *until <= now || crowded.0);
             let leg = self.legs.get(self.settled_legs).map(|l| l.until).filter(|until| *until <= now || crowded.1);
             match (request, leg) {
@@ -269,7 +268,7 @@ impl Ssrf {
             None if self.is_diverted(&request.inbound) => State::Quiet,
             None => self.judge(&request, resolved, out),
         };
-        if self.settled.len() >= INBOUND {
+        if self.settled.len() >= self.limit {
             self.settled.pop_front();
             self.evicted += 1;
         }
@@ -451,9 +450,9 @@ impl Ssrf {
             self.redirects.forget();
         }
         while self.settled_legs > 0
-            && (self.legs.len() > LEGS || self.legs.front().is_some_and(|leg| old(leg.until, self.window)))
+            && (self.legs.len() > 2 * self.limit || self.legs.front().is_some_and(|leg| old(leg.until, self.window)))
         {
-            self.evicted += u64::from(self.legs.len() > LEGS);
+            self.evicted += u64::from(self.legs.len() > 2 * self.limit);
             self.legs.pop_front();
             self.settled_legs -= 1;
         }

@@ -45,7 +45,7 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     if subject.imds.is_some() {
         writer.add_unknown_process(&mut doc);
     }
-    doc.imds = Some(imds(writer, alert, context));
+    doc.imds = Some(imds(writer, alert, context)).filter(|imds| !imds.is_empty());
     doc
 }
 

@@ -831,6 +831,17 @@ pub struct Imds<'a> {
     pub repeats: Option<u64>,
 }
 
+impl Imds<'_> {
+    /// Whether nothing would be written: an attempt at request forgery of which nothing more came.
+    pub fn is_empty(&self) -> bool {
+        self.provider.is_empty()
+            && self.path.is_none()
+            && self.signals.is_empty()
+            && self.chain.is_empty()
+            && self.repeats.is_none()
+    }
+}
+
 /// `imds.credential`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Credential<'a> {

@@ -1,0 +1,314 @@
+//! What the fuzz targets do with one input: each calls public functions and asserts what must hold for any bytes.
+//!
+//! `tests/fuzz_seeds.rs` of the package runs the same functions over all seeds and past findings, on stable Rust.
+
+use std::io::Cursor;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, LazyLock};
+
+use clap::Parser;
+use imdswatch::app::inline::Inline;
+use imdswatch::capture::{FileSource, Input, Status};
+use imdswatch::catalogue::Catalogue;
+use imdswatch::cli::Args;
+use imdswatch::config::Config;
+use imdswatch::decode::meta::{Checksum, Hops, Net, Tcp, TcpFlags, Transport, Vlans};
+use imdswatch::decode::{self, Decoder};
+use imdswatch::detect::{self, Detector, canonical, tokens};
+use imdswatch::event::fields;
+use imdswatch::observe::{Conn, Endpoint, Proto};
+use imdswatch::packet::{LinkType, Packet, PacketBatch, Timestamp};
+use imdswatch::proto::{dns as dns_proto, http as http_proto};
+use imdswatch::stream::{Chunk, Connection, Context, Dir, End, Limits, Segment, Verdict};
+
+/// Settings that write as much as there is.
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    let args = Args::parse_from(["imdswatch", "-r", "-", "--quiet", "-e", "all", "--threads", "1", "--memory", "16M"]);
+    let mut config = Config::resolve(&args.run).expect("these flags are good");
+    config.event.http.send_all_headers = true;
+    config.event.http.include_body_for = vec!["text".into(), "json".into()];
+    config.event.dns.include_authorities = true;
+    config.event.dns.include_additionals = true;
+    config
+});
+
+static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| Arc::clone(&CONFIG.catalogue));
+
+/// Link types by the number that stands in the input.
+pub const LINKS: [LinkType; 16] = [
+    LinkType::ETHERNET,
+    LinkType::RAW,
+    LinkType::LINUX_SLL2,
+    LinkType::LINUX_SLL,
+    LinkType::NULL,
+    LinkType::LOOP,
+    LinkType::PPP,
+    LinkType::PPP_HDLC,
+    LinkType::PPP_ETHER,
+    LinkType::NFLOG,
+    LinkType::IPV4,
+    LinkType::IPV6,
+    LinkType::RAW_BSD,
+    LinkType::RAW_OPENBSD,
+    LinkType(105),
+    LinkType(0xffff),
+];
+
+/// Splits an input into records: a byte that says what it is, a length of two bytes (little-endian), and its bytes.
+fn records(mut data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let (&[kind, low, high], rest) = data.split_first_chunk()?;
+        let len = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
+        let (bytes, rest) = rest.split_at(len);
+        data = rest;
+        Some((kind, bytes))
+    })
+}
+
+/// Writes a record, as [`records`] reads it.
+pub fn record(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+    let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    out.push(kind);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&bytes[..usize::from(len)]);
+}
+
+/// Packets through the whole program. A record is a packet: low half of its first byte the link type, high half the
+/// time since the one before. Every line that is written is JSON with declared fields only.
+pub fn pipeline(data: &[u8]) {
+    let mut run = Inline::new(&CONFIG);
+    let mut batch = PacketBatch::limited_to(3);
+    let mut now = Timestamp::new(1_700_000_000, 0);
+    for (kind, bytes) in records(data) {
+        let steps = [0, 1_000, 1_000_000, 400_000_000, 3_000_000_000, 40_000_000_000, 700_000_000_000, -5_000_000_000];
+        now = now.plus(steps[usize::from(kind >> 4) % steps.len()]);
+        batch.push(now, LINKS[usize::from(kind & 15)], 0, bytes.len() as u32, bytes);
+        if batch.is_full() {
+            run.batch(&batch);
+            batch.clear(batch.next_index());
+        }
+    }
+    run.batch(&batch);
+    run.finish();
+    for line in run.lines().json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        if let Err(error) = fields::check(line) {
+            panic!("{error}: {}", String::from_utf8_lossy(line));
+        }
+    }
+}
+
+/// A capture file in any format, read as a file (first byte even) or as a pipe.
+pub fn capture_file(data: &[u8]) {
+    let Some((&how, file)) = data.split_first() else { return };
+    let size = (how % 2 == 0).then_some(file.len() as u64);
+    let input = Input::Stdin;
+    let Ok(mut source) = FileSource::from_reader(&input, Box::new(Cursor::new(file.to_vec())), size) else { return };
+    let mut batch = PacketBatch::default();
+    let mut errors = 0;
+    loop {
+        batch.clear(0);
+        let status = source.next_batch(&mut batch);
+        assert!(batch.iter().all(|packet| packet.data.len() <= imdswatch::capture::MAX_RECORD));
+        source.warnings();
+        match status {
+            Ok(Status::End) => break,
+            Ok(Status::More) => {}
+            Err(_) => errors += 1,
+        }
+        assert!(errors <= 1, "after an error comes the end");
+    }
+}
+
+/// Packets through decoding alone; records as for [`pipeline`].
+pub fn decode(data: &[u8]) {
+    let mut decoder = Decoder::new(decode::Config::default());
+    for (index, (kind, bytes)) in (0..).zip(records(data)) {
+        let time = Timestamp::new(index * i64::from(kind >> 4), 0);
+        let packet = Packet {
+            index: index as u64,
+            time,
+            link: LINKS[usize::from(kind & 15)],
+            interface: 0,
+            wire_len: bytes.len() as u32,
+            data: bytes,
+        };
+        decoder.decode(&packet, &mut |meta, segment| {
+            assert!(meta.payload(segment).len() <= segment.len());
+            if let Transport::Tcp(_) = meta.transport {
+                assert!(meta.net.is_some(), "TCP has an IP header");
+            }
+        });
+        decoder.expire(time);
+    }
+}
+
+/// The two ends of every conversation here.
+fn conn() -> Conn {
+    let end = |ip: Ipv4Addr, port| Endpoint { ip: IpAddr::V4(ip), port };
+    Conn {
+        client: end(Ipv4Addr::new(10, 0, 0, 1), 40_000),
+        server: end(Ipv4Addr::new(169, 254, 169, 254), 80),
+        proto: Proto::Tcp,
+        first_index: 0,
+        client_ttl: None,
+        server_ttl: None,
+        macs: None,
+        vlans: Vlans::default(),
+        hops: Hops::default(),
+        process: None,
+    }
+}
+
+/// TCP segments of one connection. A record is a segment; its first byte: direction, and what is wrong with it; its
+/// first eight bytes: sequence and acknowledgement number relative to 0, flags, window, time to live. Reassembly never hands on
+/// more than it was given, and stays within its bounds.
+pub fn stream(data: &[u8]) {
+    let mut connection = Connection::new();
+    let limits = Limits { per_direction: 4096, segments: 16 };
+    let (mut given, mut taken) = (0, 0);
+    let mut at = Context { time: Timestamp(0), index: 0 };
+    for (kind, bytes) in records(data) {
+        at = Context { time: at.time.plus(i64::from(kind >> 4) * 100_000_000), index: at.index + 1 };
+        let Some((&[s0, s1, a0, a1, flags, w0, w1, ttl], payload)) = bytes.split_first_chunk() else { continue };
+        let dir = if kind & 1 == 0 { Dir::ToServer } else { Dir::ToClient };
+        let checksum = [Checksum::Good, Checksum::Bad, Checksum::Unknown][usize::from(kind >> 1 & 7) % 3];
+        let net = Net {
+            source: conn().client.ip,
+            destination: conn().server.ip,
+            protocol: 6,
+            ttl,
+            checksum: Checksum::Good,
+            fragment: false,
+            reassembled: false,
+        };
+        let tcp = Tcp {
+            source: 40_000,
+            destination: 80,
+            seq: 0xffff_ff00_u32.wrapping_add(u32::from(u16::from_le_bytes([s0, s1]))),
+            ack: 0xffff_ff00_u32.wrapping_add(u32::from(u16::from_le_bytes([a0, a1]))),
+            flags: TcpFlags(flags),
+            window: u16::from_le_bytes([w0, w1]),
+            urgent: u16::from(w0),
+            timestamps: (kind & 8 != 0).then_some((u32::from(w1), u32::from(ttl))),
+            window_scale: (kind & 8 != 0).then_some(w1),
+            checksum,
+        };
+        let segment = Segment { dir, net: &net, tcp: &tcp, payload, missing: u32::from(kind & 4), at };
+        given += payload.len();
+        let mut out = |_, chunk: Chunk<'_>, _| taken += length(chunk);
+        if connection.segment(&segment, &limits, || checksum, &mut out) == Verdict::NewConnection {
+            connection.finish(End::Lost, at, &limits, &mut out);
+            connection = Connection::new();
+            given += payload.len();
+            connection.segment(&segment, &limits, || checksum, &mut out);
+        }
+        assert!(connection.memory() <= 256 * 1024, "{} bytes are held", connection.memory());
+    }
+    connection.finish(End::Lost, at, &limits, &mut |_, chunk, _| taken += length(chunk));
+    assert!(taken <= given, "{taken} bytes came out of {given}");
+}
+
+fn length(chunk: Chunk<'_>) -> usize {
+    match chunk {
+        Chunk::Data(bytes) | Chunk::Conflict { taken: bytes, .. } => bytes.len(),
+        Chunk::Reread { .. } | Chunk::Gap { .. } | Chunk::End(_) => 0,
+    }
+}
+
+/// A conversation in HTTP/1, SOCKS or HTTP/2, judged by the catalogue. The first byte says whether its beginning was
+/// seen. A record is a chunk; its first byte: direction, and which chunk.
+pub fn http(data: &[u8]) {
+    let Some((&first, data)) = data.split_first() else { return };
+    converse(first & 1 == 0, &[], data);
+}
+
+/// The same after an HTTP/2 preface.
+pub fn http2(data: &[u8]) {
+    converse(true, http_proto::PREFACE, data);
+}
+
+fn converse(from_start: bool, opening: &[u8], data: &[u8]) {
+    let limits = http_proto::Limits::default();
+    let mut counters = http_proto::Counters::default();
+    let mut http = http_proto::HttpStream::default();
+    let mut detector = Detector::new(Arc::clone(&CATALOGUE), detect::Config::default());
+    let mut next = 0;
+    let mut out = |tx: http_proto::Transaction| {
+        assert_eq!(tx.ordinal, next, "transactions are numbered in order");
+        next += 1;
+        detector.http(&tx);
+    };
+    let mut at = Context { time: Timestamp(0), index: 0 };
+    let opening = (!opening.is_empty()).then_some((0, opening));
+    for (kind, bytes) in opening.into_iter().chain(records(data)) {
+        at = Context { time: at.time.plus(1000), index: at.index + 1 };
+        let dir = if kind & 1 == 0 { Dir::ToServer } else { Dir::ToClient };
+        let (half, rest) = bytes.split_at(bytes.len() / 2);
+        let chunk = match kind >> 1 & 15 {
+            8 | 9 => Chunk::Conflict { taken: half, other: rest.get(..half.len()).unwrap_or_default() },
+            10 => Chunk::Reread { other: bytes },
+            11 | 12 => Chunk::Gap { len: bytes.len() as u64, cut: kind & 2 != 0 },
+            13 => Chunk::End(End::Fin),
+            14 => Chunk::End(End::Reset),
+            15 => Chunk::End(End::Lost),
+            _ => Chunk::Data(bytes),
+        };
+        let mut sink = http_proto::Sink { conn: &conn, limits: &limits, counters: &mut counters, out: &mut out };
+        http.feed(dir, chunk, at, from_start, &mut sink);
+    }
+    let mut sink = http_proto::Sink { conn: &conn, limits: &limits, counters: &mut counters, out: &mut out };
+    http.finish(at, &mut sink);
+    assert!(!http.wants_more() && http.memory() == 0, "what is finished holds nothing");
+}
+
+/// A DNS message.
+pub fn dns(data: &[u8]) {
+    let looks = dns_proto::looks_like(data);
+    if let Ok(message) = dns_proto::parse(data) {
+        let mut hashes = Vec::new();
+        for question in &message.questions {
+            tokens::tokens_in_name(&question.name, &mut hashes);
+        }
+    } else {
+        assert!(!looks || data.len() > 11, "what looks like DNS has a header");
+    }
+}
+
+/// Everything that undoes disguises of hosts, URLs and paths, and that looks for tokens.
+pub fn canonical(data: &[u8]) {
+    for parsed in canonical::hosts(data) {
+        let path = parsed.path.unwrap_or_default();
+        assert!(path.len() <= 16 * data.len() + 16, "a path grew to {}", path.len());
+    }
+    canonical::canonical_authority(data);
+    let normal = detect::normalise_path(data);
+    assert!(normal.path.starts_with('/'));
+    let mut hashes = Vec::new();
+    tokens::tokens_in(data, &mut hashes);
+    tokens::secret_hashes(data, &mut hashes);
+    detect::body::Document::new(data, data.len() % 2 == 0);
+}
+
+/// Look-ups in the catalogue: path and query apart at the first `?`.
+pub fn catalogue_match(data: &[u8]) {
+    let catalogue = &**CATALOGUE;
+    let at = data.iter().position(|byte| *byte == b'?').unwrap_or(data.len());
+    let (path, query) = data.split_at(at);
+    let normal = detect::normalise_path(path);
+    for found in catalogue.paths_like(&normal.path, query) {
+        assert!(catalogue.paths().iter().any(|path| std::ptr::eq(path, found.path)));
+    }
+    catalogue.is_credential_like(&normal.path);
+    catalogue.is_credential_like_anywhere(&normal.path);
+    catalogue.agents_called(data).count();
+    catalogue.is_tool(data);
+    catalogue.is_renderer(data);
+    catalogue.header(path);
+    catalogue.is_constant(path, query);
+    let host = String::from_utf8_lossy(data);
+    catalogue.is_provider_api(&host);
+    catalogue.endpoints_named(&host);
+    if let Some(octets) = data.first_chunk::<4>() {
+        catalogue.endpoints_at(IpAddr::from(*octets));
+    }
+}
