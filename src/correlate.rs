@@ -173,14 +173,14 @@ impl Correlator {
         self.repeats.finish(alerts);
     }
 
-    /// Whether a credential with this secret was issued on the wire.
+    /// Whether a credential with this secret part, or this session token, was issued on the wire.
     pub fn is_issued(&self, token: TokenHash) -> bool {
-        self.relays.is_issued(token)
+        self.relays.is_issued(token) || self.clients.has_session(token)
     }
 
-    /// Whether any credential was issued: while not, nothing needs to be masked.
+    /// Whether any credential or session token was issued: while not, nothing needs to be masked.
     pub fn has_issued(&self) -> bool {
-        !self.relays.is_empty()
+        !self.relays.is_empty() || self.clients.has_sessions()
     }
 
     /// Counters so far.

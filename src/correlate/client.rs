@@ -134,6 +134,16 @@ impl Clients {
         habit
     }
 
+    /// Whether a session token with this hash was issued.
+    pub fn has_session(&self, token: TokenHash) -> bool {
+        self.tokens.peek(&token).is_some()
+    }
+
+    /// Whether any session token was issued.
+    pub fn has_sessions(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
     /// Session tokens: who holds them, and until when.
     fn session(&mut self, ip: IpAddr, imds: &Imds, start: Timestamp, signals: &mut Signals) {
         if let Some(session) = imds.session_token.and_then(|token| self.tokens.peek(&token)) {

@@ -133,18 +133,32 @@ impl Secrets<'_> {
         if run.len() < MIN_TOKEN || !self.is_in(run.as_bytes()) {
             return run.to_owned();
         }
-        let mut borders: Vec<usize> = run.match_indices(['/', '.']).map(|(at, _)| at).collect();
-        if borders.len() >= MAX_PARTS {
-            return HIDDEN.to_owned();
+        let mut exact = String::with_capacity(run.len());
+        for part in run.split_inclusive(['%', '\\']) {
+            let token = part.trim_end_matches(['%', '\\']);
+            exact.push_str(&self.hide_in_path(token));
+            exact.push_str(part.get(token.len()..).unwrap_or_default());
         }
-        borders.push(run.len());
-        let exact = self.hide_between(run, &borders);
         if !self.is_in(exact.as_bytes()) {
             return exact;
         }
         let spread = self.labels_of_secret(run.as_bytes()).and_then(|len| run.get(len..));
         let name = spread.map(|rest| format!("{HIDDEN}{rest}"));
         name.filter(|name| !self.is_in(name.as_bytes())).unwrap_or_else(|| HIDDEN.to_owned())
+    }
+
+    /// Replaces secrets that stand as they were issued among the segments of a path or the labels of a name.
+    fn hide_in_path(&self, path: &str) -> String {
+        if path.len() < MIN_TOKEN || !self.is_in(path.as_bytes()) {
+            return path.to_owned();
+        }
+        let mut borders: Vec<usize> = path.match_indices(['/', '.']).map(|(at, _)| at).collect();
+        let is_web_token = path.starts_with("eyJ") && borders.len() >= 2; // a JWT is secret from its first part to its last
+        if borders.len() >= MAX_PARTS || is_web_token {
+            return HIDDEN.to_owned();
+        }
+        borders.push(path.len());
+        self.hide_between(path, &borders)
     }
 
     /// Replaces the longest stretches between two borders that are secrets.
@@ -208,6 +222,8 @@ mod tests {
     fn hides_what_surrounds_a_secret_that_is_spelt_otherwise() {
         masked(&format!("/x?k={}&l=2", KEY.replace('/', "%2F")), "/x?k=xxxxx&l=2");
         masked(&format!("k={}&l=2", BASE64_STANDARD.encode(format!("key is {TOKEN}, ok?"))), "k=xxxxx&l=2");
+        masked(&format!(r#"{{\"t\":\"{TOKEN}\",\"u\":\"{KEY}\"}}"#), r#"{\"t\":\"xxxxx\",\"u\":\"xxxxx\"}"#);
+        masked(&format!("a eyJhbGci.{TOKEN}.EXAMPLESIGNATURE b"), "a xxxxx b");
         masked("IQoJb3JpZ2luX2Vj.EXAMPLE0TOKEN.evil.example", "xxxxx.evil.example");
         masked(&format!("{}{KEY}", "a/".repeat(40)), "xxxxx");
     }
