@@ -13,6 +13,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("duration", &[]),
     ("capture", &["packet", "bytes"]),
     ("decode", &["packet", "bytes"]),
+    ("route", &["bytes", "clock", "decode", "observe", "packet"]),
+    ("pipeline", &["decode", "detect", "flow", "observe", "packet", "process", "proto", "route", "session", "stream"]),
     ("process", &["observe", "packet"]),
     ("observe", &["packet", "decode", "detect", "flow", "process", "proto"]),
     ("flow", &["packet", "decode", "observe", "session"]),
@@ -41,6 +43,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rules",
         ],
     ),
+    ("publish", &["alert", "catalogue", "correlate", "detect", "event", "flow", "observe", "packet"]),
+    ("output", &[]),
+    ("metrics", &[]),
+    ("live", &["app", "capture", "catalogue", "observe", "packet", "process"]),
 ];
 
 /// Modules that may read a clock.

@@ -4,6 +4,7 @@
 //! Needs root, `ip` and `curl`; elsewhere every test says that it is skipped. No packet leaves the namespaces.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::panic)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -56,6 +56,7 @@ enum News {
 /// When it cannot begin.
 pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: &AtomicBool) -> anyhow::Result<Report> {
     let live = &config.live;
+    live::raise_capabilities();
     let (wake, waker) = pair()?;
     let mut sniffer = Sniffer::open(interfaces, settings(config), wake)?;
     sniffer.prepare_for_return();
@@ -245,11 +246,8 @@ impl<'r> Capture<'r> {
         self.heard = Instant::now();
         let (packets, bytes) = (self.batch.len() as u64, self.batch.captured_bytes());
         let next_index = self.batch.next_index();
-        let next = match self.empty.try_recv() {
-            Ok(next) => next,
-            // All batches are full and wait: this one is used again.
-            Err(_) => return self.drop_batch(packets),
-        };
+        // Where all batches are full and wait, this one is used again.
+        let Ok(next) = self.empty.try_recv() else { return self.drop_batch(packets) };
         match self.packets.try_send(Captured::Packets(std::mem::replace(&mut self.batch, next))) {
             Ok(()) => {
                 self.totals.0 += packets;

@@ -1,5 +1,8 @@
 //! The program's edge: the only place that spawns threads, makes channels, reads a clock, handles signals and prints.
 
+// Messages for the user are this module's to print.
+#![allow(clippy::print_stderr)]
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;

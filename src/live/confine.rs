@@ -78,6 +78,14 @@ fn find_user(passwd: &str, user: &str) -> Option<(u32, u32)> {
     named.or_else(|| user.split_once(':').map_or_else(|| pair(user, user), |(uid, gid)| pair(uid, gid)))
 }
 
+/// Puts into effect what was granted without effect, as a file's capabilities may be (`setcap …=p`), so that one program
+/// suits containers that grant more or less.
+pub fn raise_capabilities() {
+    if let Ok(permitted) = caps::read(None, CapSet::Permitted) {
+        let _ = caps::set(None, CapSet::Effective, &permitted);
+    }
+}
+
 /// Gives up every capability but those of `keep` that are there, for good.
 ///
 /// # Errors

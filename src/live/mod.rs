@@ -16,7 +16,7 @@ mod sockets;
 mod tracepoint;
 
 pub use attribution::{Attribution, Directory};
-pub use confine::{ConfineError, Needs, become_user, drop_capabilities, folder_of, sandbox};
+pub use confine::{ConfineError, Needs, become_user, drop_capabilities, folder_of, raise_capabilities, sandbox};
 pub use filter::for_metadata_only;
 pub use helper::{Helper, serve};
 pub use interface::{Listed, OpenError, Settings, addresses, list};

@@ -197,13 +197,13 @@ fn container(cgroup: &str) -> Option<String> {
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     cgroup.lines().find_map(|line| {
         let path = line.splitn(3, ':').nth(2)?;
-        let long = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| part.len() == 64 && is_hex(part));
+        let mut long = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| part.len() == 64 && is_hex(part));
         let ecs = || {
             let last = path.contains("/ecs/").then(|| path.rsplit('/').next())??;
             let (task, number) = last.split_once('-')?;
             (task.len() == 32 && is_hex(task) && number.parse::<u64>().is_ok()).then_some(last)
         };
-        long.last().or_else(ecs).map(str::to_owned)
+        long.next_back().or_else(ecs).map(str::to_owned)
     })
 }
 

@@ -68,7 +68,7 @@ impl Tracepoint {
         Err(last)
     }
 
-    /// Lines such as `field:__u16 sport;	offset:24;	size:2;	signed:0;` and `ID: 1489`.
+    /// Lines such as `field:__u16 sport; offset:24; size:2; signed:0;`, with tabs between, and `ID: 1489`.
     fn parse(format: &str) -> Option<Self> {
         let number = |text: &str| text.trim().parse::<u64>().ok();
         let mut id = None;

@@ -223,16 +223,8 @@ impl Connection {
             self.halves(early.dir).0.tcp_sums.doubts(early.tcp.checksum);
         }
         for dir in [Dir::ToServer, Dir::ToClient] {
-            let mine = || rest.iter().filter(move |early| early.dir == dir && !early.tcp.flags.rst());
-            let data = mine().filter(|early| !early.payload.is_empty() || early.missing > 0);
-            let first = data.map(|early| early.tcp.seq).reduce(earliest);
-            let first = first.or_else(|| mine().map(|early| early.tcp.seq).reduce(latest));
-            // Of a side that was not seen yet, the other one's acknowledgements tell where it will go on.
-            let theirs =
-                || rest.iter().filter(move |early| early.dir != dir && early.tcp.flags.ack() && !early.tcp.flags.rst());
-            let first = first.or_else(|| theirs().map(|early| early.tcp.ack).reduce(earliest));
             let half = self.halves(dir).0;
-            if let (Some(first), false) = (first, half.anchored) {
+            if let (Some(first), false) = (beginning(&rest, dir), half.anchored) {
                 half.anchor(first);
             }
         }
@@ -326,6 +318,9 @@ impl Connection {
         let (half, other) = self.halves(dir);
         let end = arrival.end();
         let data = end != tcp.seq;
+        if half.begins_with(tcp.seq, end) {
+            half.anchor(tcp.seq);
+        }
         if half.is_over() {
             if !data || !after(end, half.next) {
                 return Verdict::Ignored(Reason::Duplicate);
@@ -411,7 +406,9 @@ impl Connection {
             settled = false;
             for dir in [Dir::ToServer, Dir::ToClient] {
                 let (half, other) = self.halves(dir);
-                if let Some(ack) = half.resolve(|ack| !after(ack, other.sent()), limits) {
+                // One more may be a FIN that the capture does not have.
+                let sent = other.sent().wrapping_add(1);
+                if let Some(ack) = half.resolve(|ack| !after(ack, sent), limits) {
                     other.acknowledge(ack);
                     settled = true;
                 }
@@ -527,6 +524,19 @@ impl Connection {
         let far = distance(half.next, tcp.seq).max(distance(tcp.seq, half.next)) > FAR;
         follows_syn || (over && data && far && !tcp.flags.rst())
     }
+}
+
+/// Where the stream of `dir` goes on, as far as the held segments tell: at its sender's lowest, else where its receiver
+/// stands. A lowest one that is a byte before all others is a keep-alive.
+fn beginning(held: &[Early], dir: Dir) -> Option<u32> {
+    let segments = || held.iter().filter(|early| !early.tcp.flags.rst());
+    let own = || segments().filter(|early| early.dir == dir);
+    let has_data = |early: &&Early| !early.payload.is_empty() || early.missing > 0 || early.tcp.flags.fin();
+    let data = own().filter(has_data).map(|early| early.tcp.seq).reduce(earliest);
+    let acks = segments().filter(|early| early.dir != dir && early.tcp.flags.ack()).map(|early| early.tcp.ack);
+    let onward = data.or(acks.reduce(earliest));
+    let lowest = own().map(|early| early.tcp.seq).reduce(earliest);
+    lowest.filter(|seq| onward != Some(seq.wrapping_add(1))).or(onward)
 }
 
 /// Whether everything that `ack` acknowledges has been handed on, or never will be.

@@ -136,10 +136,17 @@ pub(super) struct Half {
 impl Half {
     /// Fixes where the stream begins.
     pub(super) fn anchor(&mut self, start: u32) {
+        self.seen = if self.anchored { latest(self.seen, start) } else { start };
         self.start = start;
         self.next = start;
-        self.seen = start;
         self.anchored = true;
+    }
+
+    /// Whether a segment ends where the stream was taken to begin, because its beginning was not seen and packets after
+    /// this one came first. A single byte may be a keep-alive.
+    pub(super) fn begins_with(&self, seq: u32, end: u32) -> bool {
+        let untouched = !self.syn && !self.ended && self.next == self.start;
+        untouched && end == self.start && end.wrapping_sub(seq) > 1
     }
 
     /// The next byte that the receiver waits for, as far as the capture shows.

@@ -349,6 +349,7 @@ fn decoys_are_left_out() {
     real_wins(Wire::open(), 1, Seg { ip_sum: bad, ..client(1, 1, DECOY) }, Reason::Checksum);
     real_wins(Wire::open(), 1, Seg { ttl: 3, ..client(1, 1, DECOY) }, Reason::Ttl);
     real_wins(Wire::open(), 1, client(1, 900_001, DECOY), Reason::Ack);
+    real_wins(Wire::open(), 1, client(1, 2, DECOY), Reason::Ack);
     real_wins(Wire::open(), 1, client(1, 1, DECOY).flags(TcpFlags::PSH), Reason::NoAck);
     real_wins(Wire::open(), 1, client(5_000_001, 1, DECOY), Reason::Window);
     real_wins(Wire::open(), 1, client(1, 1u32.wrapping_sub(1 << 20), DECOY), Reason::NoAck);
