@@ -4,6 +4,7 @@
 //! Where workers cannot keep up, whole batches are thrown away in the capture thread and counted. When it is quiet, the
 //! present time is passed on, so that what is due is reported in time.
 
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ use crate::process::Lookup;
 
 /// Batches on the way to the workers: what a moment's stall may hold up before packets are thrown away.
 const BATCHES: usize = 64;
+
+/// Workers are behind when so many batches wait.
+const BEHIND: usize = 8;
 
 /// How long capture waits for packets before it looks round.
 const LOOK_ROUND: Duration = Duration::from_millis(100);
@@ -124,6 +128,21 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
         Ok::<(), ConfineError>(())
     })?;
     Ok(at(started, &board))
+}
+
+/// Lists interfaces, one a line: name, state, addresses, whether it can be opened.
+pub(super) fn interfaces(out: &mut impl Write) -> anyhow::Result<()> {
+    for one in live::list().map_err(anyhow::Error::msg)? {
+        let addresses = one.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let opens = one.opens.map_or_else(|reason| format!("cannot be opened: {reason}"), |()| "can be opened".into());
+        writeln!(out, "{}\t{}\t{}\t{opens}", one.name, one.state, if addresses.is_empty() { "-" } else { &addresses })?;
+    }
+    Ok(())
+}
+
+/// What the helper process does; see [`live::serve`].
+pub(super) fn help(root: &Path, user: Option<&str>) -> anyhow::Result<()> {
+    live::serve(root, user)
 }
 
 fn pair() -> anyhow::Result<(UnixStream, UnixStream)> {
@@ -225,7 +244,7 @@ impl<'r> Capture<'r> {
         // What the kernel still holds was captured in time.
         let deadline = Instant::now() + LOOK_ROUND;
         while self.sniffer.read(&mut self.batch) == Rest::Full && self.hand_on() && Instant::now() < deadline {}
-        self.hand_on();
+        self.hand_on_last();
         self.attend();
     }
 
@@ -238,16 +257,21 @@ impl<'r> Capture<'r> {
         self.run.board.post(|report| report.failures += 1);
     }
 
-    /// Hands the batch to the workers, or throws it away where they cannot take it; `false` when they are gone.
+    /// Hands the batch to the workers, or throws it away where it is full and they cannot take it; `false` when they are
+    /// gone. While they are behind, batches are filled before they are handed on, so that the few that may wait hold
+    /// as much as they can.
     fn hand_on(&mut self) -> bool {
         if self.batch.is_empty() {
             return self.pass_time();
         }
         self.heard = Instant::now();
+        if self.packets.len() >= BEHIND && !self.batch.is_full() {
+            return true;
+        }
         let (packets, bytes) = (self.batch.len() as u64, self.batch.captured_bytes());
         let next_index = self.batch.next_index();
         // Where all batches are full and wait, this one is used again.
-        let Ok(next) = self.empty.try_recv() else { return self.drop_batch(packets) };
+        let Ok(next) = self.empty.try_recv() else { return self.drop_batch() };
         match self.packets.try_send(Captured::Packets(std::mem::replace(&mut self.batch, next))) {
             Ok(()) => {
                 self.totals.0 += packets;
@@ -258,16 +282,32 @@ impl<'r> Capture<'r> {
             }
             Err(TrySendError::Full(Captured::Packets(batch))) => {
                 self.batch = batch;
-                self.drop_batch(packets)
+                self.drop_batch()
             }
             Err(_) => false,
         }
     }
 
-    fn drop_batch(&mut self, packets: u64) -> bool {
-        self.own_drops += packets;
+    fn drop_batch(&mut self) -> bool {
+        self.own_drops += self.batch.len() as u64;
         self.batch.clear(self.next_index);
         true
+    }
+
+    /// Hands on the last batch: now there is time to wait for the workers, if not long.
+    fn hand_on_last(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let (packets, bytes) = (self.batch.len() as u64, self.batch.captured_bytes());
+        let last = Captured::Packets(std::mem::take(&mut self.batch));
+        match self.packets.send_timeout(last, GRACE / 2) {
+            Ok(()) => {
+                self.totals.0 += packets;
+                self.totals.1 += bytes;
+            }
+            Err(_) => self.own_drops += packets,
+        }
     }
 
     /// Passes the present time on where nothing else does.
@@ -336,7 +376,7 @@ impl Reactions<'_> {
         }
         self.stopping = Some(Instant::now());
         self.run.stop.store(true, Ordering::Relaxed);
-        let _ = std::io::Write::write(&mut self.waker, &[0]);
+        let _ = self.waker.write(&[0]);
     }
 
     fn hang_up(&self) {

@@ -21,7 +21,7 @@ use crate::output::{OutputError, Outputs};
 #[cfg(target_os = "linux")]
 mod identify;
 pub mod inline;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
 mod live;
 mod progress;
 pub mod replay;
@@ -103,21 +103,11 @@ fn explain(name: &str) -> Option<String> {
         .or_else(|| signal.map(|signal| format!("{name}: {}\n", crate::rules::signal(*signal))))
 }
 
-/// Lists interfaces, one a line: name, state, addresses, whether it can be opened.
-fn interfaces(out: &mut impl Write) -> anyhow::Result<()> {
-    for one in crate::live::list().map_err(anyhow::Error::msg)? {
-        let addresses = one.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let opens = one.opens.map_or_else(|reason| format!("cannot be opened: {reason}"), |()| "can be opened".into());
-        writeln!(out, "{}\t{}\t{}\t{opens}", one.name, one.state, if addresses.is_empty() { "-" } else { &addresses })?;
-    }
-    Ok(())
-}
-
 fn other(command: &Command) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match command {
-        Command::Interfaces => interfaces(&mut out)?,
-        Command::Helper { root, user } => crate::live::serve(root, user.as_deref())?,
+        Command::Interfaces => live::interfaces(&mut out)?,
+        Command::Helper { root, user } => live::help(root, user.as_deref())?,
         Command::Rules { rule: None } => out.write_all(crate::rules::list().as_bytes())?,
         Command::Rules { rule: Some(rule) } => match explain(rule) {
             Some(text) => out.write_all(text.as_bytes())?,

@@ -3,12 +3,12 @@
 //! In: a tracepoint's id and filter. Out: raw samples, copied out one at a time; [`Ring::lost`] counts what the kernel
 //! could not write. Bound: [`PAGES`] pages for each processor.
 //!
-//! This is the one file of the crate with `unsafe`. The reason: an event of the kernel at the moment of `connect` is the
-//! only way to name a process that lives for five milliseconds without loading a kernel module or a BPF program, and the
-//! standard library has no shared ring. Measured on two cores with 200 short-lived curls one after the other and 50 at
-//! once: this ring names all 250; polling `/proc` at the SYN names those that still live when it has been captured,
-//! which was 0 to 3 of 200. Safe alternatives that were tried: `sock_diag` and `/proc/net/tcp` (kept as the fallback),
-//! both too late for the same reason.
+//! This is the one file of the crate with `unsafe`. The reason: to be told by the kernel at the moment of `connect` is the
+//! only way to name a process that lives for some milliseconds without loading a module or a BPF program, and the
+//! standard library has no ring that is shared with the kernel. Measured with 200 short-lived curls one after the other
+//! and 50 at once, on two cores under a load average of 12: this ring named 242 to 250 of the 250; looking up the socket
+//! at the first packet (`sock_diag`, safe, kept for where the tracepoint cannot be opened) named 73. Neither named one
+//! wrongly.
 
 #![allow(unsafe_code)]
 
