@@ -2,6 +2,14 @@
 //!
 //! Read from the source text: a module's `use crate::…` and `crate::…` paths against the table below.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,13 @@
 //! The real binary: flags, inputs, outputs, messages and exit statuses (contract section 1).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 mod common;
 
 use std::fs;

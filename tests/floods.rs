@@ -3,6 +3,14 @@
 //!
 //! `cargo test --release --test floods -- --ignored` runs the SYN flood with ten million flows.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 mod common;
 
 use std::fs;

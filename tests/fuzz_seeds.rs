@@ -2,6 +2,14 @@
 //!
 //! `WRITE_SEEDS=1 cargo test --test fuzz_seeds` writes the seeds to `fuzz/corpus/`, where `cargo fuzz run` finds them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 

@@ -4,6 +4,14 @@
 //! `pcaps/GROUP/CASE/` holds the capture, `expected.ndjson`, and, where the capture is damaged, `expected.stderr`: then
 //! the exit status is 1. `UPDATE_GOLDEN=1 cargo test --test golden` rewrites both; read the difference before keeping it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 mod common;
 
 use std::fs;

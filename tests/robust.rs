@@ -1,6 +1,14 @@
 //! Damage of every kind: captures cut anywhere, with bytes flipped, with packets dropped, doubled and shuffled. Nothing
 //! panics or hangs, memory stays bounded, every line is a whole event, and neither batches nor workers ever show.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 mod common;
 
 use std::fs;
@@ -84,7 +92,7 @@ fn packets(file: &[u8]) -> Vec<Owned> {
 }
 
 /// How many lengths of each capture are tried.
-const CUTS: usize = 64;
+const CUTS: usize = 32;
 
 #[test]
 fn captures_cut_anywhere() {

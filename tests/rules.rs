@@ -4,6 +4,14 @@
 //! Needs `python3` with `venv`, and PyPI once: the engine is installed below `target/`. Without them the tests skip and
 //! say so; where `CI` is set they fail instead.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 mod common;
 
 use std::fs;

@@ -2,6 +2,14 @@
 //!
 //! The values: those of the bundled captures stand here (all made up); `../shared/captures`, where it is there, brings its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 mod common;
 
 use std::fs;

@@ -1,6 +1,14 @@
 //! What lies beside the project in `../shared`: labelled captures with their scorer, and what a real Packetbeat wrote,
 //! with its comparison. The present level is a floor. Skips where they, or `python3`, are absent.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

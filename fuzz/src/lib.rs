@@ -2,6 +2,8 @@
 //!
 //! `tests/fuzz_seeds.rs` of the package runs the same functions over all seeds and past findings, on stable Rust.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
+
 use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
@@ -100,7 +102,7 @@ pub fn pipeline(data: &[u8]) {
 /// A capture file in any format, read as a file (first byte even) or as a pipe.
 pub fn capture_file(data: &[u8]) {
     let Some((&how, file)) = data.split_first() else { return };
-    let size = (how % 2 == 0).then_some(file.len() as u64);
+    let size = how.is_multiple_of(2).then_some(file.len() as u64);
     let input = Input::Stdin;
     let Ok(mut source) = FileSource::from_reader(&input, Box::new(Cursor::new(file.to_vec())), size) else { return };
     let mut batch = PacketBatch::default();
@@ -286,7 +288,7 @@ pub fn canonical(data: &[u8]) {
     let mut hashes = Vec::new();
     tokens::tokens_in(data, &mut hashes);
     tokens::secret_hashes(data, &mut hashes);
-    detect::body::Document::new(data, data.len() % 2 == 0);
+    detect::body::Document::new(data, data.len().is_multiple_of(2));
 }
 
 /// Look-ups in the catalogue: path and query apart at the first `?`.
