@@ -170,10 +170,15 @@ impl Watch {
 
     /// Ends it as a service manager would; returns the exit status.
     fn stop(&mut self) -> i32 {
+        self.stop_within(Duration::from_secs(3))
+    }
+
+    fn stop_within(&mut self, within: Duration) -> i32 {
         let begun = Instant::now();
         self.signal(rustix::process::Signal::TERM);
         let status = self.child.wait().unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(3), "took {:?}", begun.elapsed());
+        let took = begun.elapsed();
+        assert!(took < within, "took {took:?}");
         status.code().unwrap()
     }
 }
@@ -437,7 +442,8 @@ fn what_is_lost_at_top_speed_is_counted() {
     });
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
     std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(watch.stop(), 0, "{}", watch.messages());
+    // What was captured is worked off, which takes a program without optimisation some time.
+    assert_eq!(watch.stop_within(Duration::from_secs(60)), 0, "{}", watch.messages());
     let text = watch.messages();
     let count = |what: &str| -> u64 {
         let line = text.lines().find(|line| line.ends_with(what)).unwrap_or_else(|| panic!("no {what}: {text}"));

@@ -42,7 +42,8 @@ const ATTEND: Duration = Duration::from_secs(1);
 /// Between counts on standard error with `-v`.
 const TELL: Duration = Duration::from_secs(60);
 
-/// After a signal, what is under way has this long to be written: an output that nobody reads must not keep us.
+/// After a signal, what is under way is written to its end, unless nothing has got on for so long: an output that nobody
+/// reads must not keep us.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What the main thread waits for.
@@ -241,9 +242,15 @@ impl<'r> Capture<'r> {
                 self.attend();
             }
         }
-        // What the kernel still holds was captured in time.
-        let deadline = Instant::now() + LOOK_ROUND;
-        while self.sniffer.read(&mut self.batch) == Rest::Full && self.hand_on() && Instant::now() < deadline {}
+        // What the kernel still holds was captured in time; what there is no time for counts as dropped.
+        let over = Instant::now();
+        while self.sniffer.read(&mut self.batch) == Rest::Full && over.elapsed() < 4 * LOOK_ROUND {
+            if over.elapsed() < LOOK_ROUND {
+                self.hand_on()
+            } else {
+                self.drop_batch()
+            };
+        }
         self.hand_on_last();
         self.attend();
     }
@@ -344,8 +351,8 @@ struct Reactions<'r> {
     file: Option<&'r Path>,
     requests: Sender<Request>,
     waker: UnixStream,
-    /// When a signal asked for the end.
-    stopping: Option<Instant>,
+    /// A signal asked for the end: when work was last seen to get on, and how far.
+    stopping: Option<(Instant, u64)>,
     told: Instant,
 }
 
@@ -362,7 +369,13 @@ impl Reactions<'_> {
             if self.run.config.verbose > 0 && self.told.elapsed() >= TELL {
                 self.tell();
             }
-            if self.stopping.is_some_and(|since| since.elapsed() >= GRACE) && !self.run.board.is_written() {
+            let progress = self.run.board.progress();
+            if let Some((at, seen)) = &mut self.stopping
+                && *seen != progress
+            {
+                (*at, *seen) = (Instant::now(), progress);
+            }
+            if self.stopping.is_some_and(|(at, _)| at.elapsed() >= GRACE) && !self.run.board.is_written() {
                 eprintln!("imdswatch: an output takes nothing; what it did not take is lost");
                 self.tell();
                 std::process::exit(i32::from(super::status::FAILED));
@@ -374,7 +387,7 @@ impl Reactions<'_> {
         if self.stopping.is_some() {
             std::process::exit(128 + signal);
         }
-        self.stopping = Some(Instant::now());
+        self.stopping = Some((Instant::now(), self.run.board.progress()));
         self.run.stop.store(true, Ordering::Relaxed);
         let _ = self.waker.write(&[0]);
     }

@@ -4,7 +4,7 @@
 //! Every channel is bounded, and a sender waits; only the capture thread of a live run throws batches away instead.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -43,12 +43,23 @@ pub(super) struct Board {
     workers: Mutex<Vec<pipeline::Counters>>,
     /// Everything has been written that could be.
     written: AtomicBool,
+    /// Grows with everything that is worked off.
+    progress: AtomicU64,
 }
 
 impl Board {
     /// Changes the counts of one's own.
     pub(super) fn post(&self, change: impl FnOnce(&mut Report)) {
         change(&mut locked(&self.report));
+    }
+
+    /// Something that changes for as long as work is done.
+    pub(super) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    fn advance(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether everything has been written that could be: outputs may still have files to compress.
@@ -317,6 +328,7 @@ impl<'r> Worker<'r> {
         let mut observations = Vec::new();
         self.pipeline.drain(&mut observations);
         if self.run.live {
+            self.run.board.advance();
             self.run.board.post_worker(self.number, self.pipeline.counters());
         }
         to.send(Found { observations, ticks: std::mem::take(&mut self.ticks), until }).is_ok()
@@ -475,6 +487,7 @@ impl<'r, S: Sink> Desk<'r, S> {
         }
         self.sink.write(lines)?;
         lines.clear();
+        self.run.board.advance();
         if self.run.live && self.flush_by.is_none() {
             self.flush_by = Some(Instant::now() + FLUSH_AFTER);
         }
