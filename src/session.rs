@@ -149,7 +149,8 @@ impl<S> Entry<S> {
 const NONE: u32 = u32::MAX;
 /// Candidates that are looked at to make room.
 const CANDIDATES: usize = 32;
-/// The same, as long as only entries of the highest worth were found.
+/// The same, as long as only entries of the highest worth were found. When not even so many hold a lesser one, as many
+/// evictions pass before such a long look is worth it again.
 const MORE_CANDIDATES: usize = 1024;
 
 /// See the module.
@@ -170,6 +171,8 @@ pub struct Table<S> {
     /// Bytes held by all values as last seen.
     bytes: usize,
     counters: Counters,
+    /// Evictions for which a long look at candidates would find nothing better.
+    barren: usize,
 }
 
 impl<S: Evict + Default> Table<S> {
@@ -186,6 +189,7 @@ impl<S: Evict + Default> Table<S> {
             hand: 0,
             bytes: 0,
             counters: Counters::default(),
+            barren: 0,
         }
     }
 
@@ -386,11 +390,15 @@ impl<S: Evict + Default> Table<S> {
             let rank = (entry.value.keep(), entry.deadline, at);
             best = Some(best.map_or(rank, |best| best.min(rank)));
             looked_at = looked_at.saturating_add(1);
-            let enough = if best.is_some_and(|(keep, ..)| keep == Keep::Most) { MORE_CANDIDATES } else { CANDIDATES };
-            if looked_at >= enough {
+            let dear = best.is_some_and(|(keep, ..)| keep == Keep::Most) && self.barren == 0;
+            if looked_at >= if dear { MORE_CANDIDATES } else { CANDIDATES } {
                 break;
             }
         }
+        self.barren = match best {
+            Some((Keep::Most, ..)) if looked_at >= MORE_CANDIDATES => MORE_CANDIDATES,
+            _ => self.barren.saturating_sub(1),
+        };
         best.map(|(_, _, at)| at as u32)
     }
 }
