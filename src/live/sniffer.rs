@@ -237,7 +237,7 @@ impl Port {
 }
 
 /// Ring of the spare, which is hardly ever used, in bytes.
-const SPARE_BUFFER: u64 = 2 << 20;
+const SPARE_BUFFER: u64 = 1 << 20;
 
 /// The kernel's number of an interface; `None` for `any` and for what is not there.
 fn index_of(name: &str) -> Option<u32> {

@@ -335,7 +335,11 @@ fn compress(from: &Path, to: &Path) -> io::Result<()> {
     let mut part = to.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let mut encoder = flate2::write::GzEncoder::new(File::create(&part)?, flate2::Compression::fast());
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+    let mut encoder = flate2::write::GzEncoder::new(options.open(&part)?, flate2::Compression::fast());
     io::copy(&mut File::open(from)?, &mut encoder)?;
     encoder.finish()?.sync_all()?;
     std::fs::rename(&part, to)?;
@@ -402,6 +406,11 @@ mod tests {
         let newest = File::open(dir.path().join("events.ndjson.1.gz")).unwrap();
         flate2::read::GzDecoder::new(newest).read_to_string(&mut text).unwrap();
         assert_eq!(text, "{\"n\":12}\n");
+        #[cfg(unix)]
+        {
+            let mode = std::fs::metadata(dir.path().join("events.ndjson.1.gz")).unwrap();
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o007, 0, "not for everybody");
+        }
     }
 
     #[test]
