@@ -12,9 +12,10 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use super::half::{Half, Sums};
+use super::half::Half;
+use super::judge::{Sums, locate, objection};
 use super::queue::{Arrival, Fill};
-use super::seq::{advance, after, before, distance, earliest, latest};
+use super::seq::{after, before, distance, earliest, latest};
 use super::{Chunk, Context, Dir, End, Limits, Reason, Segment, Verdict};
 use crate::decode::meta::{Checksum, Net, Tcp, TcpFlags};
 
@@ -26,10 +27,8 @@ const MAX_VERIFIED: usize = 2048;
 /// Bytes of an answer after which its segments are not verified any more.
 const MAX_VERIFIED_RUN: u32 = 16 * 1024;
 
-/// Largest window without scaling.
-const MAX_UNSCALED: u32 = 0xffff;
-/// No window is larger (RFC 7323 section 2.3).
-const FAR: u32 = 1 << 30;
+/// Retransmissions after the end are nearer than this.
+const FAR: u32 = 1 << 20;
 
 /// A segment held at the opening.
 #[derive(Debug)]
@@ -120,7 +119,7 @@ impl Connection {
             self.pump(at, false, limits, out);
             let skipped = sides.into_iter().any(|dir| {
                 let (half, other) = self.halves(dir);
-                half.skip_hole(false, other.visible, at, &mut |chunk, at| out(dir, chunk, at))
+                half.skip_hole(false, half.is_answered(other), at, &mut |chunk, at| out(dir, chunk, at))
             });
             // What waits for bytes of the other side that will not come goes out without them.
             let moved = skipped
@@ -242,85 +241,75 @@ impl Connection {
         out: &mut impl FnMut(Dir, Chunk<'_>, Context),
     ) -> Verdict {
         let Segment { dir, net, tcp, payload, missing, at } = *segment;
-        let flags = tcp.flags;
-        let data = !payload.is_empty() || missing > 0;
         let (half, other) = self.halves(dir);
         let bad_sum = half.tcp_sums.doubts(sum) | half.ip_sums.doubts(net.checksum);
-        if flags.syn() && !flags.rst() {
+        if tcp.flags.syn() && !tcp.flags.rst() {
             return if bad_sum { Verdict::Ignored(Reason::Checksum) } else { self.syn(segment, limits) };
         }
-        if !flags.rst() {
-            if !half.anchored && flags.ack() && other.syn && distance(other.start, tcp.ack) > MAX_UNSCALED {
-                // From before the SYN: the ports were used by another connection.
-                return Verdict::Ignored(Reason::Ack);
-            }
-            if !half.anchored {
-                half.anchor(tcp.seq);
-            }
-            if flags.ack() && !other.anchored && half.syn && tcp.seq == half.start {
-                other.anchor(tcp.ack);
-            }
+        if !tcp.flags.rst() && !locate(half, other, tcp) {
+            return Verdict::Ignored(Reason::Ack);
         }
         half.ttl.get_or_insert(net.ttl);
         let arrival = Arrival { seq: tcp.seq, data: payload, cut: missing, ack: tcp.ack, at };
-        let end = arrival.end();
-        let doubt = if bad_sum {
-            Some(Reason::Checksum)
-        } else if other.visible && half.is_ttl_low(net.ttl) && (data || flags.any(TcpFlags::FIN | TcpFlags::RST)) {
-            Some(Reason::Ttl)
-        } else {
-            receiver_objects(half, other, tcp, end, data)
+        let doubt = match bad_sum {
+            true => Some(Reason::Checksum),
+            false => objection(half, other, segment, arrival.end()),
         };
-        if doubt != Some(Reason::Checksum) && self.is_reuse(segment, data) {
+        if doubt != Some(Reason::Checksum) && self.is_reuse(segment, arrival.end()) {
             return Verdict::NewConnection;
         }
-        if flags.rst() {
+        if tcp.flags.rst() {
             return self.rst(segment, doubt, out);
         }
-        let (half, other) = self.halves(dir);
-        let full_end = end.wrapping_add(u32::from(flags.fin()));
-        if let Some(reason) = doubt {
-            if full_end != tcp.seq {
-                half.set_aside(arrival, flags, reason, limits);
-            }
-            if reason == Reason::Window && flags.ack() && other.is_claimed(tcp.ack) {
-                // Both sides are where nothing was seen of them before: it is the capture that lost what is between.
-                other.acknowledge(tcp.ack);
-                self.pump(at, false, limits, out);
-                self.skip_old_holes(at, limits, out);
-            }
-            return Verdict::Ignored(reason);
-        }
-        half.visible = true;
-        half.seen = latest(half.seen, full_end);
-        if flags.ack() {
-            other.acknowledge(tcp.ack);
-            other.offer(tcp.ack, u32::from(tcp.window) << half.shift());
-        }
-        half.stamp(tcp, end);
-        let verdict = self.take(segment, arrival, limits, out);
+        let verdict = match doubt {
+            Some(reason) => self.refuse(segment, arrival, reason, limits),
+            None => self.accept(segment, arrival, limits, out),
+        };
         if !(self.to_server.is_idle() && self.to_client.is_idle()) {
-            self.pump(at, verdict == Verdict::Taken && data, limits, out);
+            self.pump(at, verdict == Verdict::Taken && arrival.end() != tcp.seq, limits, out);
         }
         self.skip_old_holes(at, limits, out);
         verdict
     }
 
-    /// Takes the data and FIN of a segment that the receiver accepts.
-    fn take(
+    /// Keeps a segment aside that its receiver would not take.
+    fn refuse(&mut self, segment: &Segment<'_>, arrival: Arrival<'_>, reason: Reason, limits: &Limits) -> Verdict {
+        let Segment { dir, tcp, .. } = *segment;
+        let (half, other) = self.halves(dir);
+        if arrival.end() != tcp.seq || tcp.flags.fin() {
+            half.set_aside(arrival, tcp.flags, reason, limits);
+        }
+        if reason == Reason::Window && tcp.flags.ack() && other.is_claimed(tcp.ack) {
+            // Both sides are where nothing was seen of them before: it is the capture that lost what is between.
+            other.acknowledge(tcp.ack);
+        }
+        Verdict::Ignored(reason)
+    }
+
+    /// Takes a segment that its receiver accepts: what it says of the other direction, then its data and FIN.
+    fn accept(
         &mut self,
         segment: &Segment<'_>,
         arrival: Arrival<'_>,
         limits: &Limits,
         out: &mut impl FnMut(Dir, Chunk<'_>, Context),
     ) -> Verdict {
-        let Segment { dir, tcp, payload, missing, at, .. } = *segment;
+        let Segment { dir, tcp, .. } = *segment;
         let (half, other) = self.halves(dir);
         let end = arrival.end();
-        let data = end != tcp.seq;
+        half.visible = true;
+        half.seen = latest(half.seen, end.wrapping_add(u32::from(tcp.flags.fin())));
+        half.unanswered = half.unanswered.saturating_add(1);
+        other.unanswered = 0;
+        if tcp.flags.ack() {
+            other.acknowledge(tcp.ack);
+            other.offer(tcp.ack, u32::from(tcp.window) << half.shift());
+        }
+        half.stamp(tcp, end);
         if half.begins_with(tcp.seq, end) {
             half.anchor(tcp.seq);
         }
+        let data = end != tcp.seq;
         if half.is_over() {
             if !data || !after(end, half.next) {
                 return Verdict::Ignored(Reason::Duplicate);
@@ -334,28 +323,39 @@ impl Connection {
         if tcp.flags.fin() {
             half.mark_fin(end);
         }
-        if !data {
-            return Verdict::Taken;
-        }
-        let old = distance(tcp.seq, half.next);
-        let remember = dir == Dir::ToServer && other.visible;
-        let keep_alive = end.wrapping_sub(tcp.seq) == 1;
-        let mut reread = if old > 0 && !keep_alive { half.reread(tcp.seq, payload) } else { None };
-        let fresh = payload.get(old as usize..).unwrap_or_default();
-        let cut = missing.min(distance(half.next, end));
+        if data { self.take(dir, arrival, limits, out) } else { Verdict::Taken }
+    }
+
+    /// Takes data: hands it on where it is next, else puts it into the queue.
+    fn take(
+        &mut self,
+        dir: Dir,
+        arrival: Arrival<'_>,
+        limits: &Limits,
+        out: &mut impl FnMut(Dir, Chunk<'_>, Context),
+    ) -> Verdict {
+        let Arrival { seq, data, cut, ack, at } = arrival;
+        let (half, other) = self.halves(dir);
+        let end = arrival.end();
+        let old = distance(seq, half.next);
+        let keep_alive = end.wrapping_sub(seq) == 1;
+        let mut reread = if old > 0 && !keep_alive { half.reread(seq, data) } else { None };
+        let data = data.get(old as usize..).unwrap_or_default();
+        let cut = cut.min(distance(half.next, end));
         let verdict = if !after(end, half.next) {
             Verdict::Ignored(Reason::Duplicate)
-        } else if !after(tcp.seq, half.next) && half.is_idle() && is_caused(tcp.ack, other) {
-            half.hand_on(fresh, None, remember, |chunk| out(dir, chunk, at));
+        } else if !after(seq, half.next) && half.is_idle() && is_caused(ack, other) {
+            let remember = dir == Dir::ToServer && other.visible;
+            half.hand_on(data, None, remember, |chunk| out(dir, chunk, at));
             if cut > 0 {
                 half.hand_on_cut(cut, |chunk| out(dir, chunk, at));
             }
             if let Some(reading) = &mut reread {
-                reading.extend_from_slice(fresh);
+                reading.extend_from_slice(data);
             }
             other.run = 0;
             Verdict::Taken
-        } else if half.enqueue(Arrival { seq: latest(tcp.seq, half.next), data: fresh, cut, ..arrival }, limits) {
+        } else if half.enqueue(Arrival { seq: latest(seq, half.next), data, cut, ..arrival }, limits) {
             Verdict::Taken
         } else {
             Verdict::Ignored(Reason::Full)
@@ -420,12 +420,12 @@ impl Connection {
     fn skip_old_holes(&mut self, at: Context, limits: &Limits, out: &mut impl FnMut(Dir, Chunk<'_>, Context)) {
         for dir in [Dir::ToServer, Dir::ToClient] {
             let (half, other) = self.halves(dir);
-            if !half.is_hole_old(other.visible, at.time) {
+            if !half.is_hole_old(half.is_answered(other), at.time) {
                 continue;
             }
             loop {
                 let (half, other) = self.halves(dir);
-                if !half.skip_hole(true, other.visible, at, &mut |chunk, at| out(dir, chunk, at)) {
+                if !half.skip_hole(true, half.is_answered(other), at, &mut |chunk, at| out(dir, chunk, at)) {
                     break;
                 }
                 self.pump(at, false, limits, out);
@@ -454,6 +454,9 @@ impl Connection {
             return Verdict::Ignored(Reason::Reset);
         }
         half.reset = true;
+        if tcp.flags.ack() {
+            other.acknowledge(tcp.ack);
+        }
         if dir == Dir::ToClient || !other.visible {
             half.end(End::Reset, at, &mut |chunk, at| out(dir, chunk, at));
         }
@@ -465,35 +468,18 @@ impl Connection {
     fn syn(&mut self, segment: &Segment<'_>, limits: &Limits) -> Verdict {
         let Segment { dir, net, tcp, payload, missing, at } = *segment;
         let start = tcp.seq.wrapping_add(1);
-        let closed = self.to_client.reset || (self.to_server.is_over() && self.to_client.is_over());
-        let pending = self.pending_syn;
-        let (half, other) = self.halves(dir);
         let syn_ack = tcp.flags.ack();
-        if half.anchored && half.start != start {
-            let answers_pending = syn_ack && pending == Some((dir.flip(), tcp.ack));
-            let unanswered = !syn_ack && half.syn && !other.visible && half.next == half.start;
-            if closed || answers_pending || unanswered || (syn_ack && !other.visible) {
-                return Verdict::NewConnection;
-            }
-            if !syn_ack {
-                self.pending_syn = Some((dir, start));
-            }
-            return Verdict::Ignored(Reason::Syn);
+        if let Some(verdict) = self.syn_of_another(dir, start, syn_ack.then_some(tcp.ack)) {
+            return verdict;
         }
-        let data_end = advance(start, payload.len()).wrapping_add(missing);
+        let (half, other) = self.halves(dir);
         if syn_ack && other.anchored && (before(tcp.ack, other.start) || (other.syn && after(tcp.ack, other.seen))) {
             return Verdict::Ignored(Reason::Syn);
         }
         if half.syn {
             return Verdict::Ignored(Reason::Duplicate);
         }
-        half.syn = true;
-        half.visible = true;
-        half.ttl = Some(net.ttl);
-        if !half.anchored {
-            half.anchor(start);
-        }
-        half.scale = Some(tcp.window_scale.unwrap_or(0).min(14));
+        half.open(start, net.ttl, tcp);
         if tcp.window_scale.is_none() {
             other.scale = Some(0);
         }
@@ -504,25 +490,47 @@ impl Connection {
             other.acknowledge(tcp.ack);
             other.offer(tcp.ack, u32::from(tcp.window));
         }
-        half.ts_recent = tcp.timestamps.map(|(value, _)| value);
-        if data_end != start {
+        let arrival = Arrival { seq: start, data: payload, cut: missing, ack: tcp.ack, at };
+        if arrival.end() != start {
             // No receiver takes data on a SYN, but for one that acknowledges it (RFC 7413).
-            half.seen = latest(half.seen, data_end);
-            let arrival = Arrival { seq: start, data: payload, cut: missing, ack: tcp.ack, at };
+            half.seen = latest(half.seen, arrival.end());
             half.set_aside(arrival, TcpFlags::default(), Reason::Syn, limits);
         }
         Verdict::Taken
     }
 
+    /// What to do with a SYN or SYN-ACK (`answers`: its acknowledgement number) whose stream would begin elsewhere.
+    fn syn_of_another(&mut self, dir: Dir, start: u32, answers: Option<u32>) -> Option<Verdict> {
+        let closed = self.to_client.reset || (self.to_server.is_over() && self.to_client.is_over());
+        let pending = self.pending_syn;
+        let (half, other) = self.halves(dir);
+        if !half.anchored || half.start == start {
+            return None;
+        }
+        let believed = match answers {
+            Some(ack) => pending == Some((dir.flip(), ack)) || !other.visible,
+            // The last one was never answered.
+            None => half.syn && !other.visible && half.next == half.start,
+        };
+        if closed || believed {
+            return Some(Verdict::NewConnection);
+        }
+        if answers.is_none() {
+            self.pending_syn = Some((dir, start));
+        }
+        Some(Verdict::Ignored(Reason::Syn))
+    }
+
     /// Whether a segment shows that the ports are used for another connection by now: it follows a SYN that came inside
     /// this one (where the answer cannot be seen), or has data from far outside after both sides have said FIN.
-    fn is_reuse(&mut self, segment: &Segment<'_>, data: bool) -> bool {
+    fn is_reuse(&mut self, segment: &Segment<'_>, end: u32) -> bool {
         let Segment { dir, tcp, .. } = *segment;
-        let (pending, over) = (self.pending_syn, self.to_server.ended && self.to_client.ended && !self.is_reset());
+        let pending = self.pending_syn;
+        let over = self.to_server.ended && self.to_client.ended && !self.is_reset();
         let (half, other) = self.halves(dir);
         let follows_syn = !other.visible && pending == Some((dir, tcp.seq)) && tcp.flags.ack();
         let far = distance(half.next, tcp.seq).max(distance(tcp.seq, half.next)) > FAR;
-        follows_syn || (over && data && far && !tcp.flags.rst())
+        follows_syn || (over && far && end != tcp.seq && !tcp.flags.rst())
     }
 }
 
@@ -534,7 +542,7 @@ fn beginning(held: &[Early], dir: Dir) -> Option<u32> {
     let has_data = |early: &&Early| !early.payload.is_empty() || early.missing > 0 || early.tcp.flags.fin();
     let data = own().filter(has_data).map(|early| early.tcp.seq).reduce(earliest);
     let acks = segments().filter(|early| early.dir != dir && early.tcp.flags.ack()).map(|early| early.tcp.ack);
-    let onward = data.or(acks.reduce(earliest));
+    let onward = data.or_else(|| acks.reduce(earliest));
     let lowest = own().map(|early| early.tcp.seq).reduce(earliest);
     lowest.filter(|seq| onward != Some(seq.wrapping_add(1))).or(onward)
 }
@@ -542,33 +550,4 @@ fn beginning(held: &[Early], dir: Dir) -> Option<u32> {
 /// Whether everything that `ack` acknowledges has been handed on, or never will be.
 fn is_caused(ack: u32, other: &Half) -> bool {
     !other.anchored || !other.visible || other.ended || !after(ack, other.next)
-}
-
-/// The reason for which the receiver of `half` drops a segment, if there is one (RFC 9293 section 3.10.7.4, RFC 7323
-/// section 5, RFC 5961 section 5).
-fn receiver_objects(half: &Half, other: &Half, tcp: &Tcp, end: u32, data: bool) -> Option<Reason> {
-    let rst = tcp.flags.rst();
-    if !tcp.flags.ack() && !rst {
-        return Some(Reason::NoAck);
-    }
-    let negotiated = other.ts_recent.is_some() || !other.visible;
-    if let (Some((value, _)), Some(recent), true) = (tcp.timestamps, half.ts_recent, negotiated && !rst)
-        && before(value, recent)
-    {
-        return Some(Reason::Timestamp);
-    }
-    let outside = |edge: u32| after(tcp.seq, edge) || (data && after(end, edge));
-    if half.edge.is_some_and(outside) {
-        return Some(Reason::Window);
-    }
-    if rst || !other.anchored || !other.visible || other.claimed.is_some_and(|claimed| !after(tcp.ack, claimed)) {
-        return None;
-    }
-    let stale = data && other.acked.is_some_and(|acked| distance(tcp.ack, acked) > other.window().max(MAX_UNSCALED));
-    if stale {
-        return Some(Reason::NoAck);
-    }
-    let unsent = (data || tcp.flags.fin()) && after(tcp.ack, other.seen);
-    let impossible = other.edge.is_some_and(|edge| after(tcp.ack, edge.wrapping_add(1)));
-    (unsent || impossible).then_some(Reason::Ack)
 }

@@ -2,10 +2,11 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use super::judge::Sums;
 use super::queue::{Arrival, Fill, Piecewise, Queue};
 use super::seq::{advance, after, before, distance, earliest, latest};
 use super::{Chunk, Context, End, Limits, Reason};
-use crate::decode::meta::{Checksum, Tcp, TcpFlags};
+use crate::decode::meta::{Tcp, TcpFlags};
 use crate::packet::Timestamp;
 
 /// Window scale that is assumed where the handshake was not seen: the largest there is (RFC 7323 section 2.3).
@@ -23,41 +24,12 @@ const PATIENCE_TIME: i64 = Timestamp::SECOND;
 /// Segments that pass before a hole is given up when the capture does not have the receiver's side.
 const BLIND_PATIENCE: u8 = 32;
 
+/// Segments without any from the receiver after which the capture does not have its side (any more).
+const MAX_UNANSWERED: u8 = 128;
 /// A TTL at least this much below that of the sender's first packet is doubted, if it is also below [`LOW_TTL`].
 const TTL_DROP: u8 = 8;
 /// Routes are shorter than this: a packet with more hops left arrives.
 const LOW_TTL: u8 = 32;
-
-/// What the capture shows of one sender's checksums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Sums {
-    /// None looked at.
-    #[default]
-    Unknown,
-    /// All wrong so far: computed by the network card, after the capture.
-    Offloaded,
-    /// Some were right: a wrong one is doubted.
-    Good,
-    /// The receiver took a segment whose checksum is wrong in the capture, as it is where a driver joins segments.
-    Useless,
-}
-
-impl Sums {
-    /// Learns from one more checksum; whether the segment is to be doubted.
-    pub(super) fn doubts(&mut self, sum: Checksum) -> bool {
-        match sum {
-            Checksum::Unknown => false,
-            Checksum::Good => {
-                *self = (*self).max(Self::Good);
-                false
-            }
-            Checksum::Bad => {
-                *self = (*self).max(Self::Offloaded);
-                *self == Self::Good
-            }
-        }
-    }
-}
 
 /// A segment that a receiver would probably not have taken. It is taken after all when the receiver acknowledges it
 /// and nothing else was seen at its place.
@@ -129,6 +101,8 @@ pub(super) struct Half {
     pub(super) reset: bool,
     /// Bytes handed on since the other side sent data, saturating.
     pub(super) run: u32,
+    /// Segments sent since the other side sent one, saturating.
+    pub(super) unanswered: u8,
     store: Option<Box<Store>>,
     recent: Option<Box<Recent>>,
 }
@@ -140,6 +114,23 @@ impl Half {
         self.start = start;
         self.next = start;
         self.anchored = true;
+    }
+
+    /// Opens the stream by its SYN or SYN-ACK.
+    pub(super) fn open(&mut self, start: u32, ttl: u8, tcp: &Tcp) {
+        if !self.anchored {
+            self.anchor(start);
+        }
+        self.syn = true;
+        self.visible = true;
+        self.ttl = Some(ttl);
+        self.scale = Some(tcp.window_scale.unwrap_or(0));
+        self.ts_recent = tcp.timestamps.map(|(value, _)| value);
+    }
+
+    /// Whether the capture has the side that receives this stream.
+    pub(super) fn is_answered(&self, receiver: &Self) -> bool {
+        receiver.visible && self.unanswered < MAX_UNANSWERED
     }
 
     /// Whether a segment ends where the stream was taken to begin, because its beginning was not seen and packets after

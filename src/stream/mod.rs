@@ -6,6 +6,7 @@
 
 mod connection;
 mod half;
+mod judge;
 mod queue;
 mod seq;
 
