@@ -24,7 +24,7 @@ impl Clock {
             self.leap = None;
             return None;
         }
-        if time.since(now) > LEAP && !self.leap.is_some_and(|leap| time.since(leap).abs() <= LEAP) {
+        if time.since(now) > LEAP && self.leap.is_none_or(|leap| time.since(leap).abs() > LEAP) {
             self.leap = Some(time);
             return None;
         }

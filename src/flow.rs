@@ -56,6 +56,14 @@ pub struct Record {
     pub last_report: bool,
 }
 
+impl Record {
+    /// Tells apart the flows that one packet begins: by tunnels around them, and a frame's own before that of what it
+    /// carries where both have as many (some framings hold an IP packet without being a tunnel).
+    pub fn rank(&self) -> u8 {
+        self.level.saturating_mul(2).saturating_add(u8::from(self.addresses.is_some()))
+    }
+}
+
 /// When flows end and are reported.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -321,7 +329,7 @@ impl Table {
 
 /// The order of output never depends on the order of the table.
 fn in_order(records: &mut [Record]) {
-    records.sort_unstable_by_key(|record| (record.first_index, record.level));
+    records.sort_unstable_by_key(|record| (record.first_index, record.rank()));
 }
 
 #[derive(Clone, Debug)]

@@ -131,7 +131,7 @@ impl Pipeline {
     pub fn new(config: Config, detector: Detector) -> Self {
         Self {
             sessions: session::Table::new(config.sessions),
-            flows: config.flows.clone().map(flow::Table::new),
+            flows: config.flows.map(flow::Table::new),
             icmp: config.everything.then(|| icmp::Tracker::new(config.icmp)),
             records: Vec::new(),
             stages: Stages {
@@ -351,8 +351,8 @@ impl Stages {
 
     fn flow(&mut self, record: flow::Record) {
         self.counters.flows += u64::from(record.last_report);
-        let (time, first, level) = (record.last, record.first_index, record.level);
-        self.emit(time, first, 4 + level, What::Flow(Box::new(record)));
+        let (time, first, rank) = (record.last, record.first_index, record.rank());
+        self.emit(time, first, FLOW_RANK + rank, What::Flow(Box::new(record)));
     }
 
     /// Cleartext in datagrams that are no DNS, searched for credentials that leave (syslog, statsd, drop sites).
@@ -369,6 +369,9 @@ impl Stages {
         }
     }
 }
+
+/// Flows come behind all else that expires with them.
+const FLOW_RANK: u8 = 8;
 
 /// Whether the correlator can make anything of an exchange.
 fn matters(verdict: &Verdict) -> bool {
