@@ -108,6 +108,7 @@ pub fn redirect(response: &Message, asked: Option<&HostRef>, catalogue: &Catalog
             port: None,
             path: (path != "/").then_some(path),
             disguised: false,
+            is_metadata: false,
             url,
         })
     })
@@ -340,8 +341,10 @@ impl<'c> Search<'c> {
             return;
         }
         let url = String::from_utf8_lossy(url.get(..URL).unwrap_or(url)).trim().to_owned();
+        let is_metadata = kind == CandidateKind::Attempt || self.names_target(&parsed);
         let Parsed { host, port, path, disguised, .. } = parsed;
-        self.found.push(Candidate { kind, place: place(), url: readable(url), host, port, path, disguised });
+        let url = readable(url);
+        self.found.push(Candidate { kind, place: place(), url, host, port, path, disguised, is_metadata });
     }
 }
 

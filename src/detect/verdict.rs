@@ -245,6 +245,8 @@ pub struct Candidate {
     pub path: Option<String>,
     /// The host was written in a disguise.
     pub disguised: bool,
+    /// Host or path are those of a metadata service, whatever `kind` says.
+    pub is_metadata: bool,
 }
 
 /// What the matcher says of an HTTP exchange.

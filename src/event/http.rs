@@ -19,7 +19,7 @@ use super::mask::{HIDDEN, Masker};
 use super::settings::HttpSettings;
 use super::url::{self, Params, Target};
 use super::{Context, Writer, lossy};
-use crate::detect::{self, CandidateKind, Verdict};
+use crate::detect::{self, Verdict};
 use crate::proto::http::{Message, Note, Transaction};
 
 /// The document of an exchange.
@@ -43,7 +43,7 @@ pub(super) fn document<'a>(
         settings: &writer.settings().http,
         context,
         is_metadata: verdict.imds.is_some(),
-        names_metadata: verdict.candidates.iter().any(|candidate| candidate.kind > CandidateKind::Url),
+        names_metadata: verdict.candidates.iter().any(|candidate| candidate.is_metadata),
     };
     let good = tx.request.is_some() && status_of(tx).is_some_and(|status| status < 400);
     doc.status = Some(if good { "OK" } else { "Error" });

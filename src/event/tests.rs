@@ -313,8 +313,13 @@ fn bodies_are_written_where_asked_for_but_never_those_of_metadata_answers() {
         port: None,
         path: None,
         disguised: false,
+        is_metadata: true,
     };
-    for verdict in [verdict, Verdict { candidates: vec![candidate], ..Verdict::default() }] {
+    let elsewhere = Candidate { is_metadata: false, ..candidate.clone() };
+    let named = |candidate| Verdict { candidates: vec![candidate], ..Verdict::default() };
+    let shown = write(asked.clone(), &tx, &named(elsewhere), &Context::default());
+    assert_eq!(shown["http"]["response"]["body"]["content"], "secret", "a Referer is no metadata target");
+    for verdict in [verdict, named(candidate)] {
         let closed = write(asked.clone(), &tx, &verdict, &Context::default());
         assert_eq!(closed["http"]["response"]["body"], json!({"bytes": 6}));
         assert!(!closed.to_string().contains("secret\""));
