@@ -18,8 +18,8 @@ use crate::output::file::Rotation;
 use crate::output::{Destination, Form};
 use crate::packet::Timestamp;
 use crate::pipeline;
-use crate::proto::dns;
 use crate::proto::pending::Limits;
+use crate::proto::{dns, http};
 use crate::publish;
 use crate::session;
 
@@ -145,11 +145,22 @@ impl Config {
             flows: (self.flows && self.events >= EventSet::Metadata).then_some(flows),
             everything: self.events == EventSet::All,
             sessions: session::Config { entries: (share * 2 / BYTES_PER_SESSION) as usize, bytes: share as usize * 2 },
+            http: self.http_limits(),
             dns: dns::Config { pending: waiting(self.dns_timeout), ..dns::Config::default() },
             icmp: waiting(self.icmp_timeout),
             idle: SESSION_IDLE,
             ..pipeline::Config::default()
         }
+    }
+
+    /// Bodies that are to be written are kept up to `max_message_size`, as far as memory allows, whoever reads them.
+    fn http_limits(&self) -> http::Limits {
+        let default = http::Limits::default();
+        if !self.event.http.writes_bodies() {
+            return default;
+        }
+        let body = self.event.http.max_message_size.min(self.memory as usize / 32).max(default.body);
+        http::Limits { body, memory: default.memory.max(2 * body), ..default }
     }
 
     /// Settings of the publisher, for outputs that want JSON or text.

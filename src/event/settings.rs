@@ -156,6 +156,14 @@ impl Default for HttpSettings {
     }
 }
 
+impl HttpSettings {
+    /// Whether bodies of any kind are written.
+    pub fn writes_bodies(&self) -> bool {
+        let types = [&self.include_body_for, &self.include_request_body_for, &self.include_response_body_for];
+        types.iter().any(|types| !types.is_empty())
+    }
+}
+
 /// Settings of DNS transactions.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
