@@ -1,5 +1,13 @@
 //! One cursor over untrusted bytes. Every read is checked; a failed read leaves the cursor where it was.
 
+use std::borrow::Cow;
+
+/// `bytes` as text, what is no UTF-8 replaced. Same as [`String::from_utf8_lossy`], but as fast as validation where
+/// nothing has to be replaced.
+pub fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 /// A slice and a position in it. Integers are big-endian unless the name says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {

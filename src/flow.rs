@@ -105,6 +105,8 @@ pub struct Table {
     wheel: Wheel,
     /// Head of the list of unused entries.
     free: u32,
+    /// Number of entries in use, forgotten ones among them until their time in the wheel comes.
+    used: usize,
     /// The entry of the last packet: packets come in trains.
     recent: u32,
     next_report: Option<Timestamp>,
@@ -124,6 +126,7 @@ impl Table {
             hasher: RandomState::default(),
             wheel: Wheel::new(config.timeout),
             free: NONE,
+            used: 0,
             recent: NONE,
             next_report: None,
             stats: Stats::default(),
@@ -158,8 +161,12 @@ impl Table {
     pub fn forget(&mut self, meta: &Meta) {
         let Some((key, _)) = Key::of(meta) else { return };
         let hash = self.hasher.hash_one(key);
-        if let Some(at) = self.index.find(hash, |at| self.entries[*at as usize].key == key) {
-            self.entries[*at as usize].forgotten = true;
+        if let Ok(found) = self.index.find_entry(hash, |at| self.entries[*at as usize].key == key) {
+            let (at, _) = found.remove();
+            self.entries[at as usize].forgotten = true;
+            if self.recent == at {
+                self.recent = NONE;
+            }
         }
     }
 
@@ -191,12 +198,12 @@ impl Table {
     pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Record>) {
         let from = out.len();
         let entries = self.index.iter().map(|at| &self.entries[*at as usize]);
-        out.extend(entries.filter(|entry| !entry.forgotten).map(|entry| entry.record(now, true)));
+        out.extend(entries.map(|entry| entry.record(now, true)));
         in_order(&mut out[from..]);
         self.index.clear();
         self.entries.clear();
         self.wheel = Wheel::new(self.config.timeout);
-        (self.free, self.recent) = (NONE, NONE);
+        (self.free, self.recent, self.used) = (NONE, NONE, 0);
     }
 
     /// Flows going on.
@@ -226,7 +233,7 @@ impl Table {
         if let Some(at) = self.index.find(hash, |at| self.entries[*at as usize].key == key) {
             return *at;
         }
-        if self.index.len() >= self.config.max_flows {
+        if self.used >= self.config.max_flows {
             self.evict(meta.time, out);
         }
         let entry = Entry {
@@ -258,6 +265,7 @@ impl Table {
         self.index.insert_unique(hash, at, hasher);
         self.wheel.add(at, &mut self.entries);
         self.stats.begun += 1;
+        self.used += 1;
         at
     }
 
@@ -285,10 +293,13 @@ impl Table {
 
     /// Takes a flow, already out of the wheel, out of the table.
     fn end(&mut self, at: u32, now: Timestamp) -> Record {
-        let hash = self.hasher.hash_one(self.entries[at as usize].key);
-        if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
+        let entry = &self.entries[at as usize];
+        if !entry.forgotten
+            && let Ok(found) = self.index.find_entry(self.hasher.hash_one(entry.key), |other| *other == at)
+        {
             found.remove();
         }
+        self.used -= 1;
         if self.recent == at {
             self.recent = NONE;
         }
@@ -315,8 +326,8 @@ impl Table {
         let from = out.len();
         for at in &self.index {
             let entry = &mut self.entries[*at as usize];
-            if entry.forgotten || self.wheel.is_over(entry, now) {
-                continue; // in the latter case its last report follows at once
+            if self.wheel.is_over(entry, now) {
+                continue; // its last report follows at once
             }
             out.push(entry.record(now, false));
             if delta {
@@ -346,7 +357,7 @@ struct Entry {
     reversed: bool,
     level: u8,
     icmp: [u8; 2],
-    /// Not to be reported.
+    /// No longer in the index, and not to be reported.
     forgotten: bool,
 }
 
@@ -507,8 +518,9 @@ impl Pairs {
 
     fn put<const N: usize>(&mut self, place: &mut [u8], source: [u8; N], destination: [u8; N]) {
         let (low, high) = self.order(source, destination);
-        for (to, from) in place.iter_mut().zip(low.iter().chain(&high)) {
-            *to = *from;
+        if let Some((first, second)) = place.split_first_chunk_mut::<N>() {
+            *first = low;
+            second.copy_from_slice(&high);
         }
     }
 }

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use imdswatch::{app, cli};
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     app::run(cli::Args::parse())

@@ -66,14 +66,23 @@ pub struct Counters {
 /// The two ends, turned so that both directions have one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
-    /// Address (IPv4 in the first four of sixteen bytes) and port of the lower end, then of the other.
-    ends: [u8; 36],
+    /// Address of the lower end, then of the other (IPv4 in the upper 32 bits), most significant half first.
+    addresses: [u64; 4],
+    /// Port of the lower end in the upper half, then of the other.
+    ports: u32,
     v4: bool,
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.ends);
+        let [a, b, c, d] = self.addresses;
+        state.write_u64(a);
+        state.write_u64(c);
+        if !self.v4 {
+            state.write_u64(b);
+            state.write_u64(d);
+        }
+        state.write_u32(self.ports);
     }
 }
 
@@ -83,26 +92,22 @@ impl Key {
         let (from, to) = ((wide(source.ip), source.port), (wide(destination.ip), destination.port));
         let reversed = from > to;
         let (low, high) = if reversed { (to, from) } else { (from, to) };
-        let mut ends = [0; 36];
-        let (first, second) = ends.split_at_mut(18);
-        for (place, (address, port)) in [(first, low), (second, high)] {
-            let (octets, number) = place.split_at_mut(16);
-            octets.copy_from_slice(&address.to_be_bytes());
-            number.copy_from_slice(&port.to_be_bytes());
-        }
-        (Self { ends, v4: source.ip.is_ipv4() }, reversed)
+        let [(a, b), (c, d)] = [low.0, high.0].map(|address| ((address >> 64) as u64, address as u64));
+        let ports = u32::from(low.1) << 16 | u32::from(high.1);
+        (Self { addresses: [a, b, c, d], ports, v4: source.ip.is_ipv4() }, reversed)
     }
 
     fn ends(&self) -> (Endpoint, Endpoint) {
-        let (low, high) = self.ends.split_at(18);
-        let end = |bytes: &[u8]| {
-            let octets = bytes.first_chunk::<16>().copied().unwrap_or_default();
-            let port = bytes.last_chunk::<2>().copied().unwrap_or_default();
-            let [a, b, c, d, ..] = octets;
-            let ip = if self.v4 { Ipv4Addr::new(a, b, c, d).into() } else { Ipv6Addr::from(octets).into() };
-            Endpoint { ip, port: u16::from_be_bytes(port) }
+        let [a, b, c, d] = self.addresses;
+        let end = |high: u64, low: u64, port: u32| {
+            let ip = if self.v4 {
+                Ipv4Addr::from_bits((high >> 32) as u32).into()
+            } else {
+                Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into()
+            };
+            Endpoint { ip, port: port as u16 }
         };
-        (end(low), end(high))
+        (end(a, b, self.ports >> 16), end(c, d, self.ports))
     }
 }
 
@@ -147,7 +152,9 @@ impl<S> Entry<S> {
 
 /// No entry.
 const NONE: u32 = u32::MAX;
-/// Candidates that are looked at to make room.
+/// Candidates that are looked at to make room, as long as one of the least worth is among them.
+const FEW_CANDIDATES: usize = 4;
+/// The same otherwise.
 const CANDIDATES: usize = 32;
 /// The same, as long as only entries of the highest worth were found. When not even so many hold a lesser one, as many
 /// evictions pass before such a long look is worth it again.
@@ -390,8 +397,12 @@ impl<S: Evict + Default> Table<S> {
             let rank = (entry.value.keep(), entry.deadline, at);
             best = Some(best.map_or(rank, |best| best.min(rank)));
             looked_at = looked_at.saturating_add(1);
-            let dear = best.is_some_and(|(keep, ..)| keep == Keep::Most) && self.barren == 0;
-            if looked_at >= if dear { MORE_CANDIDATES } else { CANDIDATES } {
+            let enough = match best {
+                Some((Keep::Least, ..)) => FEW_CANDIDATES,
+                Some((Keep::Most, ..)) if self.barren == 0 => MORE_CANDIDATES,
+                _ => CANDIDATES,
+            };
+            if looked_at >= enough {
                 break;
             }
         }

@@ -451,7 +451,7 @@ fn default_threads() -> usize {
 const SESSION_IDLE: i64 = 600 * Timestamp::SECOND;
 
 /// What a connection takes, table and index together, without the bytes that wait in it.
-const BYTES_PER_SESSION: u64 = 256;
+const BYTES_PER_SESSION: u64 = 112;
 
 /// What the correlator keeps of a client of metadata services and its alerts.
 const BYTES_PER_CLIENT: u64 = 4096;

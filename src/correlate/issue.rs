@@ -5,6 +5,9 @@
 
 use std::collections::VecDeque;
 
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+
 use crate::alert::Alert;
 use crate::detect::{Imds, Leg};
 use crate::observe::Conn;
@@ -20,7 +23,7 @@ const MEMORY: i64 = 60 * Timestamp::SECOND;
 /// Recent legs, and alerts that wait.
 #[derive(Debug, Default)]
 pub struct Issuances {
-    legs: VecDeque<LegSeen>,
+    legs: Legs,
     waiting: VecDeque<(Timestamp, LegSeen, Alert)>,
 }
 
@@ -66,12 +69,12 @@ impl LegSeen {
 impl Issuances {
     /// Whether the exchange is another leg of an issuance that is known already.
     pub fn is_other_leg(&self, leg: &LegSeen) -> bool {
-        self.legs.iter().any(|known| known.joins(leg))
+        self.legs.are_joined_by(leg)
     }
 
     /// Takes a leg with its alert: the alert passes, waits, or is dropped because another leg has it.
     pub fn settle(&mut self, leg: LegSeen, alert: Alert, now: Timestamp, out: &mut Vec<Alert>) {
-        let known = self.legs.iter().any(|known| known.joins(&leg));
+        let known = self.legs.are_joined_by(&leg);
         let waits = self.waiting.iter().position(|(_, waiting, _)| waiting.joins(&leg));
         match waits {
             // the leg to the catalogue's address takes the place of the one that waited
@@ -86,10 +89,7 @@ impl Issuances {
         if self.waiting.len() > LEGS {
             out.extend(self.waiting.pop_front().map(|(_, _, alert)| alert));
         }
-        if self.legs.len() >= LEGS {
-            self.legs.pop_front();
-        }
-        self.legs.push_back(leg);
+        self.legs.push(leg);
     }
 
     /// Lets alerts pass that waited long enough, and forgets old legs.
@@ -97,13 +97,55 @@ impl Issuances {
         while self.waiting.front().is_some_and(|(until, ..)| *until <= now) {
             out.extend(self.waiting.pop_front().map(|(_, _, alert)| alert));
         }
-        while self.legs.front().is_some_and(|leg| now.since(leg.end) > MEMORY) {
-            self.legs.pop_front();
-        }
+        self.legs.expire(now);
     }
 
     /// Lets all waiting alerts pass.
     pub fn finish(&mut self, out: &mut Vec<Alert>) {
         out.extend(self.waiting.drain(..).map(|(_, _, alert)| alert));
+    }
+}
+
+/// Recent legs, oldest first, found by their fingerprints.
+#[derive(Debug, Default)]
+struct Legs {
+    legs: VecDeque<LegSeen>,
+    /// Number of the oldest leg.
+    first: usize,
+    /// Numbers of the legs with each fingerprint, ascending.
+    numbers: HashMap<String, VecDeque<usize>, RandomState>,
+}
+
+impl Legs {
+    fn are_joined_by(&self, leg: &LegSeen) -> bool {
+        let numbers = self.numbers.get(&leg.fingerprint).into_iter().flatten();
+        let mut same = numbers.filter_map(|number| self.legs.get(number.wrapping_sub(self.first)));
+        same.any(|known| known.joins(leg))
+    }
+
+    fn push(&mut self, leg: LegSeen) {
+        if self.legs.len() >= LEGS {
+            self.pop();
+        }
+        let number = self.first.wrapping_add(self.legs.len());
+        self.numbers.entry(leg.fingerprint.clone()).or_default().push_back(number);
+        self.legs.push_back(leg);
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        while self.legs.front().is_some_and(|leg| now.since(leg.end) > MEMORY) {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        let Some(leg) = self.legs.pop_front() else { return };
+        self.first = self.first.wrapping_add(1);
+        if let Some(numbers) = self.numbers.get_mut(&leg.fingerprint) {
+            numbers.pop_front();
+            if numbers.is_empty() {
+                self.numbers.remove(&leg.fingerprint);
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ pub use host::canonical_ip;
 pub use text::{entities, fold, json_unescape, percent_once, percent_stable};
 
 use super::HostRef;
+use crate::bytes::lossy;
 
 /// Most bytes of a value that are looked at.
 pub const INPUT: usize = 8192;
@@ -59,7 +60,7 @@ pub fn hosts(value: &[u8]) -> Vec<Parsed> {
     let value = trim(value.get(..INPUT).unwrap_or(value));
     let mut level = Cow::Borrowed(value);
     for round in 0..=text::ROUNDS {
-        let text = String::from_utf8_lossy(&level);
+        let text = lossy(&level);
         read_url(&text, &mut out);
         for plainer in [json_unescape(&text), entities(&text)].into_iter().flatten() {
             read_url(&plainer, &mut out);
@@ -69,7 +70,7 @@ pub fn hosts(value: &[u8]) -> Vec<Parsed> {
             _ => break,
         }
     }
-    let text = String::from_utf8_lossy(&level);
+    let text = lossy(&level);
     let folded = fold(&text);
     if !text.is_ascii() {
         read_url(&folded, &mut out);
@@ -87,17 +88,36 @@ pub fn canonical_host(authority: &[u8]) -> Option<HostRef> {
 
 /// The same with the port, if one is written.
 pub fn canonical_authority(authority: &[u8]) -> Option<(HostRef, Option<u16>)> {
-    let text = String::from_utf8_lossy(trim(authority.get(..INPUT).unwrap_or(authority)));
+    if let Some(name) = plain_name(authority) {
+        return Some((HostRef::Name(name), None));
+    }
+    let text = lossy(trim(authority.get(..INPUT).unwrap_or(authority)));
     let (host, port) = split_port(&text);
     host::read(host).into_iter().next().map(|host| (host, port))
 }
+
+/// A name in the usual spelling, without digits, in lower case: most hosts, and there is nothing to undo in them.
+pub fn plain_name(authority: &[u8]) -> Option<String> {
+    let is_plain = |b: &u8| b.is_ascii_alphabetic() || matches!(b, b'.' | b'-');
+    let [first, .., last] = authority else { return None };
+    let plain = first.is_ascii_alphabetic()
+        && last.is_ascii_alphabetic()
+        && authority.len() <= MAX_NAME
+        && authority.iter().all(is_plain)
+        && memchr::memmem::find(authority, b"..").is_none();
+    let name = std::str::from_utf8(authority).ok().filter(|_| plain)?;
+    Some(name.to_ascii_lowercase())
+}
+
+/// Longest name in bytes (RFC 1035 section 2.3.4).
+const MAX_NAME: usize = 253;
 
 /// A target's path as it is compared (contract, `imds.path`): scheme and authority dropped, cut at the first raw `?` or
 /// `#`, percent-decoded until stable, empty and dot segments resolved, no trailing `/`. At least `/`.
 pub fn normalise_path(target: &[u8]) -> String {
     let target = target.get(..INPUT).unwrap_or(target);
     let path = match memchr::memmem::find(target, b"://") {
-        Some(at) if target.get(..at).is_some_and(|scheme| is_scheme(&String::from_utf8_lossy(scheme))) => {
+        Some(at) if target.get(..at).is_some_and(|scheme| is_scheme(&lossy(scheme))) => {
             let rest = target.get(at.saturating_add(3)..).unwrap_or_default();
             let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
             rest.get(end..).unwrap_or_default()
@@ -106,7 +126,7 @@ pub fn normalise_path(target: &[u8]) -> String {
     };
     let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
     let decoded = percent_stable(path.get(..end).unwrap_or_default());
-    let text = String::from_utf8_lossy(&decoded);
+    let text = lossy(&decoded);
     let mut segments: Vec<&str> = Vec::new();
     for segment in text.split('/') {
         match segment {
@@ -261,7 +281,7 @@ fn split_port(authority: &str) -> (&str, Option<u16>) {
             _ => (authority, None),
         },
     };
-    let port = port.map(|port| String::from_utf8_lossy(&percent_stable(port.as_bytes())).into_owned());
+    let port = port.map(|port| lossy(&percent_stable(port.as_bytes())).into_owned());
     let port = port.as_deref().map(fold).and_then(|port| port.trim().trim_start_matches('0').parse().ok());
     (host, port)
 }
@@ -269,7 +289,7 @@ fn split_port(authority: &str) -> (&str, Option<u16>) {
 /// Method and path of the request that follows the item type of a gopher URL's path.
 fn embedded_request(after: &str) -> (Option<String>, String) {
     let decoded = percent_stable(after.as_bytes());
-    let text = String::from_utf8_lossy(&decoded);
+    let text = lossy(&decoded);
     let selector = text.strip_prefix('/').unwrap_or(&text);
     let typed = selector.char_indices().nth(1).and_then(|(at, _)| selector.get(at..));
     for request in [typed, Some(selector)].into_iter().flatten() {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::canonical::canonical_ip;
 use super::provider::{UNKNOWN, one_provider};
 use super::{DnsVerdict, tokens};
-use crate::bytes::Reader;
+use crate::bytes::{Reader, lossy};
 use crate::catalogue::{Catalogue, Endpoint};
 use crate::proto::dns::{Name, RData, Transaction};
 
@@ -26,11 +26,14 @@ pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> Dn
         }
     }
     let answers = tx.response.iter().flat_map(|m| &m.answers);
-    let addresses = answers.flat_map(|record| match &record.data {
-        RData::A(v4) => vec![IpAddr::V4(*v4)],
-        RData::Aaaa(v6) => vec![IpAddr::V6(*v6)],
-        RData::WithName(_, _, parameters) if matches!(record.rtype, SVCB | HTTPS) => hints(parameters),
-        _ => Vec::new(),
+    let addresses = answers.flat_map(|record| {
+        let (address, hinted) = match &record.data {
+            RData::A(v4) => (Some(IpAddr::V4(*v4)), Vec::new()),
+            RData::Aaaa(v6) => (Some(IpAddr::V6(*v6)), Vec::new()),
+            RData::WithName(_, _, parameters) if matches!(record.rtype, SVCB | HTTPS) => (None, hints(parameters)),
+            _ => (None, Vec::new()),
+        };
+        address.into_iter().chain(hinted)
     });
     for address in addresses.take(MAX_ADDRESSES) {
         match service(catalogue.endpoints_at(canonical_ip(address))) {
@@ -70,17 +73,23 @@ fn service(endpoints: &[&'static Endpoint]) -> Option<(&'static str, &'static st
 
 /// Lower case, labels joined by dots; dots and backslashes inside labels escaped, other bytes that are no text replaced.
 fn shown(name: &Name) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(64);
     for label in name.labels() {
         if !out.is_empty() {
             out.push('.');
         }
-        for c in String::from_utf8_lossy(label).chars() {
+        let text = lossy(label);
+        if memchr::memchr2(b'.', b'\\', label).is_none() {
+            out.push_str(&text);
+            continue;
+        }
+        for c in text.chars() {
             if matches!(c, '.' | '\\') {
                 out.push('\\');
             }
-            out.push(c.to_ascii_lowercase());
+            out.push(c);
         }
     }
+    out.make_ascii_lowercase();
     out
 }

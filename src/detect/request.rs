@@ -149,12 +149,7 @@ fn host(authority: &[u8]) -> Option<HostRef> {
     if let Some(address) = text.and_then(|text| text.strip_suffix(":80").unwrap_or(text).parse::<Ipv4Addr>().ok()) {
         return Some(HostRef::Address(address.into()));
     }
-    let plain = |b: &u8| b.is_ascii_alphabetic() || matches!(b, b'.' | b'-');
-    let is_name = authority.iter().all(plain) && authority.first().is_some_and(u8::is_ascii_alphabetic);
-    match text.filter(|text| is_name && !text.ends_with('.') && text.len() <= 253) {
-        Some(name) => Some(HostRef::Name(name.to_ascii_lowercase())),
-        None => canonical_host(authority),
-    }
+    canonical_host(authority)
 }
 
 /// Host fields, and HTTP/2's `:authority`.

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use super::canonical::{self, Parsed, Scheme, normalise_path, percent_once};
 use super::{Candidate, CandidateKind, HostRef, Imds, Leg, Place, Verdict};
+use crate::bytes::lossy;
 use crate::catalogue::Catalogue;
 use crate::proto::http::{Message, Transaction};
 
@@ -78,7 +79,7 @@ pub fn own_url(request: &Message) -> Option<(HostRef, String)> {
             request.head.field("host").or_else(|| request.head.field(":authority")).and_then(canonical::canonical_host)
         }
     }?;
-    let target = String::from_utf8_lossy(target.get(..URL).unwrap_or(target));
+    let target = lossy(target.get(..URL).unwrap_or(target));
     let target = if absolute.is_some() { canonical::target_of(&target).to_owned() } else { target.into_owned() };
     Some((authority, target))
 }
@@ -99,7 +100,7 @@ pub fn redirect(response: &Message, asked: Option<&HostRef>, catalogue: &Catalog
     search.value(&|| Place::Header(place.to_owned()), url, Document::No);
     let candidate = search.found.into_iter().next();
     candidate.or_else(|| {
-        let url = String::from_utf8_lossy(url.get(..URL).unwrap_or(url)).trim().to_owned();
+        let url = lossy(url.get(..URL).unwrap_or(url)).trim().to_owned();
         let path = normalise_path(url.as_bytes());
         url.starts_with('/').then_some(asked).flatten().map(|host| Candidate {
             kind: CandidateKind::Url,
@@ -209,7 +210,7 @@ impl<'c> Search<'c> {
                 }
                 HeaderKind::Excluded if prose::may_mention(value) && !self.is_plain_url(value) => {
                     let decoded = canonical::percent_stable(value);
-                    self.urls_in(&|| Place::Header(lower(name)), &String::from_utf8_lossy(&decoded));
+                    self.urls_in(&|| Place::Header(lower(name)), &lossy(&decoded));
                 }
                 HeaderKind::Other if may_be_url(value) => {
                     self.value(&|| Place::Header(lower(name)), value, Document::No);
@@ -249,9 +250,7 @@ impl<'c> Search<'c> {
                 continue;
             }
             let decoded = form_decode(value);
-            let named = || {
-                place(if unnamed { String::new() } else { String::from_utf8_lossy(&form_decode(name)).into_owned() })
-            };
+            let named = || place(if unnamed { String::new() } else { lossy(&form_decode(name)).into_owned() });
             self.value(&named, &decoded, Document::No);
         }
     }
@@ -340,7 +339,7 @@ impl<'c> Search<'c> {
         if kind != CandidateKind::Attempt && self.found.iter().any(same) {
             return;
         }
-        let url = String::from_utf8_lossy(url.get(..URL).unwrap_or(url)).trim().to_owned();
+        let url = lossy(url.get(..URL).unwrap_or(url)).trim().to_owned();
         let is_metadata = kind == CandidateKind::Attempt || self.names_target(&parsed);
         let Parsed { host, port, path, disguised, .. } = parsed;
         let url = readable(url);
@@ -354,7 +353,7 @@ fn readable(url: String) -> String {
         return url;
     }
     let decoded = canonical::percent_stable(url.as_bytes());
-    String::from_utf8_lossy(&decoded).into_owned()
+    lossy(&decoded).into_owned()
 }
 
 fn absolute_form(target: &[u8]) -> Option<Parsed> {
@@ -406,7 +405,7 @@ fn header_kind(name: &[u8]) -> HeaderKind {
 }
 
 fn lower(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).to_ascii_lowercase()
+    lossy(name).to_ascii_lowercase()
 }
 
 /// Whether bytes may hold a URL in some disguise; cheap, and rarely wrong about ordinary values.

@@ -7,14 +7,15 @@ use crate::observe::{Conn, Endpoint, Proto};
 use crate::stream::Dir;
 
 /// Link and network facts of a conversation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Facts {
     first_index: u64,
     /// TTL of each side's first packet: of who sent the first packet, and of the other.
     ttls: [Option<u8>; 2],
     macs: Option<(Mac, Mac)>,
     vlans: Vlans,
-    hops: Hops,
+    /// Boxed, because few conversations are inside tunnels and every connection has this.
+    hops: Option<Box<Hops>>,
     /// Whether the first packet came from the client.
     from_client: bool,
 }
@@ -27,7 +28,7 @@ impl Facts {
             ttls: [meta.net.map(|net| net.ttl), None],
             macs: meta.macs,
             vlans: meta.vlans,
-            hops: meta.hops,
+            hops: (!meta.hops.is_empty()).then(|| Box::new(meta.hops)),
             from_client: true,
         }
     }
@@ -72,7 +73,7 @@ impl Facts {
             server_ttl,
             macs,
             vlans: self.vlans,
-            hops: self.hops,
+            hops: self.hops.as_deref().copied().unwrap_or_default(),
             process: None,
         }
     }

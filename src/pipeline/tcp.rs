@@ -75,7 +75,7 @@ enum Reading {
 struct Open {
     http: HttpStream,
     /// Beginnings of what may be DNS, client's and server's.
-    held: [Vec<u8>; 2],
+    held: Option<Box<[Vec<u8>; 2]>>,
     /// Chunks that told nothing, where the connection's beginning was not captured.
     misses: u8,
 }
@@ -261,7 +261,9 @@ impl Tracked {
 impl Reading {
     fn memory(&self) -> usize {
         match self {
-            Self::Open(open) => open.http.memory() + open.held.iter().map(Vec::capacity).sum::<usize>(),
+            Self::Open(open) => {
+                open.http.memory() + open.held.iter().flat_map(|held| held.iter()).map(Vec::capacity).sum::<usize>()
+            }
             Self::Http(http) => http.memory(),
             Self::Dns(parser) => parser.memory(),
             Self::Text(scan) => scan.memory(),
@@ -340,7 +342,10 @@ impl Open {
         match self.probe_dns(who, dir, bytes) {
             dns::Probe::Yes => {
                 let mut reading = Reading::Dns(Box::default());
-                for (dir, held) in [Dir::ToServer, Dir::ToClient].into_iter().zip(std::mem::take(&mut self.held)) {
+                for (dir, held) in [Dir::ToServer, Dir::ToClient]
+                    .into_iter()
+                    .zip(self.held.take().map(|held| *held).unwrap_or_default())
+                {
                     if !held.is_empty() {
                         reading.chunk(who, dir, Chunk::Data(&held), at, from_start, stages);
                     }
@@ -362,14 +367,16 @@ impl Open {
 
     fn probe_dns(&mut self, who: &Who, dir: Dir, bytes: &[u8]) -> dns::Probe {
         let known = [53, 5353].iter().any(|port| who.server.port == *port || who.client.port == *port);
-        let Some(held) = self.held.get_mut(side(dir)) else { return dns::Probe::No };
-        if held.is_empty() {
+        let held = self.held.as_mut().and_then(|held| held.get_mut(side(dir))).filter(|held| !held.is_empty());
+        let Some(held) = held else {
             let probe = dns::probe(bytes, known);
-            if probe == dns::Probe::More {
+            if probe == dns::Probe::More
+                && let Some(held) = self.held.get_or_insert_default().get_mut(side(dir))
+            {
                 held.extend_from_slice(bytes);
             }
             return probe;
-        }
+        };
         let whole = [held, bytes].concat();
         let probe = dns::probe(&whole, known);
         match probe {

@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::text::{fold, percent_stable};
+use crate::bytes::lossy;
 use crate::detect::HostRef;
 
 /// Most readings of one host.
@@ -21,7 +22,7 @@ pub fn read(host: &str) -> Vec<HostRef> {
         return out.0;
     }
     let decoded = percent_stable(host.as_bytes());
-    let text = String::from_utf8_lossy(&decoded);
+    let text = lossy(&decoded);
     let mut text = fold(&text).into_owned();
     text.make_ascii_lowercase();
     if let Some(address) = zoned(&text) {

@@ -118,7 +118,8 @@ fn code(text: &str, from: usize, to: usize) -> Option<char> {
 
 /// HTML and XML character references undone; `None` if there are none.
 pub fn entities(text: &str) -> Option<String> {
-    let first = memchr::memchr(b'&', text.as_bytes())?;
+    let refers = |at: &usize| text.get(*at..).and_then(entity).is_some();
+    let first = memchr::memchr_iter(b'&', text.as_bytes()).find(refers)?;
     let (clean, mut rest) = text.split_at_checked(first)?;
     let mut out = String::with_capacity(text.len());
     out.push_str(clean);

@@ -2,6 +2,7 @@
 //! wrong is read as far as it makes sense. Anything else is searched as text.
 
 use super::{BODY, Document, Search, may_be_url, prose};
+use crate::bytes::lossy;
 use crate::detect::Place;
 use crate::detect::body::Content;
 use crate::detect::canonical::{entities, json_unescape};
@@ -77,12 +78,12 @@ impl Search<'_> {
             rest = tail.get(1..).unwrap_or_default();
             let is_key = rest.trim_ascii_start().first() == Some(&b':');
             if is_key {
-                key = String::from_utf8_lossy(string.get(..128).unwrap_or(string)).into_owned();
+                key = lossy(string.get(..128).unwrap_or(string)).into_owned();
             }
             if string.len() < 8 || !(prose::may_mention(string) || may_be_url(string) || prose::may_be_base64(string)) {
                 continue;
             }
-            let plain = String::from_utf8_lossy(string);
+            let plain = lossy(string);
             let plain = json_unescape(&plain).map_or(plain, Into::into);
             let place = || Place::Json(key.clone());
             if is_key {
@@ -116,7 +117,7 @@ impl Search<'_> {
         let Some((at, gap)) = blank.or_else(|| memchr::memmem::find(part, b"\n\n").map(|at| (at, 2))) else { return };
         let (headers, content) = part.split_at_checked(at).unwrap_or((part, b""));
         let content = content.get(gap..).unwrap_or_default().trim_ascii();
-        let name = || parameter(headers, b"name").map(|name| String::from_utf8_lossy(name).into_owned());
+        let name = || parameter(headers, b"name").map(|name| lossy(name).into_owned());
         let place = || Place::Multipart(name().unwrap_or_default());
         if content.len() >= 8 && (prose::may_mention(content) || may_be_url(content) || prose::may_be_base64(content)) {
             self.value(&place, content, Document::No);
@@ -172,7 +173,7 @@ impl Search<'_> {
         if value.len() < 8 || !(prose::may_mention(value) || may_be_url(value) || prose::may_be_base64(value)) {
             return;
         }
-        let plain = String::from_utf8_lossy(value);
+        let plain = lossy(value);
         let plain = entities(&plain).map_or(plain, Into::into);
         self.value(&|| Place::Xml, plain.as_bytes(), Document::Yes);
     }

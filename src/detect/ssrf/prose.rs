@@ -6,6 +6,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::Search;
+use crate::bytes::lossy;
 use crate::detect::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
 use crate::detect::{CandidateKind, Place};
 
@@ -18,10 +19,10 @@ impl Search<'_> {
     /// Every target that `text` mentions, plainly or in base64.
     pub(super) fn mentions(&mut self, place: &dyn Fn() -> Place, text: &[u8]) {
         let decoded = percent_stable(text);
-        let mut text = String::from_utf8_lossy(&decoded).into_owned();
+        let mut text = lossy(&decoded);
         for undo in [json_unescape, entities] {
             if let Some(plainer) = undo(&text) {
-                text = plainer;
+                text = plainer.into();
             }
         }
         self.urls_in(place, &text);
@@ -44,7 +45,7 @@ impl Search<'_> {
                 decoded.retain(|b| *b != 0);
             }
             if memchr::memchr2(b'/', b'\\', &decoded).is_some() {
-                self.urls_in(place, &String::from_utf8_lossy(&decoded));
+                self.urls_in(place, &lossy(&decoded));
             }
             if self.found.len() > before {
                 return;
