@@ -1,6 +1,6 @@
 //! What all workers found, merged in packet order, correlated, and turned into lines: one instance per run.
 //!
-//! In: observations, already in order. Out: whole lines of JSON and of text. No clock, no I/O: lines go to a [`Sink`].
+//! In: observations, already in order. Out: whole lines of JSON and of text. No clock, no I/O: whoever runs it takes its [`Lines`].
 
 mod suggest;
 

@@ -1,8 +1,8 @@
 //! HTTP/1 on one connection: two [`Reader`]s, and the queue that joins requests with their responses in order.
 //!
 //! Responses answer requests in the order of the requests (RFC 9112 section 9.3.2); interim responses are passed over.
-//! A response that is finished before its request waits for it. Bounds: [`Limits::pending`] requests and
-//! [`Limits::memory`] bytes waiting, [`HOLD`] bytes behind a CONNECT or Upgrade, [`FORKS`] second readings.
+//! A response that is finished before its request waits for it. Bounds: [`Limits::pending`](super::Limits::pending) requests and
+//! [`Limits::memory`](super::Limits::memory) bytes waiting, [`HOLD`] bytes behind a CONNECT or Upgrade, [`FORKS`] second readings.
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::collections::VecDeque;

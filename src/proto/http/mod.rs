@@ -1,6 +1,6 @@
 //! HTTP on one connection: reassembled chunks in, transactions out.
 //!
-//! [`HttpStream`] tells by a connection's first bytes ([`probe`]) whether it is HTTP, on any port; its [`Parser`] takes
+//! [`HttpStream`] tells by a connection's first bytes ([`probe()`]) whether it is HTTP, on any port; its [`Parser`] takes
 //! the chunks of both directions and hands on a [`Transaction`] per exchange: HTTP/1 (`head`, `framing`, `reader`, `h1`) and HTTP/2 (`frames`,
 //! `hpack`, `h2`), through CONNECT and SOCKS (`socks`). Memory per connection is bounded by [`Limits`]; what bounds did is in [`Counters`].
 
