@@ -36,7 +36,7 @@ fn flatten<'y>(prefix: &str, value: &'y Yaml, out: &mut Vec<Setting<'y>>) {
         }
         Yaml::Array(items) if items.iter().any(|item| matches!(item, Yaml::Hash(_))) => {
             for item in items {
-                let name = item["type"].as_str().or_else(|| item["device"].as_str().map(|_| "0"));
+                let name = item["type"].as_str().or_else(|| (!item["device"].is_badvalue()).then_some("0"));
                 let name = name.unwrap_or("item");
                 flatten(&join(name), item, out);
             }
@@ -45,18 +45,22 @@ fn flatten<'y>(prefix: &str, value: &'y Yaml, out: &mut Vec<Setting<'y>>) {
     }
 }
 
-/// TOML sections in the making.
+/// TOML sections in the making; the root has no name.
 #[derive(Default)]
 struct Import {
-    root: Vec<String>,
-    sections: Vec<(&'static str, Vec<String>)>,
+    sections: Vec<(&'static str, Vec<(String, String)>)>,
     no_equal: Vec<String>,
 }
 
 impl Import {
     fn setting(&mut self, key: &str, value: &Yaml) {
         let key = key.strip_prefix("packetbeat.").unwrap_or(key);
-        let Some(text) = toml_value(value) else { return };
+        let text = match toml_value(value) {
+            Some(text) => text,
+            // Processors need no settings to do something; all else that is empty is not set.
+            None if key.starts_with("processors.") => return self.nothing(key, "has no equal"),
+            None => return,
+        };
         let interface = key.strip_prefix("interfaces.").map(|k| k.strip_prefix("0.").unwrap_or(k));
         if let Some(key) = interface {
             return self.interface(key, value, text);
@@ -76,7 +80,10 @@ impl Import {
             "procs.enabled" => self.nothing(key, "processes are always looked up in live capture"),
             "output.console.enabled" | "output.console.pretty" => self.nothing(key, "standard output is the default"),
             _ => match key.strip_prefix("fields.") {
-                Some(field) => self.put("fields", &quoted_key(field), text),
+                Some(field) => {
+                    let path: Vec<_> = field.split('.').map(quoted_key).collect();
+                    self.put("fields", &path.join("."), text);
+                }
                 None => self.nothing(key, "has no equal"),
             },
         }
@@ -84,7 +91,7 @@ impl Import {
 
     fn interface(&mut self, key: &str, value: &Yaml, text: String) {
         match key {
-            "device" => self.put("capture", "interfaces", format!("[{text}]")),
+            "device" => self.put("capture", "interfaces", text),
             "snaplen" => self.put("capture", "snaplen", text),
             "bpf_filter" => self.put("capture", "filter", text),
             "buffer_size_mb" => self.put("capture", "buffer", format!("\"{}M\"", value.as_i64().unwrap_or(30))),
@@ -109,19 +116,35 @@ impl Import {
         }
     }
 
-    fn put(&mut self, section: &'static str, key: &str, value: String) {
-        let line = format!("{key} = {value}");
-        if section.is_empty() {
-            return self.root.push(line);
+    /// Keeps a setting if the program would take it. Lists that are given more than once, as for several interfaces, are
+    /// joined; of everything else the last one counts.
+    fn put(&mut self, section: &'static str, key: &str, mut value: String) {
+        if LISTS.contains(&key) && !value.starts_with('[') {
+            value = format!("[{value}]");
         }
-        match self.sections.iter_mut().find(|(name, _)| *name == section) {
-            Some((_, lines)) => lines.push(line),
-            None => self.sections.push((section, vec![line])),
+        let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
+        if let Err(error) = toml::from_str::<super::file::File>(&format!("{header}{key} = {value}")) {
+            return self.nothing(key, &format!("{value} cannot be used: {}", error.message()));
+        }
+        let at = self.sections.iter().position(|(name, _)| *name == section).unwrap_or_else(|| {
+            self.sections.push((section, Vec::new()));
+            self.sections.len() - 1
+        });
+        let Some((_, lines)) = self.sections.get_mut(at) else { return };
+        match lines.iter_mut().find(|(known, _)| known == key) {
+            Some((_, list)) if LISTS.contains(&key) => {
+                *list = format!("{}, {}", list.trim_end_matches(']'), value.trim_start_matches('['));
+            }
+            Some((_, known)) => *known = value,
+            None => lines.push((key.to_owned(), value)),
         }
     }
 
     fn nothing(&mut self, key: &str, why: &str) {
-        self.no_equal.push(format!("{key}: {why}"));
+        let line = format!("{key}: {why}");
+        if !self.no_equal.contains(&line) {
+            self.no_equal.push(line);
+        }
     }
 
     fn toml(&self) -> String {
@@ -129,29 +152,44 @@ impl Import {
         if !self.no_equal.is_empty() {
             out.push_str("#\n# Without an equal here:\n");
             for line in &self.no_equal {
-                let _ = writeln!(out, "#   {line}");
+                let _ = writeln!(out, "#   {}", line.replace('\n', " "));
             }
         }
-        for line in &self.root {
-            let _ = writeln!(out, "{line}");
-        }
-        if !self
-            .sections
-            .iter()
-            .any(|(name, lines)| *name == "http" && lines.iter().any(|line| line.starts_with("redact_authorization")))
-        {
+        if !self.has("http", "redact_authorization") {
             out.push_str("\n# Packetbeat does not redact Authorization unless told to; imdswatch does.\n");
             out.push_str("# To have it as before: redact_authorization = false under [http].\n");
         }
-        for (name, lines) in &self.sections {
-            let _ = writeln!(out, "\n[{name}]");
-            for line in lines {
-                let _ = writeln!(out, "{line}");
+        let (root, named): (Vec<_>, Vec<_>) = self.sections.iter().partition(|(name, _)| name.is_empty());
+        for (name, lines) in root.into_iter().chain(named) {
+            out.push('\n');
+            if !name.is_empty() {
+                let _ = writeln!(out, "[{name}]");
+            }
+            for (key, value) in lines {
+                let _ = writeln!(out, "{key} = {value}");
             }
         }
         out
     }
+
+    fn has(&self, section: &str, key: &str) -> bool {
+        let mut lines = self.sections.iter().filter(|(name, _)| *name == section).flat_map(|(_, lines)| lines);
+        lines.any(|(known, _)| known == key)
+    }
 }
+
+/// Settings that are lists here, also where one value was given alone.
+const LISTS: &[&str] = &[
+    "interfaces",
+    "internal_networks",
+    "tags",
+    "send_headers",
+    "redact_headers",
+    "hide_keywords",
+    "include_body_for",
+    "include_request_body_for",
+    "include_response_body_for",
+];
 
 const HTTP: &[&str] = &[
     "send_headers",
@@ -234,6 +272,34 @@ output.file.path: /tmp
             assert!(toml.contains(missing), "{missing} in\n{toml}");
         }
         toml::from_str::<super::super::file::File>(&toml).unwrap();
+    }
+
+    #[test]
+    fn whatever_is_given_the_result_can_be_used() {
+        let text = "
+packetbeat.interfaces:
+  - {device: eth0, internal_networks: private}
+  - {device: 1, internal_networks: [10.0.0.0/8]}
+packetbeat.protocols.http.ports: [80]
+packetbeat.protocols:
+  http: {ports: [8080], send_headers: Host, transaction_timeout: soon}
+  dns: {enabled: false}
+fields: {a: {b: 1, 'c d': x}}
+keep_null: true
+processors: [add_host_metadata: ~, drop_fields: {fields: [a]}]
+";
+        let toml = import(text).unwrap();
+        let file: super::super::file::File = toml::from_str(&toml).unwrap_or_else(|error| panic!("{error}{toml}"));
+        assert_eq!(file.capture.interfaces, ["eth0"]);
+        assert_eq!(file.internal_networks.unwrap().len(), 2);
+        assert_eq!(file.http.send_headers, ["Host"]);
+        assert_eq!(file.fields["a"], serde_json::json!({"b": 1, "c d": "x"}));
+        for missing in
+            ["interfaces: [1] cannot", "transaction_timeout: ", "dns.enabled", "keep_null", "add_host_metadata"]
+        {
+            assert!(toml.contains(missing), "{missing} in\n{toml}");
+        }
+        assert_eq!(toml.matches("http.ports").count(), 1);
     }
 
     #[test]
