@@ -104,6 +104,9 @@ fn usage_errors_say_what_is_wrong() {
     assert_refused(&["-r", THEFT, "--memory", "many"], &["many", "64M"]);
     assert_refused(&["-r", THEFT, "--memory", "1T"], &["K, M or G"]);
     assert_refused(&["-r", THEFT, "--rotate", "often"], &["--rotate"]);
+    assert_refused(&["-r", THEFT, "--rotate", "0s", "-o", "x"], &["--rotate"]);
+    assert_refused(&["-r", THEFT, "--rotate", "1M"], &["--rotate", "-o PATH"]);
+    assert_refused(&["-r", THEFT, "--stats", "0"], &["at least one second"]);
     assert_refused(&["-r", THEFT, "-o", "kafka://broker/topic"], &["kafka://broker/topic"]);
     assert_refused(&["-r", THEFT, "-c", "no/such.toml"], &["no/such.toml"]);
     assert_refused(&["rules", "no-such-rule"], &["no-such-rule"]);

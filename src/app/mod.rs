@@ -66,7 +66,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::resolve(&args.run)?;
-    Filter::compile(&config.filter).map_err(|error| ConfigError::Invalid(error.to_string()))?;
+    compile(&config.filter)?;
     let stop = Arc::new(AtomicBool::new(false));
     let report = match &config.inputs {
         Inputs::Files(paths) => {
@@ -84,6 +84,11 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
         eprint!("{}", report.suggestions());
     }
     Ok(exit_code(&report, config.fail_on))
+}
+
+/// A filter that cannot be compiled is a usage error; the runs compile it again, each for itself.
+fn compile(filter: &[String]) -> Result<Filter, ConfigError> {
+    Filter::compile(filter).map_err(|error| ConfigError::Invalid(error.to_string()))
 }
 
 /// 1 outranks 3; a closed standard output is a quiet end.
@@ -121,12 +126,13 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
         Command::CheckConfig { config, file } => {
             let path = config.as_ref().or(file.as_ref());
             let path = path.ok_or_else(|| ConfigError::Invalid("check-config: name the configuration file".into()))?;
-            let summary = crate::config::check(path)?;
-            writeln!(out, "{}: good\n{summary}", path.display())?;
+            let config = crate::config::check(path)?;
+            compile(&config.filter)?;
+            writeln!(out, "{}: good\n{}", path.display(), crate::config::summary(&config))?;
         }
         Command::ImportPacketbeat { file } => {
             let text =
-                std::fs::read_to_string(file).map_err(|source| ConfigError::Read { path: file.clone(), source })?;
+                std::fs::read_to_string(file).map_err(|cause| ConfigError::Read { path: file.clone(), cause })?;
             let imported = crate::config::packetbeat::import(&text)
                 .map_err(|text| ConfigError::Parse { path: file.clone(), text })?;
             out.write_all(imported.as_bytes())?;

@@ -32,12 +32,12 @@ use file::File;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read configuration {path}: {source}")]
+    #[error("cannot read configuration {path}: {cause}")]
     Read {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is not what it should be; the text names line, column and key.
     #[error("{path}: {text}")]
@@ -205,6 +205,9 @@ impl Config {
         if !(1..=256).contains(&threads) {
             return Err(ConfigError::Invalid(format!("--threads {threads} is outside 1 to 256")));
         }
+        if run.stats == Some(0) || file.events.stats.is_some_and(|every| every.0 <= 0) {
+            return Err(ConfigError::Invalid("the interval of stats events is at least one second".into()));
+        }
         let ssrf = !run.no_ssrf && file.http.ssrf.unwrap_or(true);
         let catalogue =
             Catalogue::with_additions(file.catalogue.clone()).map_err(|e| ConfigError::Invalid(e.to_string()))?;
@@ -237,7 +240,7 @@ impl Config {
                 limit: ((memory / 8 / BYTES_PER_CLIENT) as usize).min(correlate::Config::default().limit),
                 ..correlate_config(&file)
             },
-            event: event_settings(run, &file, live),
+            event: event_settings(run, &file, live)?,
             live: live_settings(run, &file),
             inputs,
         })
@@ -249,7 +252,7 @@ impl Config {
 /// # Errors
 /// [`ConfigError::Read`] or [`ConfigError::Parse`].
 pub fn read(path: &Path) -> Result<File, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
     toml::from_str(&text)
         .map_err(|e| ConfigError::Parse { path: path.to_owned(), text: e.to_string().trim_end().to_owned() })
 }
@@ -262,19 +265,21 @@ pub fn allow_list(path: &Path) -> Result<Vec<correlate::AllowEntry>, ConfigError
     Ok(correlate_config(&read(path)?).allow)
 }
 
-/// Checks a configuration file the way a run would, and says in a few lines what it means.
+/// What a run with this configuration file would do, whatever its inputs.
 ///
 /// # Errors
 /// As [`Config::resolve`].
-pub fn check(path: &Path) -> Result<String, ConfigError> {
-    let file = read(path)?;
-    let run = Run { read: vec!["-".into()], ..Run::default() };
-    let config = Config::join(&run, file)?;
+pub fn check(path: &Path) -> Result<Config, ConfigError> {
+    Config::join(&Run { read: vec!["-".into()], ..Run::default() }, read(path)?)
+}
+
+/// The meaning of a configuration in a line.
+pub fn summary(config: &Config) -> String {
     let to = config.destinations.iter().map(|(to, ..)| match to {
         Destination::Stdout => "standard output".to_owned(),
         Destination::Path(path) => path.display().to_string(),
     });
-    Ok(format!(
+    format!(
         "writes {:?} events to {}; {} worker(s), {} MiB; {} allow-list entries; {} catalogue paths",
         config.events,
         to.collect::<Vec<_>>().join(", "),
@@ -282,7 +287,7 @@ pub fn check(path: &Path) -> Result<String, ConfigError> {
         config.memory >> 20,
         config.correlate.allow.len(),
         config.catalogue.paths().len(),
-    ))
+    )
 }
 
 fn inputs(run: &Run, file: &File) -> Result<Inputs, ConfigError> {
@@ -314,6 +319,12 @@ fn destinations(run: &Run, file: &File) -> Result<Vec<(Destination, Option<Form>
         Ok((destination, form, rotation))
     };
     let rotate = run.rotate.as_deref();
+    let to_file = |to: &str| to != "-";
+    let any_file = run.output.iter().any(|to| to_file(to))
+        || run.output.is_empty() && file.output.iter().any(|output| to_file(&output.to));
+    if !any_file && (rotate.is_some() || run.keep.is_some()) {
+        return Err(ConfigError::Invalid("--rotate and --keep are for files: give -o PATH".into()));
+    }
     if !run.output.is_empty() {
         return run.output.iter().map(|to| one(to, run.format, rotate, run.keep)).collect();
     }
@@ -331,7 +342,7 @@ fn parse_rotation(text: &str) -> Result<Rotation, ConfigError> {
     let wrong = || ConfigError::Invalid(format!("--rotate `{text}` is neither a size (100M) nor a time (1h)"));
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     if matches!(unit, "s" | "m" | "h" | "d") {
-        let span = Span::parse(text).map_err(|_| wrong())?;
+        let span = Span::parse(text).ok().filter(|span| span.0 > 0).ok_or_else(wrong)?;
         return Ok(Rotation { age: Some(Duration::from_nanos(span.0.unsigned_abs())), ..Rotation::default() });
     }
     let size = crate::cli::parse_size(text).map_err(|_| wrong())?;
@@ -370,9 +381,9 @@ fn correlate_config(file: &File) -> correlate::Config {
     config
 }
 
-fn event_settings(run: &Run, file: &File, live: bool) -> Settings {
+fn event_settings(run: &Run, file: &File, live: bool) -> Result<Settings, ConfigError> {
     let default = Settings::default();
-    Settings {
+    Ok(Settings {
         profile: match run.profile.or(file.profile).unwrap_or_default() {
             Profile::Packetbeat => events::Profile::Packetbeat,
             Profile::NetworkTraffic => events::Profile::NetworkTraffic,
@@ -394,10 +405,10 @@ fn event_settings(run: &Run, file: &File, live: bool) -> Settings {
             send_request: file.dns.send_request,
             send_response: file.dns.send_response,
         },
-        flows: flow_settings(&file.flows, live),
+        flows: flow_settings(&file.flows, live)?,
         local_addresses: Vec::new(),
         sensor: None,
-    }
+    })
 }
 
 fn http_settings(http: &file::Http) -> events::HttpSettings {
@@ -421,13 +432,20 @@ fn http_settings(http: &file::Http) -> events::HttpSettings {
 }
 
 /// Flows are reported at their end only in replay, every ten seconds live, as the contract says.
-fn flow_settings(flows: &file::Flows, live: bool) -> events::FlowSettings {
-    let whole = |span: Span| u32::try_from((span.0 / 1_000_000_000).max(0)).unwrap_or(u32::MAX);
-    events::FlowSettings {
-        timeout: flows.timeout.map_or(30, whole).max(1),
+fn flow_settings(flows: &file::Flows, live: bool) -> Result<events::FlowSettings, ConfigError> {
+    let whole = |span: Span| u32::try_from((span.0 / Timestamp::SECOND).max(0)).unwrap_or(u32::MAX);
+    let is_short = |span: &Span| span.0 < Timestamp::SECOND;
+    if flows.timeout.as_ref().is_some_and(is_short) {
+        return Err(ConfigError::Invalid("flows.timeout is at least one second".into()));
+    }
+    if flows.period.as_ref().is_some_and(|period| period.0 >= 0 && is_short(period)) {
+        return Err(ConfigError::Invalid("flows.period is at least one second; -1s reports flows at their end".into()));
+    }
+    Ok(events::FlowSettings {
+        timeout: flows.timeout.map_or(30, whole),
         period: flows.period.map_or(if live { 10 } else { 0 }, whole),
         delta: flows.enable_delta_flow_reports,
-    }
+    })
 }
 
 fn live_settings(run: &Run, file: &File) -> Live {
