@@ -122,9 +122,13 @@ impl Publisher {
 
     /// Takes the next observation in order.
     pub fn observe(&mut self, observation: &Observation) {
+        let is_wanted = self.config.wanted >= Wanted::Metadata && self.is_wanted(&observation.what);
+        if !is_wanted && matches!(observation.what, What::Flow(_) | What::Icmp(_)) {
+            return; // there are many, and they are nothing to the correlator
+        }
         let id = event::observation_id(observation);
         let remarks = self.correlator.observe(observation, id.as_str(), &mut self.alerts);
-        if self.config.wanted >= Wanted::Metadata && self.is_wanted(&observation.what) {
+        if is_wanted {
             self.event(observation, id, &remarks);
         }
         self.raise();
