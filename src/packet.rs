@@ -1,7 +1,8 @@
 //! What a capture yields: timestamps, link types, packets, and the batches that carry them between threads.
 //!
 //! A [`PacketBatch`] is one byte arena plus an index of packets, reused over and over, so that handing a packet on
-//! costs a copy but never an allocation.
+//! never costs an allocation. A reader whose buffer holds packets as they are to be handed on need not copy them either:
+//! it gives the buffer itself and takes the arena for its next one ([`PacketBatch::open_window`]).
 
 use std::fmt;
 
@@ -129,6 +130,8 @@ pub struct PacketBatch {
     first_index: u64,
     bytes_read: u64,
     max_packets: Option<usize>,
+    /// Packets stand in a reader's buffer, which is or will be the arena.
+    window: bool,
 }
 
 impl PacketBatch {
@@ -144,7 +147,10 @@ impl PacketBatch {
 
     /// Empties the batch, keeps its memory, and says which run-wide index the next packet gets.
     pub fn clear(&mut self, first_index: u64) {
-        self.arena.clear();
+        // A buffer that is to be exchanged for another keeps its length: nobody has to fill it with zeros again.
+        if !self.window {
+            self.arena.clear();
+        }
         self.slots.clear();
         self.first_index = first_index;
         self.bytes_read = 0;
@@ -155,6 +161,33 @@ impl PacketBatch {
         let start = self.arena.len() as u32;
         self.arena.extend_from_slice(data);
         self.slots.push(Slot { time, start, len: data.len() as u32, wire_len, interface, link });
+    }
+
+    /// From now on packets are given by their places in the caller's buffer, with [`Self::push_within`], until that is
+    /// exchanged for [`Self::window`]. For empty batches.
+    pub fn open_window(&mut self) {
+        self.window = true;
+    }
+
+    /// The opposite: packets are copied. For empty batches.
+    pub fn copy(&mut self) {
+        if self.window {
+            self.window = false;
+            self.arena.clear();
+        }
+    }
+
+    /// Appends a packet whose bytes stand at `at` in the buffer that is being read; copies them unless a window is open.
+    pub fn push_within(&mut self, time: Timestamp, link: LinkType, wire_len: u32, at: usize, data: &[u8]) {
+        if !self.window {
+            return self.push(time, link, 0, wire_len, data);
+        }
+        self.slots.push(Slot { time, start: at as u32, len: data.len() as u32, wire_len, interface: 0, link });
+    }
+
+    /// The arena, for the caller to exchange for its buffer, if packets stand in that.
+    pub fn window(&mut self) -> Option<&mut Vec<u8>> {
+        (self.window && !self.slots.is_empty()).then_some(&mut self.arena)
     }
 
     /// Keeps the packets for which `keep` holds; those that stay are numbered on from the first index without gaps.
@@ -170,7 +203,8 @@ impl PacketBatch {
 
     /// Whether no further packet should be added.
     pub fn is_full(&self) -> bool {
-        self.slots.len() >= self.max_packets.unwrap_or(Self::MAX_PACKETS) || self.arena.len() >= Self::MAX_BYTES
+        let bytes = if self.window { 0 } else { self.arena.len() };
+        self.slots.len() >= self.max_packets.unwrap_or(Self::MAX_PACKETS) || bytes >= Self::MAX_BYTES
     }
 
     /// Number of packets.

@@ -12,6 +12,7 @@ use lz4_flex::frame::FrameDecoder;
 
 use super::Input;
 use super::format::Piece;
+use crate::packet::PacketBatch;
 
 /// Size of one read: large enough that system calls do not count, small enough to stay in the processor's cache.
 const READ: usize = 256 * 1024;
@@ -46,7 +47,7 @@ impl Buffer {
 
     /// `bytes()`, their place, and whether the stream ends after them.
     pub(super) fn piece(&self) -> Piece<'_> {
-        Piece { bytes: self.bytes(), offset: self.consumed, last: self.ended }
+        Piece { bytes: self.bytes(), at: self.start, offset: self.consumed, last: self.ended }
     }
 
     /// Whether nothing follows `bytes()`.
@@ -91,6 +92,28 @@ impl Buffer {
         if self.end == self.data.len() {
             self.data.resize(self.data.len() * 2, 0);
         }
+    }
+
+    /// Whether it has its usual size.
+    pub(super) fn is_usual(&self) -> bool {
+        self.data.len() <= READ
+    }
+
+    /// Whether [`Self::fill`] would leave what was read where it is.
+    pub(super) fn has_room(&self, wanted: usize) -> bool {
+        self.start + wanted <= self.data.len() && self.end < self.data.len()
+    }
+
+    /// Gives the buffer to `batch`, if its packets stand in it, and goes on in the one that it gets for it.
+    pub(super) fn hand_over(&mut self, batch: &mut PacketBatch) {
+        let Some(next) = batch.window() else { return };
+        let rest = self.data.get(self.start..self.end).unwrap_or_default();
+        next.resize(next.len().max(rest.len()).max(READ), 0);
+        if let Some(front) = next.get_mut(..rest.len()) {
+            front.copy_from_slice(rest);
+        }
+        std::mem::swap(&mut self.data, next);
+        (self.start, self.end) = (0, self.end - self.start);
     }
 
     /// Keeps at least `bytes` of buffer from now on, so that windows that overlap are seldom moved.

@@ -74,7 +74,14 @@ impl FileSource {
     /// When the rest cannot be read. The batch of such a call is empty: packets before the damage were given by earlier
     /// calls. After it comes only [`Status::End`].
     pub fn next_batch(&mut self, batch: &mut PacketBatch) -> Result<Status, CaptureError> {
+        // A buffer of unusual size would be copied from batch to batch.
+        if self.format.has_places() && self.buffer.is_usual() {
+            batch.open_window()
+        } else {
+            batch.copy()
+        }
         let result = self.read_batch(batch);
+        self.buffer.hand_over(batch);
         let taken = self.buffer.file_bytes_read();
         batch.set_bytes_read(taken - self.accounted);
         self.accounted = taken;
@@ -114,8 +121,11 @@ impl FileSource {
         while !self.ended {
             let (used, stop) = self.format.fill(self.buffer.piece(), batch, &mut self.report);
             self.buffer.consume(used);
+            let stays = matches!(stop, Stop::Need(count) if self.buffer.has_room(count) || self.buffer.ended());
             match stop {
                 Stop::Full => return Ok(Status::More),
+                // What is in the buffer must stay where it is as long as packets of the batch stand there.
+                _ if !stays && batch.window().is_some() => return Ok(Status::More),
                 Stop::Need(_) if self.buffer.ended() && self.buffer.bytes().is_empty() => {
                     self.ended = true;
                     self.report.finish(self.buffer.offset());

@@ -30,6 +30,8 @@ const RESUME_CHAIN: usize = 3;
 pub(super) struct Piece<'a> {
     /// The bytes.
     pub(super) bytes: &'a [u8],
+    /// Place of the first of them in the buffer.
+    pub(super) at: usize,
     /// Place of the first of them in the stream.
     pub(super) offset: u64,
     /// Whether the stream ends after them.
@@ -40,7 +42,8 @@ impl<'a> Piece<'a> {
     /// What is left of it after its first `count` bytes.
     pub(super) fn after(self, count: usize) -> Self {
         let bytes: &'a [u8] = self.bytes.get(count..).unwrap_or_default();
-        Self { bytes, offset: self.offset + (self.bytes.len() - bytes.len()) as u64, ..self }
+        let passed = self.bytes.len() - bytes.len();
+        Self { bytes, at: self.at + passed, offset: self.offset + passed as u64, ..self }
     }
 }
 
@@ -93,6 +96,11 @@ impl Format {
         } else {
             Start::Other(other(bytes))
         }
+    }
+
+    /// Whether packets are pushed with their places in the buffer.
+    pub(super) fn has_places(&self) -> bool {
+        matches!(self, Self::Pcap(_))
     }
 
     /// Appends packets to `batch` until it is full, the bytes run out, or they make no sense. Returns how many bytes

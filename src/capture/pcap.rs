@@ -94,7 +94,8 @@ impl Pcap {
             let end = self.record_header + record.caplen as usize;
             let Some((whole, after)) = rest.split_at_checked(end) else { break Stop::Need(end) };
             let data = whole.get(self.record_header..).unwrap_or_default();
-            batch.push(record.time, self.link, 0, record.wire_len.max(record.caplen), data);
+            let at = piece.at + (piece.bytes.len() - rest.len()) + self.record_header;
+            batch.push_within(record.time, self.link, record.wire_len.max(record.caplen), at, data);
             self.times.see(record.time);
             rest = after;
         };
