@@ -371,7 +371,9 @@ fn is_forwarded_ttl(ttl: u8) -> bool {
 fn is_genuine(tx: &Transaction, choice: &Choice<'_>) -> bool {
     let mut rules =
         choice.endpoints.iter().filter(|e| e.service == choice.service).flat_map(|e| &e.server_headers).peekable();
-    let Some(response) = tx.response.as_ref().filter(|_| rules.peek().is_some()) else { return true };
+    // A head that the capture cut may have had the header.
+    let whole = tx.response.as_ref().filter(|response| response.head.complete && !response.gap);
+    let Some(response) = whole.filter(|_| rules.peek().is_some()) else { return true };
     rules.any(|rule| response.head.fields().any(|(name, value)| rule.fits(name, value)))
 }
 

@@ -286,7 +286,7 @@ mod tests {
             let remark = sandbox(&Needs { write: vec![inside.clone()], read: vec!["/proc".into()] }).unwrap();
             std::fs::write(inside.join("file"), "line\n").unwrap();
             std::fs::rename(inside.join("file"), inside.join("file.1")).unwrap();
-            assert!(std::fs::read_to_string("/proc/self/status").unwrap().contains("NoNewPrivs:\t1"));
+            assert!(std::fs::read_to_string("/proc/thread-self/status").unwrap().contains("NoNewPrivs:\t1"));
             let other = std::fs::write(outside.join("file"), "line\n");
             assert!(remark.is_some() || other.is_err(), "Landlock");
             let process = std::process::Command::new("/bin/true").status();
