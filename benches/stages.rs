@@ -27,7 +27,7 @@ use imdswatch::publish::{self, Publisher};
 use imdswatch::route::Front;
 use imdswatch::session::{self, Evict, Keep};
 use imdswatch::stream::{self, Chunk, Connection, Context, Dir, Segment};
-use imdswatch::{config, flow};
+use imdswatch::{cli, config, flow};
 
 #[allow(dead_code)]
 mod traffic;
@@ -44,7 +44,7 @@ fn main() {
     println!("{:10} {:>9} {:>12} {:>10} {:>9} {:>8}", "stage", "items", "items/s", "MB/s", "ns/item", "spread");
 
     let report = Stage { packets, captured };
-    report.run("read", || read(&bytes).len(), packets);
+    report.run("read", || skim(&bytes), packets);
     report.run("decode", || decode(&batches, |_, _| ()), packets);
     let levels = Levels::of(&batches);
     report.run("flow", || flows(&levels), levels.metas.len());
@@ -94,33 +94,44 @@ impl Stage {
     }
 }
 
-fn input() -> (String, Vec<u8>) {
+fn input() -> (String, Arc<[u8]>) {
     let given = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).map(PathBuf::from);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let real = [root.join("target/real-mix.pcap"), root.join("../shared/bench/real-mix.pcap")];
     for path in given.into_iter().chain(real) {
         if let Ok(bytes) = fs::read(&path) {
-            return (path.display().to_string(), bytes);
+            return (path.display().to_string(), bytes.into());
         }
     }
     println!("no real traffic at hand (see benches/README.md): synthetic traffic stands in");
-    ("synthetic mix".to_owned(), traffic::capture(traffic::Kind::Mix(400)))
+    ("synthetic mix".to_owned(), traffic::capture(traffic::Kind::Mix(400)).into())
 }
 
-fn read(bytes: &[u8]) -> Vec<PacketBatch> {
-    let from = Box::new(Cursor::new(bytes.to_vec()));
-    let source = FileSource::from_reader(&Input::Stdin, from, Some(bytes.len() as u64));
+/// Packets of a capture, in batches of their own.
+fn read(bytes: &Arc<[u8]>) -> Vec<PacketBatch> {
     let mut batches = Vec::new();
-    let Ok(mut source) = source else { return batches };
-    let mut next = 0;
+    each_batch(bytes, |batch| batches.push(std::mem::take(batch)));
+    batches
+}
+
+/// The same in one batch, over and over.
+fn skim(bytes: &Arc<[u8]>) -> u64 {
+    let mut packets = 0;
+    each_batch(bytes, |batch| packets = black_box(batch).next_index());
+    packets
+}
+
+fn each_batch(bytes: &Arc<[u8]>, mut take: impl FnMut(&mut PacketBatch)) {
+    let from = Box::new(Cursor::new(Arc::clone(bytes)));
+    let Ok(mut source) = FileSource::from_reader(&Input::Stdin, from, Some(bytes.len() as u64)) else { return };
+    let (mut batch, mut next) = (PacketBatch::default(), 0);
     loop {
-        let mut batch = PacketBatch::default();
         batch.clear(next);
         let status = source.next_batch(&mut batch);
         next = batch.next_index();
-        batches.push(batch);
+        take(&mut batch);
         if !matches!(status, Ok(Status::More)) {
-            return batches;
+            return;
         }
     }
 }
@@ -297,15 +308,16 @@ fn parse_dns(datagrams: &[(&Meta, &[u8])], out: &mut dyn FnMut(dns::Transaction)
 }
 
 fn judge(catalogue: &Arc<Catalogue>, exchanges: &[http::Transaction], lookups: &[dns::Transaction]) {
-    let mut detector = Detector::new(Arc::clone(catalogue), detect::Config::default());
+    let mut detector = Detector::new(Arc::clone(catalogue), single());
     exchanges.iter().for_each(|tx| drop(black_box(detector.http(tx))));
     lookups.iter().for_each(|tx| drop(black_box(detector.dns(tx))));
 }
 
 /// Everything that a worker finds, as `-e all` wants it.
 fn observations(batches: &[PacketBatch], catalogue: &Arc<Catalogue>) -> Vec<Observation> {
-    let config = pipeline::Config { everything: true, ..pipeline_config() };
-    let mut pipeline = Pipeline::new(config, Detector::new(Arc::clone(catalogue), detect::Config::default()));
+    let config = settings().map(|settings| settings.pipeline()).unwrap_or_default();
+    let config = pipeline::Config { everything: true, ..config };
+    let mut pipeline = Pipeline::new(config, Detector::new(Arc::clone(catalogue), single()));
     let mut front = Front::new(decode::Config::default());
     batches.iter().for_each(|batch| front.batch(batch, &mut pipeline));
     pipeline.finish();
@@ -316,8 +328,8 @@ fn observations(batches: &[PacketBatch], catalogue: &Arc<Catalogue>) -> Vec<Obse
 }
 
 fn publish(catalogue: &Arc<Catalogue>, found: &[Observation]) -> usize {
-    let Ok(config) = config::Config::resolve(&Default::default()) else { return 0 };
-    let config = publish::Config { wanted: publish::Wanted::All, ..config.publisher(true, None) };
+    let Some(settings) = settings() else { return 0 };
+    let config = publish::Config { wanted: publish::Wanted::All, ..settings.publisher(true, None) };
     let mut publisher = Publisher::new(config, Arc::clone(catalogue));
     let mut written = 0;
     for observation in found {
@@ -328,6 +340,12 @@ fn publish(catalogue: &Arc<Catalogue>, found: &[Observation]) -> usize {
     written
 }
 
-fn pipeline_config() -> pipeline::Config {
-    config::Config::resolve(&Default::default()).map(|config| config.pipeline()).unwrap_or_default()
+/// Settings of a single worker.
+fn single() -> detect::Config {
+    detect::Config { eager_tokens: false, ..detect::Config::default() }
+}
+
+/// Settings of a replay without any flags.
+fn settings() -> Option<config::Config> {
+    config::Config::resolve(&cli::Run { read: vec!["-".into()], ..cli::Run::default() }).ok()
 }
