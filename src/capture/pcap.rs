@@ -95,7 +95,7 @@ impl Pcap {
             let Some((whole, after)) = rest.split_at_checked(end) else { break Stop::Need(end) };
             let data = whole.get(self.record_header..).unwrap_or_default();
             let at = piece.at + (piece.bytes.len() - rest.len()) + self.record_header;
-            batch.push_within(record.time, self.link, record.wire_len.max(record.caplen), at, data);
+            batch.push_within(record.time, self.link, record.wire_len, at, data);
             self.times.see(record.time);
             rest = after;
         };
