@@ -404,7 +404,7 @@ fn privileges_are_gone_and_signals_are_answered_without_them() {
 
     watch.signal(rustix::process::Signal::USR1);
     watch.hears("packets dropped by kernel");
-    std::thread::sleep(Duration::from_millis(1200));
+    std::thread::sleep(Duration::from_millis(3500));
     assert_eq!(watch.stop(), 0, "{}", watch.messages());
     assert!(of_type(&events(&file), "stats").iter().any(|event| event["imdswatch"]["stats"]["http"] == 2));
     assert!(watch.dir.path().exists());
