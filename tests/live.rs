@@ -278,8 +278,8 @@ fn short_lived_curls_are_named_and_never_wrongly() {
         }
     }
     eprintln!("{named} of 250 short-lived processes were named");
-    // On a machine that is busy with other things some may be gone before they could be read; idle, 249 of 250 are named.
-    assert!(!tracefs || named >= 150, "{named} of 250: {}", watch.messages());
+    // On a machine that is busy with other things a few may be gone before they could be read.
+    assert!(!tracefs || named >= 240, "{named} of 250: {}", watch.messages());
 }
 
 #[test]
