@@ -21,7 +21,9 @@ use super::identify;
 use super::report::{Drops, Report};
 use super::stages::{Board, Captured, Request, Run, Threads};
 use crate::config::{self, Config};
-use crate::live::{self, Attribution, ConfineError, Counts, Helper, Needs, Rest, Settings, Sniffer, for_metadata_only};
+use crate::live::{
+    self, Attributed, Attribution, ConfineError, Counts, Helper, Needs, Rest, Settings, Sniffer, for_metadata_only,
+};
 use crate::metrics;
 use crate::output::{Destination, Outputs};
 use crate::packet::{PacketBatch, Timestamp};
@@ -66,13 +68,12 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     let mut sniffer = Sniffer::open(interfaces, settings(config), wake)?;
     sniffer.prepare_for_return();
     say_all(sniffer.remarks());
-    let (mut attribution, remark) = Attribution::open(&live.hostfs, Arc::clone(&config.catalogue))
+    let helper = Helper::start(&live.hostfs, live.user.as_deref()).map_err(|error| {
+        eprintln!("imdswatch: no helper ({error}): executables of other users' processes are not named");
+    });
+    let (attribution, remark) = Attribution::open(&live.hostfs, Arc::clone(&config.catalogue), helper.ok())
         .context("cannot prepare to look up processes")?;
     say_all(remark);
-    match Helper::start(&live.hostfs, live.user.as_deref()) {
-        Ok(helper) => attribution.look_with(helper),
-        Err(error) => eprintln!("imdswatch: no helper ({error}): executables of other users' processes are not named"),
-    }
     let metrics = live
         .metrics
         .map(|address| metrics::Endpoint::open(address).with_context(|| format!("cannot serve metrics at {address}")));
@@ -100,10 +101,10 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
             if confine(config, file).is_err() {
                 return;
             }
-            let lost = attribution.run(&until_over);
-            let (named, missed) = directory.counts();
+            attribution.run(&until_over);
+            let Attributed { named, missed, lost } = directory.counts();
             if config.verbose > 0 {
-                eprintln!("imdswatch: {named} connections with, {missed} without their process; {lost} never told");
+                eprintln!("imdswatch: {named} connections with, {missed} without their process; {lost} records lost");
             }
         });
         say_all(confine(config, file)?);

@@ -1,9 +1,9 @@
 //! Which process opened a connection to a metadata service.
 //!
-//! In: hits of the kernel's tracepoint, one for each attempt to connect, and where that cannot be had, questions at the
-//! first packet of a connection. Out: [`Processes`], a bounded table of connections and the processes behind them. What
-//! is not certain has no entry: processes that were gone before they could be read, and those of other network
-//! namespaces, whose connections look the same from outside.
+//! In: what the kernel tells of each attempt to connect and of the tasks that make them; where that cannot be had,
+//! questions at the first packet of a connection. Out: [`Processes`], a bounded table of connections and the processes
+//! behind them. What is not certain has no entry, such as processes of other network namespaces, whose connections look
+//! the same from outside.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -11,7 +11,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -19,9 +18,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::time::ClockId;
 
 use super::helper::Helper;
-use super::perf::Ring;
+use super::perf::{Record, Ring, What};
 use super::procfs::Procfs;
 use super::sockets::Sockets;
+use super::tasks::Tasks;
 use super::tracepoint::{SYN_SENT, Tracepoint, Transition};
 use crate::catalogue::Catalogue;
 use crate::observe::Endpoint;
@@ -43,11 +43,44 @@ type Ends = (Endpoint, Endpoint);
 
 /// The table that pipelines ask.
 pub struct Directory {
-    known: Mutex<Bounded<Ends, (Timestamp, Arc<Process>)>>,
+    book: Mutex<Book>,
     /// Asks the thread, where the kernel does not tell by itself.
     questions: Option<(Sender<(Ends, Timestamp)>, OwnedFd)>,
-    named: AtomicU64,
-    missed: AtomicU64,
+}
+
+/// What is known, and how more comes to be known.
+struct Book {
+    known: Bounded<Ends, (Timestamp, Arc<Process>)>,
+    procfs: Procfs,
+    counts: Attributed,
+    watch: Option<Watch>,
+}
+
+/// How connections to metadata services were attributed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributed {
+    /// Their process was named.
+    pub named: u64,
+    /// It was not: in another network namespace, or not ours to look at.
+    pub missed: u64,
+    /// Records that the kernel had no room for.
+    pub lost: u64,
+}
+
+/// The kernel tells of attempts to connect, and of tasks.
+struct Watch {
+    catalogue: Arc<Catalogue>,
+    tracepoint: Tracepoint,
+    rings: Vec<Ring>,
+    tasks: Tasks,
+    opening: Bounded<u64, Opening>,
+}
+
+/// What is known of a socket that is being connected. The port is chosen after the attempt was told, and the answer may
+/// be told by another processor's ring, and so before.
+enum Opening {
+    By(Timestamp, Arc<Process>),
+    Done(Timestamp, Ends),
 }
 
 impl Processes for Directory {
@@ -60,67 +93,141 @@ impl Processes for Directory {
     }
 
     fn find(&self, client: Endpoint, server: Endpoint, first: Timestamp) -> Option<Arc<Process>> {
-        let known = self.known();
-        let (began, process) = known.map.get(&(client, server))?;
+        let mut book = self.book();
+        // The kernel told of it before it sent the first packet, but our thread may not have had its turn.
+        book.catch_up();
+        let (began, process) = book.known.map.get(&(client, server))?;
         (AT_LEAST..=AT_MOST).contains(&first.since(*began)).then(|| Arc::clone(process))
     }
 }
 
 impl Directory {
-    fn new(most: usize, questions: Option<(Sender<(Ends, Timestamp)>, OwnedFd)>) -> Self {
-        let known = Mutex::new(Bounded::new(most));
-        Self { known, questions, named: AtomicU64::new(0), missed: AtomicU64::new(0) }
+    /// How it went so far.
+    pub fn counts(&self) -> Attributed {
+        self.book().counts
     }
 
-    /// Connections to metadata services whose process was named, and those whose process was not: gone too soon, in
-    /// another network namespace, or not ours to look at.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.named.load(Ordering::Relaxed), self.missed.load(Ordering::Relaxed))
-    }
-
-    fn count(&self, named: bool) {
-        let counter = if named { &self.named } else { &self.missed };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn known(&self) -> MutexGuard<'_, Bounded<Ends, (Timestamp, Arc<Process>)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Fills a [`Directory`]. Opened with privilege; runs without.
+impl Book {
+    fn new(procfs: Procfs, watch: Option<Watch>) -> Self {
+        Self { known: Bounded::new(MAX_KNOWN), procfs, counts: Attributed::default(), watch }
+    }
+
+    /// Takes everything that the kernel has told.
+    fn catch_up(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let records = watch.records();
+        let offset = real_minus_monotonic();
+        for record in records {
+            let time = Timestamp(record.time).plus(offset);
+            watch.tasks.take(time, &record);
+            match &record.what {
+                What::Lost(lost) => self.counts.lost += lost,
+                What::Hit(fields) => {
+                    let Some(hit) = watch.transition(fields) else { continue };
+                    let process = (hit.new == SYN_SENT).then(|| watch.tasks.who(&self.procfs, &record, time));
+                    if let Some(process) = &process {
+                        self.counts.count(process.is_some());
+                    }
+                    if let Some((ends, began, process)) = watch.hit(time, &hit, process.flatten()) {
+                        self.known.insert(ends, (began, process));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Attributed {
+    fn count(&mut self, named: bool) {
+        if named {
+            self.named += 1;
+        } else {
+            self.missed += 1;
+        }
+    }
+}
+
+impl Watch {
+    /// What happened since the last call, in order.
+    fn records(&mut self) -> Vec<Record> {
+        // How far each processor has written is read at once, so that what follows from something is not read before it.
+        let written: Vec<_> = self.rings.iter().map(Ring::written).collect();
+        let mut records = Vec::new();
+        for (ring, written) in self.rings.iter_mut().zip(written) {
+            ring.drain(written, &mut records);
+        }
+        records.sort_by_key(|record| record.time);
+        records
+    }
+
+    /// A hit that has to do with a metadata service.
+    fn transition(&self, fields: &[u8]) -> Option<Transition> {
+        let hit = self.tracepoint.transition(fields)?;
+        self.catalogue.is_metadata(hit.remote.ip, hit.remote.port).then_some(hit)
+    }
+
+    /// Takes a hit, made by `process` if it begins an attempt; returns a connection that both its ends are known of now.
+    fn hit(
+        &mut self,
+        time: Timestamp,
+        hit: &Transition,
+        process: Option<Process>,
+    ) -> Option<(Ends, Timestamp, Arc<Process>)> {
+        let opening = if hit.new == SYN_SENT {
+            let process = Arc::new(process?);
+            match self.opening.take(&hit.socket) {
+                Some(Opening::Done(done, ends)) if done >= time => return Some((ends, time, process)),
+                _ => Opening::By(time, process),
+            }
+        } else {
+            match self.opening.take(&hit.socket) {
+                Some(Opening::By(began, process)) if began <= time => {
+                    return Some(((hit.local, hit.remote), began, process));
+                }
+                _ => Opening::Done(time, (hit.local, hit.remote)),
+            }
+        };
+        self.opening.insert(hit.socket, opening);
+        None
+    }
+}
+
+/// Keeps a [`Directory`] up to date. Opened with privilege; runs without.
 pub struct Attribution {
     directory: Arc<Directory>,
-    procfs: Procfs,
-    catalogue: Arc<Catalogue>,
     source: Source,
-    opening: Bounded<u64, Opening>,
 }
 
-/// How processes come to be known.
+/// What to wait for.
 enum Source {
-    /// The kernel tells of each attempt to connect.
-    Tracepoint(Tracepoint, Vec<Ring>),
+    /// The rings.
+    Rings(Vec<OwnedFd>),
     /// At a connection's first packet its socket is looked up, and then whose it is.
     Sockets(Option<Sockets>, Receiver<(Ends, Timestamp)>, OwnedFd),
 }
 
-/// What is known of a socket that is being connected. The port is chosen after the attempt was told, and the answer may
-/// be told by another processor's ring, and so before.
-enum Opening {
-    By(Timestamp, Arc<Process>),
-    Done(Timestamp, Ends),
-}
-
 impl Attribution {
     /// Opens the tracepoint on every processor; where that is refused, sockets are looked up instead, and the reason is
-    /// returned in words. `root` is where the host's file system is.
+    /// returned in words. `root` is where the host's file system is; `helper` looks where we may not.
     ///
     /// # Errors
     /// When the system has no descriptor for us.
-    pub fn open(root: &Path, catalogue: Arc<Catalogue>) -> io::Result<(Self, Option<String>)> {
-        let (source, questions, remark) = match tracepoint(root) {
-            Ok((tracepoint, rings)) => (Source::Tracepoint(tracepoint, rings), None, None),
+    pub fn open(root: &Path, catalogue: Arc<Catalogue>, helper: Option<Helper>) -> io::Result<(Self, Option<String>)> {
+        let mut procfs = Procfs::new(root);
+        procfs.helper = helper;
+        let (watch, questions, source, remark) = match tracepoint(root) {
+            Ok((tracepoint, rings)) => {
+                let fds = rings.iter().map(|ring| ring.fd().try_clone_to_owned()).collect::<io::Result<_>>()?;
+                // Records wait from now on; what ran before is looked at.
+                let (tasks, opening) = (Tasks::learn(&procfs), Bounded::new(MAX_OPENING));
+                (Some(Watch { catalogue, tracepoint, rings, tasks, opening }), None, Source::Rings(fds), None)
+            }
             Err(why) => {
                 let (ask, asked) = bounded(MAX_QUESTIONS);
                 let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
@@ -129,13 +236,11 @@ impl Attribution {
                      milliseconds only stay without a name"
                 );
                 let questions = Some((ask, bell.try_clone()?));
-                (Source::Sockets(Sockets::open().ok(), asked, bell), questions, Some(remark))
+                (None, questions, Source::Sockets(Sockets::open().ok(), asked, bell), Some(remark))
             }
         };
-        let directory = Arc::new(Directory::new(MAX_KNOWN, questions));
-        let procfs = Procfs::new(root);
-        let opening = Bounded::new(MAX_OPENING);
-        Ok((Self { directory, procfs, catalogue, source, opening }, remark))
+        let directory = Arc::new(Directory { book: Mutex::new(Book::new(procfs, watch)), questions });
+        Ok((Self { directory, source }, remark))
     }
 
     /// The table that is filled.
@@ -143,50 +248,33 @@ impl Attribution {
         Arc::clone(&self.directory)
     }
 
-    /// Has another process look where we may not.
-    pub fn look_with(&mut self, helper: Helper) {
-        self.procfs.helper = Some(helper);
-    }
-
-    /// Works until the other end of `until` is written to or closed; returns how many hits the kernel had no room for.
-    pub fn run(mut self, until: &UnixStream) -> u64 {
+    /// Works until the other end of `until` is written to or closed.
+    pub fn run(mut self, until: &UnixStream) {
         while !self.wait(until) {
             match &mut self.source {
-                Source::Tracepoint(tracepoint, rings) => {
-                    let mut hits = Vec::new();
-                    let offset = real_minus_monotonic();
-                    for ring in rings {
-                        ring.drain(&mut |sample| {
-                            let hit = tracepoint.transition(sample.raw);
-                            hits.extend(hit.map(|hit| (Timestamp(sample.time).plus(offset), sample.pid, hit)));
-                        });
-                    }
-                    hits.sort_by_key(|(time, ..)| *time);
-                    hits.into_iter().for_each(|(time, pid, hit)| self.hit(time, pid, &hit));
-                }
+                // Whoever asks catches up as well: this is to look at a process while it is there.
+                Source::Rings(_) => self.directory.book().catch_up(),
                 Source::Sockets(sockets, questions, bell) => {
                     let _ = rustix::io::read(&*bell, &mut [0u8; 8]);
                     for (ends, first) in questions.try_iter() {
                         let inode = sockets.as_mut().and_then(|sockets| sockets.inode(ends.0, ends.1));
-                        let process = inode.and_then(|inode| self.procfs.read(self.procfs.owner(inode)?, first));
-                        self.directory.count(process.is_some());
+                        let mut book = self.directory.book();
+                        let owner = inode.and_then(|inode| book.procfs.owner(inode));
+                        let process = owner.and_then(|pid| book.procfs.read(pid, pid, first, false));
+                        book.counts.count(process.is_some());
                         if let Some(process) = process {
-                            self.directory.known().insert(ends, (first, Arc::new(process)));
+                            book.known.insert(ends, (first, Arc::new(process)));
                         }
                     }
                 }
             }
-        }
-        match &self.source {
-            Source::Tracepoint(_, rings) => rings.iter().map(Ring::lost).sum(),
-            Source::Sockets(..) => 0,
         }
     }
 
     /// Whether it is over.
     fn wait(&self, until: &UnixStream) -> bool {
         let fds = match &self.source {
-            Source::Tracepoint(_, rings) => rings.iter().map(Ring::fd).collect(),
+            Source::Rings(fds) => fds.iter().map(AsFd::as_fd).collect(),
             Source::Sockets(_, _, bell) => vec![bell.as_fd()],
         };
         let fds = [until.as_fd()].into_iter().chain(fds);
@@ -195,33 +283,6 @@ impl Attribution {
             Ok(_) => fds.first().is_none_or(|until| !until.revents().is_empty()),
             Err(error) => error != rustix::io::Errno::INTR,
         }
-    }
-
-    fn hit(&mut self, time: Timestamp, pid: u32, hit: &Transition) {
-        if !self.catalogue.is_metadata(hit.remote.ip, hit.remote.port) {
-            return;
-        }
-        let opening = if hit.new == SYN_SENT {
-            let process = (pid != 0).then(|| self.procfs.read(pid, time)).flatten();
-            self.directory.count(process.is_some());
-            let Some(process) = process.map(Arc::new) else { return };
-            match self.opening.take(&hit.socket) {
-                Some(Opening::Done(done, ends)) if done >= time => return self.know(ends, time, process),
-                _ => Opening::By(time, process),
-            }
-        } else {
-            match self.opening.take(&hit.socket) {
-                Some(Opening::By(began, process)) if began <= time => {
-                    return self.know((hit.local, hit.remote), began, process);
-                }
-                _ => Opening::Done(time, (hit.local, hit.remote)),
-            }
-        };
-        self.opening.insert(hit.socket, opening);
-    }
-
-    fn know(&self, ends: Ends, began: Timestamp, process: Arc<Process>) {
-        self.directory.known().insert(ends, (began, process));
     }
 }
 
@@ -306,10 +367,11 @@ mod tests {
 
     #[test]
     fn a_connection_of_another_time_is_another() {
-        let directory = Directory::new(8, None);
+        let book = Mutex::new(Book::new(Procfs::new("/".as_ref()), None));
+        let directory = Directory { book, questions: None };
         let ends = (end(1, 40_000), end(254, 80));
         let process = Arc::new(Process { pid: 7, ..Process::default() });
-        directory.known().insert(ends, (Timestamp::new(1_000, 0), process));
+        directory.book().known.insert(ends, (Timestamp::new(1_000, 0), process));
         let found = |seconds, nanos| directory.find(ends.0, ends.1, Timestamp::new(seconds, nanos)).is_some();
         assert!(found(1_000, 0) && found(1_003, 0));
         assert!(!found(999, 0) && !found(1_060, 0));

@@ -13,9 +13,10 @@ mod perf;
 mod procfs;
 mod sniffer;
 mod sockets;
+mod tasks;
 mod tracepoint;
 
-pub use attribution::{Attribution, Directory};
+pub use attribution::{Attributed, Attribution, Directory};
 pub use confine::{ConfineError, Needs, become_user, drop_capabilities, folder_of, raise_capabilities, sandbox};
 pub use filter::for_metadata_only;
 pub use helper::{Helper, serve};

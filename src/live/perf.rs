@@ -1,14 +1,14 @@
 //! The ring of one processor that the kernel writes tracepoint hits into (`perf_event_open(2)`).
 //!
-//! In: a tracepoint's id and filter. Out: raw samples, copied out one at a time; [`Ring::lost`] counts what the kernel
-//! could not write. Bound: [`PAGES`] pages for each processor.
+//! In: a tracepoint's id and filter. Out: [`Record`]s of its hits, and of tasks that begin, end, run another program or
+//! enter other namespaces: who made a hit is known even where it is gone by then. Bound: [`PAGES`] pages for each
+//! processor; what the kernel could not write is a record too.
 //!
 //! This is the one file of the crate with `unsafe`. The reason: to be told by the kernel at the moment of `connect` is the
 //! only way to name a process that lives for some milliseconds without loading a module or a BPF program, and the
-//! standard library has no ring that is shared with the kernel. Measured with 200 short-lived curls one after the other
-//! and 50 at once, on two cores under a load average of 12: this ring named 242 to 250 of the 250; looking up the socket
-//! at the first packet (`sock_diag`, safe, kept for where the tracepoint cannot be opened) named 73. Neither named one
-//! wrongly.
+//! standard library has no ring that is shared with the kernel. Of 200 short-lived curls one after the other and 50 at
+//! once, this ring names all; looking up the socket at the first packet (`sock_diag`, safe, kept for where the tracepoint
+//! cannot be opened) named 73. Neither named one wrongly.
 
 #![allow(unsafe_code)]
 
@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use perf_event_open_sys::{self as sys, bindings};
 
-/// Data pages of a ring, a power of two: about a thousand hits.
+/// Data pages of a ring, a power of two: hits and beginnings of several hundred processes. We are woken by a hit, and
+/// when it is half full.
 const PAGES: usize = 32;
 
 /// One processor's ring.
@@ -28,19 +29,36 @@ pub(super) struct Ring {
     fd: OwnedFd,
     map: NonNull<u8>,
     page: usize,
-    lost: u64,
     record: Vec<u8>,
 }
 
-/// One hit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sample<'r> {
-    /// Process that was running, in the numbers of our PID namespace; 0 where it has none there.
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Process that it happened to, in the numbers of our PID namespace; 0 where it has none there.
     pub(super) pid: u32,
+    /// Its thread.
+    pub(super) tid: u32,
     /// Nanoseconds of the monotonic clock: a tracepoint may not read the real one.
     pub(super) time: i64,
-    /// The tracepoint's fields.
-    pub(super) raw: &'r [u8],
+    pub(super) what: What,
+}
+
+/// What happened to a thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// It came by the tracepoint, with these fields.
+    Hit(Vec<u8>),
+    /// It was begun by thread `by` of process `parent`.
+    Began { parent: u32, by: u32 },
+    /// It runs another program, whose file has a name that begins so.
+    Executed([u8; 16]),
+    /// It is in the network namespace of this number.
+    Entered(u64),
+    /// It ended.
+    Ended,
+    /// So many records had no room.
+    Lost(u64),
 }
 
 // SAFETY: the mapping belongs to this value alone, and every access goes through `&mut self`.
@@ -64,6 +82,11 @@ impl Ring {
         attr.__bindgen_anon_2.wakeup_events = 1;
         attr.set_disabled(1);
         attr.set_use_clockid(1);
+        attr.set_task(1);
+        attr.set_comm(1);
+        attr.set_comm_exec(1);
+        attr.set_namespaces(1);
+        attr.set_sample_id_all(1);
         let flags = u64::from(bindings::PERF_FLAG_FD_CLOEXEC);
         // SAFETY: `attr` is initialised and carries its own size; the other arguments are plain numbers.
         let fd = unsafe { sys::perf_event_open(&mut attr, -1, cpu, -1, flags as libc::c_ulong) };
@@ -89,7 +112,7 @@ impl Ring {
             )
         }?;
         let map = NonNull::new(map.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let ring = Self { fd, map, page, lost: 0, record: Vec::new() };
+        let ring = Self { fd, map, page, record: Vec::new() };
         // SAFETY: the descriptor is an event, the request takes no pointer.
         if unsafe { sys::ioctls::ENABLE(ring.fd.as_raw_fd(), 0) } < 0 {
             return Err(io::Error::last_os_error());
@@ -102,40 +125,31 @@ impl Ring {
         self.fd.as_fd()
     }
 
-    /// Hits that the kernel had no room for.
-    pub(super) fn lost(&self) -> u64 {
-        self.lost
+    /// How far the kernel has written.
+    pub(super) fn written(&self) -> u64 {
+        self.head().load(Ordering::Acquire)
     }
 
-    /// Takes out everything that is there.
-    pub(super) fn drain(&mut self, take: &mut dyn FnMut(Sample<'_>)) {
-        let head = self.head().load(Ordering::Acquire);
+    /// Takes out everything up to `written`.
+    pub(super) fn drain(&mut self, written: u64, into: &mut Vec<Record>) {
         let mut tail = self.tail().load(Ordering::Relaxed);
         // A ring never holds more than its size, whatever stands in it.
-        while tail < head && head - tail <= self.size() as u64 {
+        while tail < written && written - tail <= self.size() as u64 {
             let mut header = [0; 8];
             self.copy(tail, &mut header);
-            let [a, b, c, d, _, _, e, f] = header;
-            let (kind, size) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+            let [.., e, f] = header;
+            let size = u16::from_ne_bytes([e, f]);
             if usize::from(size) < header.len() {
                 break;
             }
             let mut record = std::mem::take(&mut self.record);
             record.resize(usize::from(size), 0);
             self.copy(tail, &mut record);
-            match kind {
-                bindings::PERF_RECORD_SAMPLE => {
-                    if let Some(sample) = sample(&record) {
-                        take(sample);
-                    }
-                }
-                bindings::PERF_RECORD_LOST => self.lost += u64_at(&record, 16).unwrap_or(1),
-                _ => {}
-            }
+            into.extend(parse(&record));
             self.record = record;
             tail += u64::from(size);
         }
-        self.tail().store(head, Ordering::Release);
+        self.tail().store(written, Ordering::Release);
     }
 
     fn size(&self) -> usize {
@@ -172,14 +186,87 @@ impl Drop for Ring {
     }
 }
 
-/// A sample of TID, TIME and RAW, behind its header.
-fn sample(record: &[u8]) -> Option<Sample<'_>> {
-    let pid = u32::from_ne_bytes(*record.get(8..)?.first_chunk()?);
-    let time = u64_at(record, 16)?;
-    let size = u32::from_ne_bytes(*record.get(24..)?.first_chunk()?) as usize;
-    Some(Sample { pid, time: i64::try_from(time).ok()?, raw: record.get(28..28 + size)? })
+/// A record behind its header; `None` for those of no interest. Thread and time stand first in a hit, and last in others.
+fn parse(record: &[u8]) -> Option<Record> {
+    let kind = u32_at(record, 0)?;
+    let tasks_own = |what| {
+        let time = i64::try_from(u64_at(record, record.len().checked_sub(8)?)?).ok()?;
+        Some(Record { pid: u32_at(record, 8)?, tid: u32_at(record, 12)?, time, what })
+    };
+    match kind {
+        bindings::PERF_RECORD_SAMPLE => {
+            let (pid, tid) = (u32_at(record, 8)?, u32_at(record, 12)?);
+            let time = i64::try_from(u64_at(record, 16)?).ok()?;
+            let size = u32_at(record, 24)? as usize;
+            Some(Record { pid, tid, time, what: What::Hit(record.get(28..28 + size)?.to_vec()) })
+        }
+        // pid, ppid, tid, ptid.
+        bindings::PERF_RECORD_FORK | bindings::PERF_RECORD_EXIT => {
+            let what = if kind == bindings::PERF_RECORD_EXIT {
+                What::Ended
+            } else {
+                What::Began { parent: u32_at(record, 12)?, by: u32_at(record, 20)? }
+            };
+            Some(Record { tid: u32_at(record, 16)?, ..tasks_own(what)? })
+        }
+        // A name that a process gives itself is a record too.
+        bindings::PERF_RECORD_COMM if u16_at(record, 4)? & bindings::PERF_RECORD_MISC_COMM_EXEC as u16 != 0 => {
+            let mut comm = [0; 16];
+            comm.iter_mut().zip(record.get(16..record.len().checked_sub(16)?)?).for_each(|(to, from)| *to = *from);
+            tasks_own(What::Executed(comm))
+        }
+        // pid, tid, how many, and of each device and number; that of the network is the first.
+        bindings::PERF_RECORD_NAMESPACES if u64_at(record, 16)? > 0 => tasks_own(What::Entered(u64_at(record, 32)?)),
+        bindings::PERF_RECORD_LOST => tasks_own(What::Lost(u64_at(record, 16)?)),
+        _ => None,
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u16::from_ne_bytes(*chunk))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u32::from_ne_bytes(*chunk))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|chunk| u64::from_ne_bytes(*chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Header, body, and a trailer of thread 1 at 77 ns.
+    fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
+        let size = (8 + body.len() + 16) as u16;
+        let trailer = [1u32.to_ne_bytes(), 1u32.to_ne_bytes()].concat();
+        [&kind.to_ne_bytes()[..], &misc.to_ne_bytes(), &size.to_ne_bytes(), body, &trailer, &77u64.to_ne_bytes()]
+            .concat()
+    }
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn records_of_tasks() {
+        let forked = parse(&record(7, 0, &[words(&[20, 10, 21, 11]), vec![0; 8]].concat()));
+        let what = What::Began { parent: 10, by: 11 };
+        assert_eq!(forked, Some(Record { pid: 20, tid: 21, time: 77, what }));
+        let ended = parse(&record(4, 0, &[words(&[20, 10, 21, 11]), vec![0; 8]].concat()));
+        assert_eq!(ended, Some(Record { pid: 20, tid: 21, time: 77, what: What::Ended }));
+        let name = [words(&[20, 20]), b"curl\0\0\0\0".to_vec()].concat();
+        let comm = *b"curl\0\0\0\0\0\0\0\0\0\0\0\0";
+        let executed = parse(&record(3, 1 << 13, &name));
+        assert_eq!(executed, Some(Record { pid: 20, tid: 20, time: 77, what: What::Executed(comm) }));
+        assert_eq!(parse(&record(3, 0, &name)), None, "a name of its own choice");
+        let spaces: Vec<u8> = [2u64, 4, 4_026_531_840, 4, 9].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let entered = parse(&record(16, 0, &[words(&[20, 21]), spaces].concat()));
+        assert_eq!(entered, Some(Record { pid: 20, tid: 21, time: 77, what: What::Entered(4_026_531_840) }));
+        assert_eq!(parse(&record(16, 0, &words(&[20, 21]))), None, "cut short");
+        let lost = parse(&record(2, 0, &[3u64.to_ne_bytes(), 5u64.to_ne_bytes()].concat()));
+        assert_eq!(lost.unwrap().what, What::Lost(5));
+    }
 }

@@ -21,8 +21,10 @@ use crate::process::Process;
 pub(super) struct Procfs {
     root: PathBuf,
     boot: Boot,
-    /// Number of our own network namespace, as `/proc` has it.
-    namespace: Option<u64>,
+    /// Number of a file that every network namespace has its own of, as we see it.
+    network: Option<u64>,
+    /// Number of our own network namespace.
+    pub(super) namespace: Option<u64>,
     /// Looks where our user may not.
     pub(super) helper: Option<Helper>,
 }
@@ -45,19 +47,37 @@ const TICK: i64 = 20_000_000;
 impl Procfs {
     /// The `/proc` below `root`.
     pub(super) fn new(root: &std::path::Path) -> Self {
-        let own = statat(rustix::fs::CWD, "/proc/thread-self/net/tcp", AtFlags::empty());
-        Self { root: root.join("proc"), boot: Boot::read(), namespace: own.ok().map(|stat| stat.st_ino), helper: None }
+        let number = |path| statat(rustix::fs::CWD, path, AtFlags::empty()).ok().map(|stat| stat.st_ino);
+        Self {
+            root: root.join("proc"),
+            boot: Boot::read(),
+            network: number("/proc/thread-self/net/tcp"),
+            namespace: number("/proc/thread-self/ns/net"),
+            helper: None,
+        }
     }
 
-    /// The process that had this number at `then`; `None` where it is gone, began later, or lives in another network
-    /// namespace.
-    pub(super) fn read(&self, pid: u32, then: Timestamp) -> Option<Process> {
+    /// All processes that run.
+    pub(super) fn all(&self) -> Vec<u32> {
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// The name of a process, and whether it sees the same network as we do.
+    pub(super) fn glance(&self, pid: u32) -> Option<(String, bool)> {
+        let folder = self.folder(pid)?;
+        Some((text(&folder, "comm")?.trim_end().to_owned(), self.is_near(&folder, pid)?))
+    }
+
+    /// The process that had this number at `then`; `None` where it is gone or began later, or where its thread `tid`
+    /// sees another network than we do, unless it is known that it `is_near`.
+    pub(super) fn read(&self, pid: u32, tid: u32, then: Timestamp, is_near: bool) -> Option<Process> {
         let folder = self.folder(pid)?;
         let comm = text(&folder, "comm")?.trim_end().to_owned();
         let stat = text(&folder, "stat")?;
         let (parent, start) = parse_stat(&stat)?;
         let start = self.boot.at(start);
-        if start.since(then) > TICK || !self.is_near(&folder) {
+        if start.since(then) > TICK || !(is_near || self.is_near(&folder, tid)?) {
             return None;
         }
         let args = arguments(&bytes(&folder, "cmdline").unwrap_or_default());
@@ -80,11 +100,11 @@ impl Procfs {
         rustix::fs::open(self.root.join(pid.to_string()), flags, Mode::empty()).ok()
     }
 
-    /// Whether the process sees the same network as we do. Every network namespace has files of its own below `net`,
-    /// which anybody may look at, other than the link `ns/net`.
-    fn is_near(&self, folder: &OwnedFd) -> bool {
-        let theirs = statat(folder, "net/tcp", AtFlags::empty());
-        self.namespace.is_some() && theirs.ok().map(|stat| stat.st_ino) == self.namespace
+    /// Whether a thread sees the same network as we do. Every network namespace has files of its own below `net`, which
+    /// anybody may look at, other than the link `ns/net`.
+    fn is_near(&self, folder: &OwnedFd, tid: u32) -> Option<bool> {
+        let theirs = statat(folder, format!("task/{tid}/net/tcp"), AtFlags::empty());
+        theirs.ok().map(|stat| Some(stat.st_ino) == self.network)
     }
 
     fn executable(&self, folder: &OwnedFd, pid: u32) -> Option<String> {
@@ -111,8 +131,7 @@ impl Procfs {
         if let Some(helper) = &self.helper {
             return helper.owner(inode);
         }
-        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let mut pids: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        let mut pids = self.all();
         pids.sort_unstable_by(|a, b| b.cmp(a));
         let wanted = format!("socket:[{inode}]");
         pids.into_iter().find(|pid| {
@@ -257,12 +276,14 @@ mod tests {
     fn this_very_process() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
         let procfs = Procfs::new("/".as_ref());
-        let own = procfs.read(std::process::id(), Timestamp(now)).unwrap();
+        let read = |then| procfs.read(std::process::id(), std::process::id(), Timestamp(then), false);
+        let own = read(now).unwrap();
         assert_eq!(own.parent, Some(std::os::unix::process::parent_id()));
         assert_eq!(own.args, std::env::args().collect::<Vec<_>>());
         assert_eq!(own.executable, Some(std::env::current_exe().unwrap().to_string_lossy().into_owned()));
         let age = now - own.start.unwrap().0;
         assert!((0..600_000_000_000).contains(&(age + 2 * TICK)), "{age}");
-        assert_eq!(procfs.read(std::process::id(), Timestamp(now - 3_600_000_000_000)), None, "it did not run then");
+        assert_eq!(read(now - 3_600_000_000_000), None, "it did not run then");
+        assert!(procfs.glance(std::process::id()).unwrap().1 && procfs.all().contains(&std::process::id()));
     }
 }
