@@ -231,6 +231,12 @@ fn answer(mut stream: TcpStream) {
     let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
 }
 
+/// Copies a program. Not within this process: what another test starts meanwhile would inherit the file while it is
+/// written, and nobody can run it as long as that is so.
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+}
+
 /// Mounts tracefs where it is not: without it processes are looked up late. It stays mounted.
 fn has_tracefs() -> bool {
     let format = "/sys/kernel/tracing/events/sock/inet_sock_set_state/format";
@@ -323,10 +329,9 @@ fn agents_are_allowed_by_their_process_and_others_alert() {
     let dir = tempfile::tempdir().unwrap();
     let agent = dir.path().join("cloud-init");
     let curl = Command::new("sh").args(["-c", "command -v curl"]).output().unwrap().stdout;
-    std::fs::copy(String::from_utf8(curl).unwrap().trim(), &agent).unwrap();
+    copy(Path::new(String::from_utf8(curl).unwrap().trim()), &agent);
     let mut watch = net.watch(&["--fail-on", "high"]);
     let path = "/latest/meta-data/iam/security-credentials/role";
-    // A busy machine may let one slip: what counts is that a named one is judged by its name.
     for _ in 0..5 {
         assert!(net.curl(&agent, path).wait().unwrap().success());
     }
@@ -342,12 +347,13 @@ fn agents_are_allowed_by_their_process_and_others_alert() {
             .collect::<Vec<_>>()
     };
     let agents = by("cloud-init");
-    assert!(agents.len() >= 4, "{}", events.len());
+    assert_eq!(agents.len(), 5, "{events:?}");
     assert!(agents.iter().all(|event| event["type"] != "alert"), "{agents:?}");
     assert!(agents.iter().all(|event| event["imds"]["allowed_by"] == "cloud-init"), "{agents:?}");
-    let agent = agents[0];
-    let executable = agent["source"]["process"]["executable"].as_str();
-    assert_eq!(executable, dir.path().join("cloud-init").to_str(), "{agent}");
+    // One that ends while it is looked at is named, but its executable may be gone.
+    let executables = agents.iter().filter_map(|event| event["source"]["process"]["executable"].as_str());
+    let executables: Vec<_> = executables.map(Path::new).collect();
+    assert!(!executables.is_empty() && executables.iter().all(|path| **path == agent), "{agents:?}");
     assert!(by("curl").iter().any(|event| event["type"] == "alert" && event["rule"]["id"] == "imds-credential-issued"));
 }
 
@@ -450,7 +456,7 @@ fn without_privilege_it_says_which_one_and_how_to_grant_it() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let program = dir.path().join("imdswatch");
-    std::fs::copy(env!("CARGO_BIN_EXE_imdswatch"), &program).unwrap();
+    copy(env!("CARGO_BIN_EXE_imdswatch").as_ref(), &program);
     let output = Command::new(program).args(["-i", "lo"]).uid(65534).gid(65534).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -458,24 +464,34 @@ fn without_privilege_it_says_which_one_and_how_to_grant_it() {
 }
 
 #[test]
-fn what_is_lost_at_top_speed_is_counted() {
+fn what_is_lost_is_counted_to_the_packet() {
     let Some(net) = Net::new() else { return };
     if Command::new("tcpreplay").arg("--version").output().is_err() {
         return eprintln!("skipped: needs tcpreplay");
     }
-    // Small rings, so that something is lost.
-    let mut watch = net.watch(&["-e", "all", "--buffer", "1M", "--threads", "1"]);
+    // A small ring, and nothing of the network's own.
+    let mut watch = net.watch(&["-e", "all", "--buffer", "1M", "--threads", "1", "net", "10.8.0.0/16"]);
     let dir = tempfile::tempdir().unwrap();
     let capture = dir.path().join("speed.pcap");
     std::fs::write(&capture, requests(2_000)).unwrap();
-    let sent = within(&net.server, || {
-        let arguments = ["--topspeed", "--loop=20", "--intf1=vs", capture.to_str().unwrap()];
-        Command::new("tcpreplay").args(arguments).output().unwrap()
-    });
-    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
-    std::thread::sleep(Duration::from_millis(500));
+    let replay = |speed: &str, times: &str| {
+        within(&net.server, || {
+            let mut replay = Command::new("tcpreplay");
+            replay.args([speed, times, "--intf1=vs"]).arg(&capture).stdout(Stdio::null());
+            replay.spawn().unwrap()
+        })
+    };
+    // More than the ring holds, while nobody reads it.
+    watch.signal(rustix::process::Signal::STOP);
+    assert!(replay("--topspeed", "--loop=20").wait().unwrap().success());
+    watch.signal(rustix::process::Signal::CONT);
+    // It ends while packets come in.
+    let mut endless = replay("--pps=20000", "--loop=1000");
+    std::thread::sleep(Duration::from_millis(700));
     // What was captured is worked off, which takes a program without optimisation some time.
     assert_eq!(watch.stop_within(Duration::from_secs(60)), 0, "{}", watch.messages());
+    endless.kill().unwrap();
+    endless.wait().unwrap();
     let text = watch.messages();
     let count = |what: &str| -> u64 {
         let line = text.lines().find(|line| line.ends_with(what)).unwrap_or_else(|| panic!("no {what}: {text}"));
@@ -484,10 +500,8 @@ fn what_is_lost_at_top_speed_is_counted() {
     let (captured, received) = (count("packets captured"), count("packets received by filter"));
     let (kernel, own) = (count("packets dropped by kernel"), count("packets dropped by imdswatch"));
     eprintln!("{received} received, {captured} captured, {kernel} + {own} dropped");
-    assert!(received >= 40_000, "{text}");
-    // A packet or two of the network's own may come between the last read and the counting.
-    let untold = received.abs_diff(captured + kernel + own);
-    assert!(untold <= 8, "{untold} neither captured nor counted as lost: {text}");
+    assert!(received > 40_000 && kernel > 10_000, "{text}");
+    assert_eq!(captured + kernel + own, received, "{text}");
 }
 
 /// A pcap file of so many requests, each a packet of its own connection.

@@ -243,17 +243,33 @@ impl<'r> Capture<'r> {
                 self.attend();
             }
         }
-        // What the kernel still holds was captured in time; what there is no time for counts as dropped.
+        self.finish();
+    }
+
+    /// Takes what the kernel counted until now: what there is no time for counts as dropped.
+    fn finish(&mut self) {
+        let counts = self.sniffer.close();
         let over = Instant::now();
-        while self.sniffer.read(&mut self.batch) == Rest::Full && over.elapsed() < 4 * LOOK_ROUND {
+        let mut heard = over;
+        while self.sniffer.waiting() > 0 && heard.elapsed() < LOOK_ROUND && over.elapsed() < 4 * LOOK_ROUND {
+            self.sniffer.read(&mut self.batch);
+            if self.batch.is_empty() {
+                // The kernel is about to hand on its last block.
+                thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            heard = Instant::now();
             if over.elapsed() < LOOK_ROUND {
                 self.hand_on()
             } else {
                 self.drop_batch()
             };
         }
+        if heard.elapsed() < LOOK_ROUND {
+            self.own_drops += self.sniffer.waiting();
+        }
         self.hand_on_last();
-        self.attend();
+        self.post(counts);
     }
 
     fn is_over(&self) -> bool {
@@ -334,8 +350,12 @@ impl<'r> Capture<'r> {
     /// Sees to interfaces and posts counts.
     fn attend(&mut self) {
         self.attended = Instant::now();
-        let Counts { received, kernel, interface } = self.sniffer.attend();
+        let counts = self.sniffer.attend();
         say_all(self.sniffer.remarks());
+        self.post(counts);
+    }
+
+    fn post(&self, Counts { received, kernel, interface }: Counts) {
         let (packets, bytes) = self.totals;
         let live = Some(Drops { received, kernel, interface, own: self.own_drops });
         let ready = self.sniffer.open_ports().0 > 0;

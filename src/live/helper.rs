@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use caps::Capability;
@@ -58,28 +58,48 @@ impl Helper {
         Ok(Self { socket: Mutex::new(ours), _child: Reaped(child) })
     }
 
-    /// Path of the executable of a process.
-    pub(super) fn executable(&self, pid: u32) -> Option<PathBuf> {
-        let answer = self.ask(EXECUTABLE, pid)?;
-        (!answer.is_empty()).then(|| Path::new(std::ffi::OsStr::from_bytes(&answer)).to_owned())
+    /// Asks for the path of the executable of a process.
+    pub(super) fn executable(&self, pid: u32) -> Question<'_> {
+        self.ask(EXECUTABLE, pid)
     }
 
     /// The process that has the socket of this inode open.
     pub(super) fn owner(&self, inode: u32) -> Option<u32> {
-        self.ask(OWNER, inode)?.first_chunk().map(|pid| u32::from_ne_bytes(*pid))
+        self.ask(OWNER, inode).answer()?.first_chunk().map(|pid| u32::from_ne_bytes(*pid))
     }
 
-    fn ask(&self, what: u32, number: u32) -> Option<Vec<u8>> {
+    fn ask(&self, what: u32, number: u32) -> Question<'_> {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        socket.write_all(&[what.to_ne_bytes(), number.to_ne_bytes()].concat()).ok()?;
+        let asked = socket.write_all(&[what.to_ne_bytes(), number.to_ne_bytes()].concat()).is_ok();
+        Question { socket, asked }
+    }
+}
+
+/// What was asked and may not be answered yet.
+pub(super) struct Question<'h> {
+    socket: MutexGuard<'h, UnixStream>,
+    asked: bool,
+}
+
+impl Question<'_> {
+    /// Waits for the path that was asked for.
+    pub(super) fn path(self) -> Option<PathBuf> {
+        let answer = self.answer()?;
+        (!answer.is_empty()).then(|| Path::new(std::ffi::OsStr::from_bytes(&answer)).to_owned())
+    }
+
+    fn answer(mut self) -> Option<Vec<u8>> {
+        if !self.asked {
+            return None;
+        }
         let mut length = [0; 4];
-        let read = socket.read_exact(&mut length).and_then(|()| {
+        let read = self.socket.read_exact(&mut length).and_then(|()| {
             let mut answer = vec![0; (u32::from_ne_bytes(length) as usize).min(MAX_PATH)];
-            socket.read_exact(&mut answer).map(|()| answer)
+            self.socket.read_exact(&mut answer).map(|()| answer)
         });
         if read.is_err() {
             // An answer that comes late would be taken for that to another question.
-            let _ = socket.shutdown(std::net::Shutdown::Both);
+            let _ = self.socket.shutdown(std::net::Shutdown::Both);
         }
         read.ok()
     }
@@ -110,6 +130,8 @@ pub fn serve(root: &Path, user: Option<&str>) -> anyhow::Result<()> {
     }
     let mut socket = UnixStream::from(rustix::io::dup(rustix::stdio::stdin())?);
     let procfs = Procfs::new(root);
+    // A process that lives for milliseconds must be looked at before others have their turn.
+    let _ = rustix::process::setpriority_process(None, -20);
     if let Some(user) = user {
         confine::become_user(user)?;
     }

@@ -63,7 +63,7 @@ pub enum OpenError {
 const HOLD_BACK: i32 = 10;
 
 /// Packets taken from one interface before the next has its turn.
-const TURN: usize = 64;
+const TURN: u64 = 64;
 
 /// An open interface.
 pub(super) struct Interface {
@@ -72,6 +72,10 @@ pub(super) struct Interface {
     link: LinkType,
     nanos: bool,
     last: (u32, u32, u32),
+    /// Counted by the kernel and neither thrown away there nor taken yet.
+    waiting: u64,
+    /// Nothing is counted any more, and what was not counted is not taken.
+    closed: bool,
 }
 
 impl Interface {
@@ -125,7 +129,7 @@ impl Interface {
             Linktype(number) => LinkType(u16::try_from(number).unwrap_or(u16::MAX)),
         };
         let capture = capture.setnonblock().map_err(failed)?;
-        Ok(Self { number, capture, link, nanos, last: (0, 0, 0) })
+        Ok(Self { number, capture, link, nanos, last: (0, 0, 0), waiting: 0, closed: false })
     }
 
     /// Sets another filter; needs no privilege.
@@ -145,12 +149,16 @@ impl Interface {
     pub(super) fn read(&mut self, batch: &mut PacketBatch) -> Result<usize, String> {
         let unit = if self.nanos { 1 } else { 1_000 };
         let (link, number) = (self.link, self.number);
-        let read = self.capture.dispatch(Some(TURN), |packet| {
+        let turn = if self.closed { self.waiting.min(TURN) } else { TURN };
+        let read = self.capture.dispatch(Some(turn as usize), |packet| {
             let time = Timestamp::new(packet.header.ts.tv_sec, packet.header.ts.tv_usec * unit);
             batch.push(time, link, number, packet.header.len, packet.data);
         });
         match read {
-            Ok(packets) => Ok(packets),
+            Ok(packets) => {
+                self.waiting = self.waiting.wrapping_sub(packets as u64);
+                Ok(packets)
+            }
             Err(pcap::Error::TimeoutExpired) => Ok(0),
             Err(error) => Err(words(&error)),
         }
@@ -159,12 +167,29 @@ impl Interface {
     /// Adds what was counted since the last call. libpcap's counters are 32 bits wide and wrap; its interface drops may
     /// also run backwards, which counts as none.
     pub(super) fn count(&mut self, into: &mut Counts) {
+        if self.closed {
+            return;
+        }
         let Ok(Stat { received, dropped, if_dropped }) = self.capture.stats() else { return };
         let (r, d, i) = std::mem::replace(&mut self.last, (received, dropped, if_dropped));
         let forward = |delta: u32| u64::from(delta.cast_signed().max(0).cast_unsigned());
-        into.received += u64::from(received.wrapping_sub(r));
-        into.kernel += u64::from(dropped.wrapping_sub(d));
+        let (received, dropped) = (u64::from(received.wrapping_sub(r)), u64::from(dropped.wrapping_sub(d)));
+        into.received += received;
+        into.kernel += dropped;
+        self.waiting = self.waiting.wrapping_add(received.saturating_sub(dropped));
         into.interface += forward(if_dropped.wrapping_sub(i));
+    }
+
+    /// Counts for the last time. What comes afterwards belongs to nobody's run: it is neither counted nor taken.
+    pub(super) fn close(&mut self, into: &mut Counts) {
+        self.count(into);
+        self.closed = true;
+    }
+
+    /// Packets that were counted and not taken yet, once it is closed. On a loopback interface libpcap takes out what
+    /// was seen before, on its way out, and this many never come.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
     }
 }
 

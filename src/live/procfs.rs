@@ -73,15 +73,19 @@ impl Procfs {
     /// sees another network than we do, unless it is known that it `is_near`.
     pub(super) fn read(&self, pid: u32, tid: u32, then: Timestamp, is_near: bool) -> Option<Process> {
         let folder = self.folder(pid)?;
-        let comm = text(&folder, "comm")?.trim_end().to_owned();
-        let stat = text(&folder, "stat")?;
+        // The helper looks while we do.
+        let own = target(&folder);
+        let asked = self.helper.as_ref().filter(|_| own.is_none()).map(|helper| helper.executable(pid));
+        let comm = text(&folder, "comm");
+        let (stat, args) = (text(&folder, "stat"), bytes(&folder, "cmdline"));
+        let executable = own.or_else(|| asked?.path()).map(executable);
+        let (comm, stat) = (comm?.trim_end().to_owned(), stat?);
         let (parent, start) = parse_stat(&stat)?;
         let start = self.boot.at(start);
         if start.since(then) > TICK || !(is_near || self.is_near(&folder, tid)?) {
             return None;
         }
-        let args = arguments(&bytes(&folder, "cmdline").unwrap_or_default());
-        let executable = self.executable(&folder, pid);
+        let args = arguments(&args.unwrap_or_default());
         Some(Process {
             pid,
             name: name(&comm, executable.as_deref(), &args),
@@ -105,13 +109,6 @@ impl Procfs {
     fn is_near(&self, folder: &OwnedFd, tid: u32) -> Option<bool> {
         let theirs = statat(folder, format!("task/{tid}/net/tcp"), AtFlags::empty());
         theirs.ok().map(|stat| Some(stat.st_ino) == self.network)
-    }
-
-    fn executable(&self, folder: &OwnedFd, pid: u32) -> Option<String> {
-        let own = target(folder);
-        let path = own.or_else(|| self.helper.as_ref()?.executable(pid))?;
-        let path = path.to_string_lossy();
-        Some(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
     }
 
     /// The path of a process's executable, as the system has it.
@@ -159,6 +156,11 @@ impl Boot {
         let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks);
         Timestamp(self.time).plus(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
+}
+
+fn executable(path: PathBuf) -> String {
+    let path = path.to_string_lossy();
+    path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned()
 }
 
 fn target(folder: &OwnedFd) -> Option<PathBuf> {

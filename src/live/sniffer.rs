@@ -124,11 +124,14 @@ impl Sniffer {
                 if batch.is_full() {
                     return Rest::Full;
                 }
-                let Some(open) = &mut port.open else { continue };
-                if let Err(reason) = open.read(batch) {
-                    open.count(&mut self.counts);
-                    self.remarks.push(format!("{}: {reason}; waiting for it to come back", port.name));
-                    (port.open, port.index) = (None, None);
+                let Some(mut open) = port.open.take() else { continue };
+                match open.read(batch) {
+                    Ok(_) => port.open = Some(open),
+                    Err(reason) => {
+                        leave(open, &mut self.counts);
+                        self.remarks.push(format!("{}: {reason}; waiting for it to come back", port.name));
+                        port.index = None;
+                    }
                 }
             }
             if let Some(spare) = self.spare.as_mut().filter(|_| !batch.is_full()) {
@@ -166,6 +169,18 @@ impl Sniffer {
         self.counts
     }
 
+    /// Counts for the last time: from now on, what was counted is read and nothing else.
+    pub fn close(&mut self) -> Counts {
+        let ports = self.ports.iter_mut().filter_map(|port| port.open.as_mut());
+        ports.chain(&mut self.spare).for_each(|open| open.close(&mut self.counts));
+        self.counts
+    }
+
+    /// Packets that are still to be read after [`Self::close`]; on loopback interfaces, at most so many.
+    pub fn waiting(&self) -> u64 {
+        self.ports.iter().filter_map(|port| port.open.as_ref()).chain(&self.spare).map(Interface::waiting).sum()
+    }
+
     /// What the user should know, each thing once.
     pub fn remarks(&mut self) -> Vec<String> {
         std::mem::take(&mut self.remarks)
@@ -189,8 +204,8 @@ impl Sniffer {
             match news.state {
                 State::Gone => {
                     self.remarks.push(format!("{}: removed; waiting for it to come back", port.name));
-                    if let Some(mut open) = port.open.take() {
-                        open.count(&mut self.counts);
+                    if let Some(open) = port.open.take() {
+                        leave(open, &mut self.counts);
                     }
                     (port.index, port.spared) = (None, false);
                 }
@@ -207,6 +222,12 @@ impl Sniffer {
             }
         }
     }
+}
+
+/// Counts what went down with an interface.
+fn leave(mut open: Interface, counts: &mut Counts) {
+    open.close(counts);
+    counts.interface += open.waiting();
 }
 
 impl Port {
