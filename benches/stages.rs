@@ -320,7 +320,7 @@ fn observations(batches: &[PacketBatch], catalogue: &Arc<Catalogue>) -> Vec<Obse
     let mut pipeline = Pipeline::new(config, Detector::new(Arc::clone(catalogue), single()));
     let mut front = Front::new(decode::Config::default());
     batches.iter().for_each(|batch| front.batch(batch, &mut pipeline));
-    pipeline.finish();
+    pipeline.finish(&mut |_, _| {});
     let mut found = Vec::new();
     pipeline.drain(&mut found);
     found.retain(|observation| matches!(observation.what, What::Http(_) | What::Dns(_) | What::Flow(_)));

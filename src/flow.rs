@@ -2,7 +2,7 @@
 //!
 //! In: the [`Meta`] of every level of every packet, and ticks of packet time. Out: a [`Record`] per flow when it has
 //! been idle for the timeout, when its place is needed, at the end, and every period where one is set. Bound: the
-//! number of flows given to [`Table::new`]; a flow costs about 150 bytes. A packet costs one lookup, a tick only what
+//! number of flows given to [`Table::new`]; a flow costs about 150 bytes, and records leave one by one. A packet costs one lookup, a tick only what
 //! is due: flows wait in a wheel of one-second buckets and are looked at again when their bucket comes up.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -60,8 +60,13 @@ impl Record {
     /// Tells apart the flows that one packet begins: by tunnels around them, and a frame's own before that of what it
     /// carries where both have as many (some framings hold an IP packet without being a tunnel).
     pub fn rank(&self) -> u8 {
-        self.level.saturating_mul(2).saturating_add(u8::from(self.addresses.is_some()))
+        rank(self.level, self.addresses.is_some())
     }
+}
+
+/// See [`Record::rank`].
+fn rank(level: u8, is_ip: bool) -> u8 {
+    level.saturating_mul(2).saturating_add(u8::from(is_ip))
 }
 
 /// When flows end and are reported.
@@ -171,35 +176,38 @@ impl Table {
     }
 
     /// Reports what is due at packet time `now`: flows idle for longer than the timeout (rounded up to a whole second of
-    /// the clock), in the order in which they began, and before them all flows if a period has passed. Call it on ticks; times that go back do nothing.
-    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+    /// the clock), in the order in which they began, and before them all flows if a period has passed. Call it on ticks;
+    /// times that go back do nothing. Records are made one by one: there may be as many as the table has flows.
+    pub fn expire(&mut self, now: Timestamp, out: &mut impl FnMut(Record)) {
         self.report_period(now, out);
-        let from = out.len();
+        let mut over = Vec::new();
         let mut due = self.wheel.take_due(now, &mut self.entries);
         while due != NONE {
             let at = due;
             let entry = &self.entries[at as usize];
             due = entry.next;
             if self.wheel.is_over(entry, now) {
-                let forgotten = entry.forgotten;
-                let record = self.end(at, now);
-                if !forgotten {
-                    out.push(record);
-                }
-                self.stats.expired += 1;
+                over.push(entry.place(at));
             } else {
                 self.wheel.add(at, &mut self.entries);
             }
         }
-        in_order(&mut out[from..]);
+        over.sort_unstable();
+        for Place { at, .. } in over {
+            let forgotten = self.entries[at as usize].forgotten;
+            let record = self.end(at, now);
+            self.stats.expired += 1;
+            if !forgotten {
+                out(record);
+            }
+        }
     }
 
-    /// Reports every flow as over; the table is empty afterwards.
-    pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Record>) {
-        let from = out.len();
-        let entries = self.index.iter().map(|at| &self.entries[*at as usize]);
-        out.extend(entries.map(|entry| entry.record(now, true)));
-        in_order(&mut out[from..]);
+    /// Reports every flow as over, in the order in which they began; the table is empty afterwards.
+    pub fn finish(&mut self, now: Timestamp, out: &mut impl FnMut(Record)) {
+        for Place { at, .. } in self.places(|_| true) {
+            out(self.entries[at as usize].record(now, true));
+        }
         self.index.clear();
         self.entries.clear();
         self.wheel = Wheel::new(self.config.timeout);
@@ -309,8 +317,17 @@ impl Table {
         entry.record(now, true)
     }
 
+    /// The flows that are `wanted`, in the order in which they began: output never depends on the order of the table.
+    fn places(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Place> {
+        let entries = self.index.iter().map(|at| (*at, &self.entries[*at as usize]));
+        let mut places: Vec<_> =
+            entries.filter(|(_, entry)| wanted(entry)).map(|(at, entry)| entry.place(at)).collect();
+        places.sort_unstable();
+        places
+    }
+
     /// All flows, when a period has passed.
-    fn report_period(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+    fn report_period(&mut self, now: Timestamp, out: &mut impl FnMut(Record)) {
         let Config { period, delta, .. } = self.config;
         if period <= 0 {
             return;
@@ -323,24 +340,23 @@ impl Table {
         if !due {
             return;
         }
-        let from = out.len();
-        for at in &self.index {
-            let entry = &mut self.entries[*at as usize];
-            if self.wheel.is_over(entry, now) {
-                continue; // its last report follows at once
-            }
-            out.push(entry.record(now, false));
+        // Of those that are over the last report follows at once.
+        for Place { at, .. } in self.places(|entry| !self.wheel.is_over(entry, now)) {
+            let entry = &mut self.entries[at as usize];
+            out(entry.record(now, false));
             if delta {
                 (entry.source, entry.destination) = Default::default();
             }
         }
-        in_order(&mut out[from..]);
     }
 }
 
-/// The order of output never depends on the order of the table.
-fn in_order(records: &mut [Record]) {
-    records.sort_unstable_by_key(|record| (record.first_index, record.rank()));
+/// Where a flow is, ordered as flows are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    first_index: u64,
+    rank: u8,
+    at: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -362,6 +378,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn place(&self, at: u32) -> Place {
+        Place { first_index: self.first_index, rank: rank(self.level, self.key.addresses().is_some()), at }
+    }
+
     fn record(&self, now: Timestamp, last_report: bool) -> Record {
         let turn = |low, high| if self.reversed { (high, low) } else { (low, high) };
         let key = &self.key;

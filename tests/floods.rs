@@ -21,6 +21,7 @@ use common::{config, root};
 use imdswatch::app::inline::Inline;
 use imdswatch::capture::{FileSource, Input};
 use imdswatch::packet::{LinkType, PacketBatch, Timestamp};
+use imdswatch::publish::Lines;
 
 /// A line of `/proc/self/status` in KiB: what the process holds (`VmRSS`), or held at most (`VmHWM`). 0 where there is none.
 fn held(what: &str) -> usize {
@@ -88,25 +89,29 @@ impl Flood {
     }
 
     fn take_lines(&mut self) {
-        let lines = self.run.lines();
-        self.written += lines.json.len();
-        let text = std::str::from_utf8(&lines.json).unwrap();
-        let alerts = text.lines().filter_map(|line| line.split_once("\"rule\":{\"id\":\""));
-        self.alerts.extend(alerts.filter_map(|(_, id)| Some(id.split_once('"')?.0.to_owned())));
-        lines.clear();
+        take_lines(self.run.lines(), &mut self.written, &mut self.alerts);
     }
 
     /// Ends the run. What the whole process held beyond what it began with stays within the bound, and what the
     /// allocator wastes.
     fn end(mut self) -> (Inline, Vec<String>) {
         self.hand_on();
-        self.run.finish();
+        let Self { run, written, alerts, .. } = &mut self;
+        run.finish_in_pieces(|lines| take_lines(lines, written, alerts));
         self.take_lines();
         let most = held("VmHWM").saturating_sub(self.before);
         eprintln!("{most} KiB held at most, {} KiB written", self.written >> 10);
         assert!(most < MEMORY * 3 / 2, "{most} KiB were held, {MEMORY} KiB are allowed");
         (self.run, self.alerts)
     }
+}
+
+fn take_lines(lines: &mut Lines, written: &mut usize, alerts: &mut Vec<String>) {
+    *written += lines.json.len();
+    let text = std::str::from_utf8(&lines.json).unwrap();
+    let ids = text.lines().filter_map(|line| line.split_once("\"rule\":{\"id\":\""));
+    alerts.extend(ids.filter_map(|(_, id)| Some(id.split_once('"')?.0.to_owned())));
+    lines.clear();
 }
 
 #[track_caller]

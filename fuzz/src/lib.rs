@@ -4,7 +4,12 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
-use std::io::Cursor;
+mod theft;
+pub mod wire;
+
+use std::borrow::Cow;
+use std::io::{Cursor, Read};
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 
@@ -20,8 +25,11 @@ use imdswatch::detect::{self, Detector, canonical, tokens};
 use imdswatch::event::fields;
 use imdswatch::observe::{Conn, Endpoint, Proto};
 use imdswatch::packet::{LinkType, Packet, PacketBatch, Timestamp};
+use imdswatch::proto::pending::Limits as Pending;
 use imdswatch::proto::{dns as dns_proto, http as http_proto};
 use imdswatch::stream::{Chunk, Connection, Context, Dir, End, Limits, Segment, Verdict};
+
+pub use theft::theft;
 
 /// Settings that write as much as there is.
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
@@ -53,12 +61,15 @@ pub const LINKS: [LinkType; 16] = [
     LinkType::RAW_BSD,
     LinkType::RAW_OPENBSD,
     LinkType(105),
-    LinkType(0xffff),
+    SYNTHETIC,
 ];
+
+/// Stands for a packet that is to be built around a payload: see [`Talks`].
+const SYNTHETIC: LinkType = LinkType(0xffff);
 
 /// Splits an input into records: a byte that says what it is, a length of two bytes (little-endian), and its bytes.
 fn records(mut data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    std::iter::from_fn(move || {
+    iter::from_fn(move || {
         let (&[kind, low, high], rest) = data.split_first_chunk()?;
         let len = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
         let (bytes, rest) = rest.split_at(len);
@@ -75,16 +86,19 @@ pub fn record(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     out.extend_from_slice(&bytes[..usize::from(len)]);
 }
 
-/// Packets through the whole program. A record is a packet: low half of its first byte the link type, high half the
-/// time since the one before. Every line that is written is JSON with declared fields only.
-pub fn pipeline(data: &[u8]) {
+/// A packet of a target's own making.
+pub struct Owned {
+    pub time: Timestamp,
+    pub link: LinkType,
+    pub data: Vec<u8>,
+}
+
+/// What the whole program writes about these packets, given to it in batches of so many.
+fn written(packets: &[Owned], batch_packets: usize) -> Vec<u8> {
     let mut run = Inline::new(&CONFIG);
-    let mut batch = PacketBatch::limited_to(3);
-    let mut now = Timestamp::new(1_700_000_000, 0);
-    for (kind, bytes) in records(data) {
-        let steps = [0, 1_000, 1_000_000, 400_000_000, 3_000_000_000, 40_000_000_000, 700_000_000_000, -5_000_000_000];
-        now = now.plus(steps[usize::from(kind >> 4) % steps.len()]);
-        batch.push(now, LINKS[usize::from(kind & 15)], 0, bytes.len() as u32, bytes);
+    let mut batch = PacketBatch::limited_to(batch_packets);
+    for Owned { time, link, data } in packets {
+        batch.push(*time, *link, 0, data.len() as u32, data);
         if batch.is_full() {
             run.batch(&batch);
             batch.clear(batch.next_index());
@@ -92,32 +106,125 @@ pub fn pipeline(data: &[u8]) {
     }
     run.batch(&batch);
     run.finish();
-    for line in run.lines().json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    std::mem::take(&mut run.lines().json)
+}
+
+/// Packets through the whole program. A record is a packet: low half of its first byte the link type, high half the
+/// time since the one before. Every line that is written is JSON with declared fields only, there are not more of them than
+/// packets can give, and batches do not show.
+pub fn pipeline(data: &[u8]) {
+    let mut now = Timestamp::new(1_700_000_000, 0);
+    let (mut packets, mut talks) = (Vec::new(), Talks::default());
+    for (kind, bytes) in records(data) {
+        let steps = [0, 1_000, 1_000_000, 400_000_000, 3_000_000_000, 40_000_000_000, 700_000_000_000, -5_000_000_000];
+        now = now.plus(steps[usize::from(kind >> 4) % steps.len()]);
+        let packet = match LINKS[usize::from(kind & 15)] {
+            SYNTHETIC => Owned { time: now, link: LinkType::RAW, data: talks.packet(bytes) },
+            link => Owned { time: now, link, data: bytes.to_vec() },
+        };
+        packets.push(packet);
+    }
+    let lines = written(&packets, 3);
+    assert!(lines.len() <= (data.len() + packets.len() + 1) * 2048, "{} bytes from {}", lines.len(), data.len());
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         if let Err(error) = fields::check(line) {
             panic!("{error}: {}", String::from_utf8_lossy(line));
         }
     }
+    if data.len().is_multiple_of(4) {
+        assert!(lines == written(&packets, 1024), "batches show");
+    }
 }
 
-/// A capture file in any format, read as a file (first byte even) or as a pipe.
+/// Conversations whose packets are built around payloads, so that an input need not get headers and checksums right. Of
+/// the first byte the lowest bit is the direction, the next two are the conversation, then: datagram or segment; two bits
+/// for the kind of segment; whether its checksum is wrong; whether two bytes follow that move its sequence number.
+#[derive(Default)]
+struct Talks {
+    /// Next sequence numbers of both ends.
+    next: [[u32; 2]; 4],
+}
+
+impl Talks {
+    const ENDS: [[wire::End; 2]; 4] = [
+        [(Ipv4Addr::new(10, 0, 0, 5), 40_000), (Ipv4Addr::new(169, 254, 169, 254), 80)],
+        [(Ipv4Addr::new(198, 51, 100, 9), 5000), (Ipv4Addr::new(10, 0, 0, 5), 8080)],
+        [(Ipv4Addr::new(10, 0, 0, 5), 40_001), (Ipv4Addr::new(10, 0, 0, 53), 53)],
+        [(Ipv4Addr::new(10, 0, 0, 5), 40_002), (Ipv4Addr::new(10, 0, 0, 3), 3128)],
+    ];
+
+    fn packet(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let Some((&what, payload)) = bytes.split_first() else { return Vec::new() };
+        let (side, talk) = (usize::from(what & 1), usize::from(what >> 1 & 3));
+        let (from, to) = (Self::ENDS[talk][side], Self::ENDS[talk][1 - side]);
+        if what & 8 != 0 {
+            return wire::ipv4(from.0, to.0, 17, 1, 0, &wire::udp(from, to, payload));
+        }
+        let (by, payload) = match payload.split_first_chunk() {
+            Some((by, rest)) if what & 128 != 0 => (i16::from_le_bytes(*by), rest),
+            _ => (0, payload),
+        };
+        let flags = match what >> 4 & 3 {
+            0 => wire::PSH | wire::ACK,
+            1 if side == 0 => wire::SYN,
+            1 => wire::SYN | wire::ACK,
+            2 => wire::FIN | wire::ACK,
+            _ => wire::RST | wire::ACK,
+        };
+        let next = &mut self.next[talk];
+        let seq = next[side].wrapping_add_signed(by.into());
+        let segment = wire::tcp(from, to, (seq, next[1 - side]), flags, payload, what & 64 == 0);
+        next[side] = seq.wrapping_add(payload.len() as u32 + u32::from(flags & (wire::SYN | wire::FIN) != 0));
+        wire::ipv4(from.0, to.0, 6, 1, 0, &segment)
+    }
+}
+
+/// A capture file in any format, read as a file (first byte even) or as a pipe that gives few bytes at a time: the
+/// packets are the same.
 pub fn capture_file(data: &[u8]) {
     let Some((&how, file)) = data.split_first() else { return };
-    let size = how.is_multiple_of(2).then_some(file.len() as u64);
-    let input = Input::Stdin;
-    let Ok(mut source) = FileSource::from_reader(&input, Box::new(Cursor::new(file.to_vec())), size) else { return };
+    let whole = read_capture(Box::new(Cursor::new(file.to_vec())), how.is_multiple_of(2).then_some(file.len() as u64));
+    if !how.is_multiple_of(2) {
+        let trickle = Trickle { rest: Cursor::new(file.to_vec()), step: usize::from(how >> 1) + 1 };
+        assert_eq!(read_capture(Box::new(trickle), None), whole, "it matters how much comes at a time");
+    }
+}
+
+/// Every packet: time, link type, interface, length on the wire, and what of it was captured.
+type Packets = Vec<(Timestamp, LinkType, u32, u32, Vec<u8>)>;
+
+fn read_capture(file: Box<dyn Read + Send>, size: Option<u64>) -> Packets {
+    let mut packets = Vec::new();
+    let Ok(mut source) = FileSource::from_reader(&Input::Stdin, file, size) else { return packets };
     let mut batch = PacketBatch::default();
     let mut errors = 0;
     loop {
         batch.clear(0);
         let status = source.next_batch(&mut batch);
-        assert!(batch.iter().all(|packet| packet.data.len() <= imdswatch::capture::MAX_RECORD));
+        for packet in batch.iter() {
+            assert!(packet.data.len() <= imdswatch::capture::MAX_RECORD);
+            packets.push((packet.time, packet.link, packet.interface, packet.wire_len, packet.data.to_vec()));
+        }
         source.warnings();
         match status {
-            Ok(Status::End) => break,
+            Ok(Status::End) => return packets,
             Ok(Status::More) => {}
             Err(_) => errors += 1,
         }
         assert!(errors <= 1, "after an error comes the end");
+    }
+}
+
+/// Gives few bytes at a time.
+struct Trickle {
+    rest: Cursor<Vec<u8>>,
+    step: usize,
+}
+
+impl Read for Trickle {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = buffer.len().min(self.step);
+        self.rest.read(&mut buffer[..most])
     }
 }
 
@@ -221,15 +328,26 @@ fn length(chunk: Chunk<'_>) -> usize {
 /// seen. A record is a chunk; its first byte: direction, and which chunk.
 pub fn http(data: &[u8]) {
     let Some((&first, data)) = data.split_first() else { return };
-    converse(first & 1 == 0, &[], data);
+    converse(first & 1 == 0, records(data).map(|(kind, bytes)| (kind, Cow::Borrowed(bytes))));
 }
 
-/// The same after an HTTP/2 preface.
+/// A conversation in HTTP/2, after its preface. A record with the highest bit of its first byte set is a chunk as for
+/// [`http`]; others are frames, whose lengths need not be right in the input: the lowest bit is the direction, the next
+/// four are the type, and the first two bytes are flags and stream.
 pub fn http2(data: &[u8]) {
-    converse(true, http_proto::PREFACE, data);
+    let preface = (0, Cow::Borrowed(http_proto::PREFACE));
+    let chunks = records(data).map(|(kind, bytes)| match bytes.split_first_chunk() {
+        Some((&[flags, stream], payload)) if kind & 0x80 == 0 => {
+            let [_, a, b, c] = (payload.len() as u32).to_be_bytes();
+            let header = [a, b, c, kind >> 1 & 15, flags, 0, 0, 0, stream];
+            (kind & 1, Cow::Owned([&header, payload].concat()))
+        }
+        _ => (kind & 0x7f, Cow::Borrowed(bytes)),
+    });
+    converse(true, iter::once(preface).chain(chunks));
 }
 
-fn converse(from_start: bool, opening: &[u8], data: &[u8]) {
+fn converse<'d>(from_start: bool, chunks: impl Iterator<Item = (u8, Cow<'d, [u8]>)>) {
     let limits = http_proto::Limits::default();
     let mut counters = http_proto::Counters::default();
     let mut http = http_proto::HttpStream::default();
@@ -241,8 +359,8 @@ fn converse(from_start: bool, opening: &[u8], data: &[u8]) {
         detector.http(&tx);
     };
     let mut at = Context { time: Timestamp(0), index: 0 };
-    let opening = (!opening.is_empty()).then_some((0, opening));
-    for (kind, bytes) in opening.into_iter().chain(records(data)) {
+    for (kind, bytes) in chunks {
+        let bytes = &*bytes;
         at = Context { time: at.time.plus(1000), index: at.index + 1 };
         let dir = if kind & 1 == 0 { Dir::ToServer } else { Dir::ToClient };
         let (half, rest) = bytes.split_at(bytes.len() / 2);
@@ -257,14 +375,23 @@ fn converse(from_start: bool, opening: &[u8], data: &[u8]) {
         };
         let mut sink = http_proto::Sink { conn: &conn, limits: &limits, counters: &mut counters, out: &mut out };
         http.feed(dir, chunk, at, from_start, &mut sink);
+        assert!(http.memory() <= HTTP_MEMORY, "{} bytes are held", http.memory());
     }
     let mut sink = http_proto::Sink { conn: &conn, limits: &limits, counters: &mut counters, out: &mut out };
     http.finish(at, &mut sink);
     assert!(!http.wants_more() && http.memory() == 0, "what is finished holds nothing");
 }
 
-/// A DNS message.
+/// What a connection may hold: what waits, two messages in the making, and as many second readings as are followed.
+const HTTP_MEMORY: usize = 16 << 20;
+
+/// A DNS message (first byte even), or a conversation in DNS: each record is a datagram or a piece of a stream; its first
+/// byte: direction, and which of both. No message is answered for more often than it has questions.
 pub fn dns(data: &[u8]) {
+    let Some((&first, data)) = data.split_first() else { return };
+    if !first.is_multiple_of(2) {
+        return dns_talk(data);
+    }
     let looks = dns_proto::looks_like(data);
     if let Ok(message) = dns_proto::parse(data) {
         let mut hashes = Vec::new();
@@ -274,6 +401,41 @@ pub fn dns(data: &[u8]) {
     } else {
         assert!(!looks || data.len() > 11, "what looks like DNS has a header");
     }
+}
+
+fn dns_talk(data: &[u8]) {
+    let pending = Pending { entries: 8, bytes: 16 << 10, ..Pending::default() };
+    let mut tracker = dns_proto::Tracker::new(dns_proto::Config { pending, copies: 4 });
+    let (mut parser, mut decoder) = (dns_proto::TcpParser::new(), Decoder::new(decode::Config::default()));
+    let (mut found, mut at) = (0, Context { time: Timestamp(0), index: 0 });
+    let mut count = |tx: dns_proto::Transaction, _| {
+        assert!(tx.query.is_some() || tx.response.is_some(), "a transaction of nothing");
+        found += 1;
+    };
+    for (kind, bytes) in records(data) {
+        at = Context { time: at.time.plus(i64::from(kind >> 4) * 1_000_000_000), index: at.index + 1 };
+        if kind & 2 == 0 {
+            let dir = if kind & 1 == 0 { Dir::ToServer } else { Dir::ToClient };
+            let chunk =
+                if kind & 12 == 12 { Chunk::Gap { len: bytes.len() as u64, cut: false } } else { Chunk::Data(bytes) };
+            parser.chunk(dir, chunk, at, &conn(), &mut tracker, &mut count);
+            assert!(parser.memory() <= 2 * (128 << 10), "{} bytes are held", parser.memory());
+            continue;
+        }
+        let [from, to] = if kind & 1 == 0 { [0, 1] } else { [1, 0] }.map(|end| Talks::ENDS[2][end]);
+        let data = &wire::ipv4(from.0, to.0, 17, 1, 0, &wire::udp(from, to, bytes.get(..1400).unwrap_or(bytes)));
+        let (index, time, wire_len) = (at.index, at.time, data.len() as u32);
+        let packet = Packet { index, time, link: LinkType::RAW, interface: u32::from(kind >> 2 & 3), wire_len, data };
+        decoder.decode(&packet, &mut |meta, segment| {
+            tracker.datagram(meta, meta.payload(segment), conn, &mut count);
+        });
+        tracker.expire(at.time, &mut count);
+        assert!(tracker.waiting() <= 8, "{} queries wait", tracker.waiting());
+    }
+    tracker.finish(&mut count);
+    assert_eq!(tracker.waiting(), 0);
+    let most = tracker.counters().messages * dns_proto::MAX_QUESTIONS as u64;
+    assert!(found <= most, "{found} transactions of {} messages", tracker.counters().messages);
 }
 
 /// Everything that undoes disguises of hosts, URLs and paths, and that looks for tokens.

@@ -19,8 +19,6 @@ use crate::route::{Front, Quoted, Take};
 pub struct Inline {
     front: Front,
     worker: Worker,
-    publisher: Publisher,
-    found: Vec<Observation>,
     new_input: bool,
 }
 
@@ -30,9 +28,13 @@ impl Inline {
         let detector = Detector::new(Arc::clone(&config.catalogue), config.detect.clone());
         Self {
             front: Front::new(config.decode.clone()),
-            worker: Worker { pipeline: Pipeline::new(config.pipeline(), detector), ticks: Vec::new() },
-            publisher: Publisher::new(config.publisher(true, None), Arc::clone(&config.catalogue)),
-            found: Vec::new(),
+            worker: Worker {
+                pipeline: Pipeline::new(config.pipeline(), detector),
+                desk: Desk {
+                    publisher: Publisher::new(config.publisher(true, None), Arc::clone(&config.catalogue)),
+                    ticks: Vec::new(),
+                },
+            },
             new_input: false,
         }
     }
@@ -48,19 +50,37 @@ impl Inline {
             self.front.next_input(first.index, first.time, &mut self.worker);
         }
         self.front.batch(batch, &mut self.worker);
-        self.publish();
+        let Worker { pipeline, desk } = &mut self.worker;
+        let mut found = Vec::new();
+        pipeline.drain(&mut found);
+        desk.publish(&mut found);
+        desk.rest();
     }
 
     /// The run is over: what is still open is written.
     pub fn finish(&mut self) {
-        self.worker.pipeline.finish();
-        self.publish();
-        self.publisher.finish();
+        self.finish_in_pieces(|_| {});
+    }
+
+    /// As [`Self::finish`], for callers that take lines while they come: there may be very many.
+    pub fn finish_in_pieces(&mut self, mut wrote: impl FnMut(&mut Lines)) {
+        let Worker { pipeline, desk } = &mut self.worker;
+        pipeline.finish(&mut |found, _| {
+            desk.publish(found);
+            wrote(desk.publisher.lines());
+        });
+        let mut found = Vec::new();
+        pipeline.drain(&mut found);
+        desk.publish(&mut found);
+        desk.rest();
+        while desk.publisher.finish() {
+            wrote(desk.publisher.lines());
+        }
     }
 
     /// Lines written since they were last cleared.
     pub fn lines(&mut self) -> &mut Lines {
-        self.publisher.lines()
+        self.worker.desk.publisher.lines()
     }
 
     /// What decoding counted.
@@ -75,32 +95,46 @@ impl Inline {
 
     /// What the publisher counted.
     pub fn published(&self) -> publish::Counters {
-        self.publisher.counters()
-    }
-
-    /// Hands on what was found, and packet time, in order.
-    fn publish(&mut self) {
-        self.worker.pipeline.drain(&mut self.found);
-        let mut ticks = self.worker.ticks.drain(..).peekable();
-        for observation in self.found.drain(..) {
-            while let Some((_, now)) = ticks.next_if(|(order, _)| *order <= observation.order) {
-                self.publisher.tick(now);
-            }
-            self.publisher.observe(&observation);
-        }
-        ticks.for_each(|(_, now)| self.publisher.tick(now));
+        self.worker.desk.publisher.counters()
     }
 }
 
 struct Worker {
     pipeline: Pipeline,
+    desk: Desk,
+}
+
+/// The publisher, and the ticks that it has not been told of.
+struct Desk {
+    publisher: Publisher,
     ticks: Vec<(Order, Timestamp)>,
+}
+
+impl Desk {
+    /// Hands on what was found, and packet time, in order.
+    fn publish(&mut self, found: &mut Vec<Observation>) {
+        let mut told = 0;
+        for observation in found.drain(..) {
+            while let Some((_, now)) = self.ticks.get(told).filter(|(order, _)| *order <= observation.order) {
+                self.publisher.tick(*now);
+                told += 1;
+            }
+            self.publisher.observe(&observation);
+        }
+        self.ticks.drain(..told);
+    }
+
+    /// Hands on the ticks behind all that was found.
+    fn rest(&mut self) {
+        self.ticks.drain(..).for_each(|(_, now)| self.publisher.tick(now));
+    }
 }
 
 impl Take for Worker {
     fn tick(&mut self, at: u64, now: Timestamp) {
-        self.ticks.push((Order { at, ..Order::default() }, now));
-        self.pipeline.tick(at, now);
+        self.desk.ticks.push((Order { at, ..Order::default() }, now));
+        let desk = &mut self.desk;
+        self.pipeline.expire(at, now, &mut |found, _| desk.publish(found));
     }
 
     fn level(&mut self, meta: &Meta, segment: &[u8]) {
@@ -112,6 +146,7 @@ impl Take for Worker {
     }
 
     fn restart(&mut self, at: u64) {
-        self.pipeline.restart(at);
+        let desk = &mut self.desk;
+        self.pipeline.end_all(at, &mut |found, _| desk.publish(found));
     }
 }

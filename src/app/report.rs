@@ -173,7 +173,10 @@ impl Report {
             ("flows evicted", pipeline.flow_table.evicted),
             ("HTTP requests evicted", pipeline.http_parsers.requests_evicted),
             ("DNS queries evicted", pipeline.dns_messages.evicted),
+            ("DNS copies forgotten", pipeline.dns_messages.copies_forgotten),
+            ("fragmented datagrams evicted", self.decode.evicted),
             ("correlator entries evicted", self.published.correlator.evicted),
+            ("conversations not marked", self.published.marks_refused),
         ]
         .into_iter()
         .filter(|(_, n)| *n > 0)

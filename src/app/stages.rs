@@ -269,9 +269,9 @@ fn drive<T: Take>(
 /// One worker: decoding and pipeline in line.
 fn in_line(run: &Run<'_>, packets: &Receiver<Captured>, empty: &Sender<PacketBatch>, found: &Sender<Found>) {
     let mut front = Front::new(run.config.decode.clone());
-    let mut worker = Worker::new(run, 0);
-    drive(run, &mut front, packets, empty, &mut worker, |worker, next| worker.hand_over(found, before(next)));
-    worker.finish(found);
+    let mut worker = Worker::new(run, 0, found);
+    drive(run, &mut front, packets, empty, &mut worker, |worker, next| worker.hand_over(before(next)));
+    worker.finish();
 }
 
 /// Several workers: decoding here, a lane for each worker.
@@ -292,16 +292,16 @@ fn route(
 }
 
 fn lane(run: &Run<'_>, number: usize, routed: &Receiver<Routed>, back: &Sender<Routed>, found: &Sender<Found>) {
-    let mut worker = Worker::new(run, number);
+    let mut worker = Worker::new(run, number, found);
     for batch in routed {
         batch.replay(&mut worker);
         let until = before(batch.watermark());
         let _ = back.try_send(batch);
-        if !worker.hand_over(found, until) {
+        if !worker.hand_over(until) {
             break;
         }
     }
-    worker.finish(found);
+    worker.finish();
 }
 
 /// Everything that comes of packets before `next` stands before this.
@@ -309,42 +309,62 @@ fn before(next: u64) -> Order {
     Order { at: next, ..Order::default() }
 }
 
-/// A pipeline and the ticks that it was given.
+/// A pipeline, and where to put what it finds.
 struct Worker<'r> {
     pipeline: Pipeline,
-    ticks: Vec<(Order, Timestamp)>,
+    out: Handover<'r>,
     run: &'r Run<'r>,
     number: usize,
 }
 
+/// The way to the publisher, and the ticks that it has not been told of.
+struct Handover<'r> {
+    to: &'r Sender<Found>,
+    ticks: Vec<(Order, Timestamp)>,
+}
+
+impl Handover<'_> {
+    /// Whether there is still somebody to take it.
+    fn send(&mut self, observations: &mut Vec<Observation>, until: Order) -> bool {
+        let (observations, ticks) = (std::mem::take(observations), std::mem::take(&mut self.ticks));
+        self.to.send(Found { observations, ticks, until }).is_ok()
+    }
+}
+
 impl<'r> Worker<'r> {
-    fn new(run: &'r Run<'r>, number: usize) -> Self {
+    fn new(run: &'r Run<'r>, number: usize, to: &'r Sender<Found>) -> Self {
         let detector = Detector::new(Arc::clone(&run.config.catalogue), run.config.detect.clone());
         let config = pipeline::Config { processes: run.processes.clone(), ..run.config.pipeline() };
-        Self { pipeline: Pipeline::new(config, detector), ticks: Vec::new(), run, number }
+        Self { pipeline: Pipeline::new(config, detector), out: Handover { to, ticks: Vec::new() }, run, number }
     }
 
-    fn hand_over(&mut self, to: &Sender<Found>, until: Order) -> bool {
+    fn hand_over(&mut self, until: Order) -> bool {
         let mut observations = Vec::new();
         self.pipeline.drain(&mut observations);
         if self.run.live {
             self.run.board.advance();
             self.run.board.post_worker(self.number, self.pipeline.counters());
         }
-        to.send(Found { observations, ticks: std::mem::take(&mut self.ticks), until }).is_ok()
+        self.out.send(&mut observations, until)
     }
 
-    fn finish(&mut self, to: &Sender<Found>) {
-        self.pipeline.finish();
+    fn finish(&mut self) {
+        let out = &mut self.out;
+        self.pipeline.finish(&mut |found, until| {
+            out.send(found, until);
+        });
         self.run.board.post_worker(self.number, self.pipeline.counters());
-        self.hand_over(to, Order { at: u64::MAX, in_packet: true, ..Order::default() });
+        self.hand_over(Order { at: u64::MAX, in_packet: true, ..Order::default() });
     }
 }
 
 impl Take for Worker<'_> {
     fn tick(&mut self, at: u64, now: Timestamp) {
-        self.ticks.push((before(at), now));
-        self.pipeline.tick(at, now);
+        self.out.ticks.push((before(at), now));
+        let out = &mut self.out;
+        self.pipeline.expire(at, now, &mut |found, until| {
+            out.send(found, until);
+        });
     }
 
     fn level(&mut self, meta: &decode::meta::Meta, segment: &[u8]) {
@@ -356,7 +376,10 @@ impl Take for Worker<'_> {
     }
 
     fn restart(&mut self, at: u64) {
-        self.pipeline.restart(at);
+        let out = &mut self.out;
+        self.pipeline.end_all(at, &mut |found, until| {
+            out.send(found, until);
+        });
     }
 }
 
@@ -364,8 +387,7 @@ impl Take for Worker<'_> {
 fn publish<S: Sink>(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receiver<Request>, sink: S) {
     let mut desk = Desk::new(run, requests, sink);
     let outcome = desk.merge(found);
-    desk.publisher.finish();
-    let outcome = outcome.and_then(|()| desk.hand_on()).and_then(|()| desk.flush());
+    let outcome = outcome.and_then(|()| desk.finish()).and_then(|()| desk.flush());
     run.board.written.store(true, Ordering::Relaxed);
     desk.post();
     let suggestions = desk.publisher.suggestions();
@@ -474,6 +496,14 @@ impl<'r, S: Sink> Desk<'r, S> {
             let counters = if self.run.live { self.run.board.report().counters() } else { self.counters() };
             self.publisher.stats(now, &counters);
         }
+    }
+
+    /// What the publisher still waits for is decided and handed on.
+    fn finish(&mut self) -> Result<(), OutputError> {
+        while self.publisher.finish() {
+            self.hand_on()?;
+        }
+        self.hand_on()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

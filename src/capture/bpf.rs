@@ -184,6 +184,7 @@ const MISC: u16 = 0xf8;
 const TAX: u16 = 0x00;
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests {
     use pcap::{Capture, Linktype};
     use proptest::prelude::*;

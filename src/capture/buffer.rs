@@ -57,9 +57,9 @@ impl Buffer {
 
     /// Moves past `count` bytes of `bytes()`.
     pub(super) fn consume(&mut self, count: usize) {
-        let count = count.min(self.end - self.start);
-        self.start += count;
-        self.consumed += count as u64;
+        let count = count.min(self.end.saturating_sub(self.start));
+        self.start = self.start.saturating_add(count);
+        self.consumed = self.consumed.saturating_add(count as u64);
     }
 
     /// Reads until `bytes()` holds at least `wanted` bytes or the stream ends, but for a plain file always as much as
@@ -68,12 +68,12 @@ impl Buffer {
     /// # Errors
     /// Those of the system or of the decompressor; `bytes()` then holds everything before.
     pub(super) fn fill(&mut self, wanted: usize) -> io::Result<()> {
-        while self.end - self.start < wanted && !self.ended {
+        while self.end.saturating_sub(self.start) < wanted && !self.ended {
             self.make_room(wanted);
             let room = self.data.get_mut(self.end..).unwrap_or_default();
             match self.stream.read(room) {
                 Ok(0) => self.ended = true,
-                Ok(count) => self.end += count,
+                Ok(count) => self.end = self.end.saturating_add(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -84,13 +84,13 @@ impl Buffer {
     /// Moves the window to the front, and makes the buffer larger when that is not enough. It grows no faster than data
     /// arrives, so a header that announces megabytes in a short file costs nothing.
     fn make_room(&mut self, wanted: usize) {
-        if self.start > 0 && self.start + wanted > self.data.len() {
+        if self.start > 0 && self.start.saturating_add(wanted) > self.data.len() {
             self.data.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
+            self.end = self.end.saturating_sub(self.start);
             self.start = 0;
         }
         if self.end == self.data.len() {
-            self.data.resize(self.data.len() * 2, 0);
+            self.data.resize(self.data.len().saturating_mul(2), 0);
         }
     }
 
@@ -101,7 +101,7 @@ impl Buffer {
 
     /// Whether [`Self::fill`] would leave what was read where it is.
     pub(super) fn has_room(&self, wanted: usize) -> bool {
-        self.start + wanted <= self.data.len() && self.end < self.data.len()
+        self.start.saturating_add(wanted) <= self.data.len() && self.end < self.data.len()
     }
 
     /// Gives the buffer to `batch`, if its packets stand in it, and goes on in the one that it gets for it.
@@ -113,7 +113,7 @@ impl Buffer {
             front.copy_from_slice(rest);
         }
         std::mem::swap(&mut self.data, next);
-        (self.start, self.end) = (0, self.end - self.start);
+        (self.start, self.end) = (0, self.end.saturating_sub(self.start));
     }
 
     /// Keeps at least `bytes` of buffer from now on, so that windows that overlap are seldom moved.
@@ -167,7 +167,7 @@ impl Source {
 impl Read for Source {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let count = self.from.read(to)?;
-        self.read += count as u64;
+        self.read = self.read.saturating_add(count as u64);
         Ok(count)
     }
 }
@@ -287,7 +287,7 @@ struct Watched {
 impl Read for Watched {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let count = self.from.read(to)?;
-        self.taken += count as u64;
+        self.taken = self.taken.saturating_add(count as u64);
         self.ended |= count == 0 && !to.is_empty();
         Ok(count)
     }

@@ -83,7 +83,7 @@ impl FileSource {
         let result = self.read_batch(batch);
         self.buffer.hand_over(batch);
         let taken = self.buffer.file_bytes_read();
-        batch.set_bytes_read(taken - self.accounted);
+        batch.set_bytes_read(taken.saturating_sub(self.accounted));
         self.accounted = taken;
         match result {
             Ok(status) => Ok(status),
@@ -134,7 +134,7 @@ impl FileSource {
                 // On a pipe the next bytes may be long in coming: what is there is handed on first.
                 Stop::Need(_) if self.size().is_none() && !batch.is_empty() => return Ok(Status::More),
                 // At least one byte more, so that every turn makes headway.
-                Stop::Need(count) => self.read(count.max(self.buffer.bytes().len() + 1))?,
+                Stop::Need(count) => self.read(count.max(self.buffer.bytes().len().saturating_add(1)))?,
                 Stop::Bad(reason) => self.skip_damage(&reason)?,
             }
         }
@@ -156,7 +156,7 @@ impl FileSource {
             self.read(LOOKAHEAD + 1)?;
             if let Some(at) = self.format.resume(self.buffer.piece()) {
                 self.buffer.consume(at);
-                let skipped = self.buffer.offset() - offset;
+                let skipped = self.buffer.offset().saturating_sub(offset);
                 self.report.damage(offset, || format!("{reason}; {skipped} bytes were skipped"));
                 return Ok(());
             }
@@ -172,7 +172,7 @@ impl FileSource {
 /// A failure of the system to read, or of the decompressor to make sense of what was read.
 fn read_error(buffer: &Buffer, report: &Report, error: io::Error) -> CaptureError {
     let input = report.input().clone();
-    let offset = buffer.offset() + buffer.bytes().len() as u64;
+    let offset = buffer.offset().saturating_add(buffer.bytes().len() as u64);
     match buffer.compression() {
         Some(name) if error.raw_os_error().is_none() => {
             let reason = match error.kind() {

@@ -85,7 +85,7 @@ impl Filter {
         };
         self.compiled.push(Compiled { link, program });
         match reason {
-            None => Ok(self.compiled.len() - 1),
+            None => Ok(self.compiled.len().saturating_sub(1)),
             Some(reason) => Err(CaptureError::FilterLink { expression: self.expression.clone(), link, reason }),
         }
     }
@@ -120,6 +120,7 @@ fn before_ip(link: LinkType) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests {
     use super::*;
     use crate::packet::Timestamp;

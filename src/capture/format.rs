@@ -19,6 +19,10 @@ pub const MAX_RECORD: usize = 16 * 1024 * 1024;
 /// libpcap's MAXIMUM_SNAPLEN.
 pub(super) const MAX_PACKET: u32 = 262_144;
 
+/// Longest packet that can have been on the wire, in bytes: twice what Linux puts into one (`GSO_MAX_SIZE`, 512 KiB). Where a
+/// record tells more, which only damage does, its captured length counts instead.
+pub(super) const MAX_WIRE: u32 = 1 << 20;
+
 /// Bytes that [`Format::resume`] must see after a place, unless the stream ends, to judge it.
 pub(super) const LOOKAHEAD: usize = RESUME_CHAIN * (MAX_PACKET as usize + 4096);
 
@@ -39,11 +43,17 @@ pub(super) struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    /// How many bytes of it stand before `rest`, its end.
+    pub(super) fn before(&self, rest: &[u8]) -> usize {
+        self.bytes.len().saturating_sub(rest.len())
+    }
+
     /// What is left of it after its first `count` bytes.
     pub(super) fn after(self, count: usize) -> Self {
         let bytes: &'a [u8] = self.bytes.get(count..).unwrap_or_default();
-        let passed = self.bytes.len() - bytes.len();
-        Self { bytes, at: self.at + passed, offset: self.offset + passed as u64, ..self }
+        let passed = self.bytes.len().saturating_sub(bytes.len());
+        let (at, offset) = (self.at.saturating_add(passed), self.offset.saturating_add(passed as u64));
+        Self { bytes, at, offset, ..self }
     }
 }
 
@@ -109,7 +119,7 @@ impl Format {
         match self {
             Self::Pcap(pcap) => pcap.fill(piece, batch, report),
             Self::PcapNg(pcapng) => pcapng.fill(piece, batch, report),
-            Self::Snoop(snoop) => snoop.fill(piece, batch),
+            Self::Snoop(snoop) => snoop.fill(piece, batch, report),
         }
     }
 
@@ -124,6 +134,15 @@ impl Format {
     }
 }
 
+/// Length on the wire to go by: what the record tells, unless no packet can be that long.
+pub(super) fn wire_length(told: u32, captured: u32, offset: u64, report: &mut Report) -> u32 {
+    if told <= MAX_WIRE.max(captured) {
+        return told.max(captured);
+    }
+    report.overlong(offset, told);
+    captured
+}
+
 /// `plausible` gives the length of the record at the start of its argument, if there may be one.
 fn resume(piece: Piece<'_>, plausible: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
     let bytes = piece.bytes;
@@ -132,7 +151,7 @@ fn resume(piece: Piece<'_>, plausible: impl Fn(&[u8]) -> Option<usize>) -> Optio
         let mut at = start;
         for _ in 0..RESUME_CHAIN {
             let Some(length) = bytes.get(at..).and_then(&plausible) else { return false };
-            at += length;
+            at = at.saturating_add(length);
             if at >= bytes.len() {
                 return at == bytes.len() && piece.last;
             }

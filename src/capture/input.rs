@@ -100,6 +100,7 @@ fn open_error(path: &Path, cause: io::Error) -> CaptureError {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests {
     use std::ffi::OsStr;
 

@@ -4,6 +4,8 @@
 //! as a [`Warning`] or a [`CaptureError`]. Files are read without libpcap, because its files have one link type, one
 //! interface, no compression, and end at the first bad record; libpcap compiles the BPF filters.
 
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
 mod bpf;
 mod buffer;
 mod file;
@@ -15,6 +17,7 @@ mod pcapng;
 mod report;
 mod snoop;
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests;
 
 use std::fmt;

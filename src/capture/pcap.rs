@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::format::{Fields, MAX_PACKET, MAX_RECORD, Order, Piece, Stop, Times};
+use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Piece, Stop, Times, wire_length};
 use super::report::Report;
 use crate::packet::{LinkType, PacketBatch, Timestamp};
 
@@ -78,7 +78,7 @@ impl Pcap {
             }
             let Some(mut record) = self.record(rest) else { break Stop::Need(self.record_header) };
             if record.caplen > record.wire_len || record.wire_len == 0 {
-                let here = piece.after(piece.bytes.len() - rest.len());
+                let here = piece.after(piece.before(rest));
                 match self.doubtful(&mut record, here, report) {
                     Doubt::Fine => {}
                     Doubt::Header => {
@@ -91,15 +91,19 @@ impl Pcap {
             if record.caplen > self.limit {
                 break Stop::Bad(too_long(record.caplen));
             }
-            let end = self.record_header + record.caplen as usize;
+            let end = self.record_header.saturating_add(record.caplen as usize);
             let Some((whole, after)) = rest.split_at_checked(end) else { break Stop::Need(end) };
+            if record.wire_len > MAX_WIRE {
+                let offset = piece.after(piece.before(rest)).offset;
+                record.wire_len = wire_length(record.wire_len, record.caplen, offset, report);
+            }
             let data = whole.get(self.record_header..).unwrap_or_default();
-            let at = piece.at + (piece.bytes.len() - rest.len()) + self.record_header;
+            let at = piece.at.saturating_add(piece.before(rest)).saturating_add(self.record_header);
             batch.push_within(record.time, self.link, record.wire_len, at, data);
             self.times.see(record.time);
             rest = after;
         };
-        (piece.bytes.len() - rest.len(), stop)
+        (piece.before(rest), stop)
     }
 
     /// Length of the record at the start of `bytes`, if there may be one: stricter than what [`Self::fill`] accepts,
@@ -110,7 +114,7 @@ impl Pcap {
             && (1..=MAX_RECORD as u32).contains(&record.wire_len)
             && record.caplen <= record.wire_len
             && self.times.near(record.time);
-        sane.then_some(self.record_header + record.caplen as usize)
+        sane.then_some(self.record_header.saturating_add(record.caplen as usize))
     }
 
     #[inline]
@@ -124,7 +128,7 @@ impl Pcap {
         if self.lengths_unordered && caplen > wire_len {
             (caplen, wire_len) = (wire_len, caplen);
         }
-        let time = Timestamp::new(i64::from(seconds), i64::from(fraction) * self.unit);
+        let time = Timestamp::new(i64::from(seconds), i64::from(fraction).saturating_mul(self.unit));
         Some(Record { time, caplen, wire_len })
     }
 
@@ -138,7 +142,8 @@ impl Pcap {
             return verdict;
         }
         let caplen = record.caplen;
-        let missing = |length: u32| Doubt::Stop(Stop::Need(self.record_header * 2 + length as usize));
+        let missing =
+            |length: u32| Doubt::Stop(Stop::Need(self.record_header.saturating_mul(2).saturating_add(length as usize)));
         match self.followed(record.time, here, caplen) {
             Some(true) => return Doubt::Fine,
             Some(false) => {}
@@ -181,7 +186,7 @@ impl Pcap {
         }
         let mut times = self.times;
         times.see(time);
-        let end = self.record_header + caplen as usize;
+        let end = self.record_header.saturating_add(caplen as usize);
         match here.bytes.get(end..) {
             Some([]) if here.last => Some(true),
             Some(after) => match self.record(after) {

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::format::{Fields, MAX_PACKET, MAX_RECORD, Order, Piece, Stop, Times};
+use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Piece, Stop, Times};
 use super::report::Report;
 use crate::packet::{LinkType, PacketBatch, Timestamp};
 
@@ -41,6 +41,8 @@ pub(super) struct PcapNg {
     /// may differ in everything.
     first_interface: u32,
     times: Times,
+    /// Length on the wire that the last packet told of itself, if none can have it.
+    overlong: Option<u32>,
 }
 
 /// What an interface description says of its packets.
@@ -95,13 +97,16 @@ impl PcapNg {
                     Some(false) => {
                         break Stop::Bad("the lengths at the beginning and the end of a block differ".into());
                     }
-                    None => break Stop::Need(block.length + FRAME),
+                    None => break Stop::Need(block.length.saturating_add(FRAME)),
                 }
             }
             if let Err(text) = self.block(&block, batch) {
                 report.damage(here.offset, || text.into_owned());
             }
-            used += block.length;
+            if let Some(told) = self.overlong.take() {
+                report.overlong(here.offset, told);
+            }
+            used = used.saturating_add(block.length);
         };
         (used, stop)
     }
@@ -125,10 +130,10 @@ impl PcapNg {
         }
         let order = if kind == kind::SECTION { order_of(*bytes.get(HEAD..)?.first_chunk()?)? } else { self.order };
         let length = order.u32(*bytes.get(4..)?.first_chunk()?) as usize;
-        if length > MAX_PACKET as usize + 4096 || check_length(length as u32).is_err() {
+        if length > (MAX_PACKET as usize).saturating_add(4096) || check_length(length as u32).is_err() {
             return None;
         }
-        let trailer = bytes.get(length - 4..)?.first_chunk()?;
+        let trailer = bytes.get(length.checked_sub(4)?..)?.first_chunk()?;
         (order.u32(*trailer) as usize == length).then_some(length)
     }
 
@@ -231,7 +236,11 @@ impl PcapNg {
     ) -> Result<(), Cow<'static, str>> {
         let data = rest.get(..caplen as usize).unwrap_or(rest);
         let number = self.first_interface.wrapping_add(number);
-        batch.push(time, interface.link, number, wire_len.max(data.len() as u32), data);
+        let captured = data.len() as u32;
+        let is_sane = wire_len <= MAX_WIRE.max(captured);
+        let wire = if is_sane { wire_len.max(captured) } else { captured };
+        self.overlong = (!is_sane).then_some(wire_len);
+        batch.push(time, interface.link, number, wire, data);
         self.times.see(time);
         if data.len() < caplen as usize {
             return Err(format!("a packet of {caplen} bytes stands in a block that has room for {}", rest.len()).into());
@@ -299,9 +308,9 @@ impl Resolution {
     /// From option if_tsresol: 10 to the minus `code`-th, or 2 to the minus the lower seven bits if the highest is set.
     fn new(code: u8) -> Self {
         match code {
-            0..=9 => Self::Nanos(10u64.pow(9 - u32::from(code))),
+            0..=9 => Self::Nanos(10u64.saturating_pow(9u32.saturating_sub(u32::from(code)))),
             // Of a unit so small that 64 bits of it do not make a nanosecond, nothing is left.
-            10..=0x7f => 10u64.checked_pow(u32::from(code) - 9).map_or(Self::Nanos(0), Self::PerNano),
+            10..=0x7f => 10u64.checked_pow(u32::from(code).saturating_sub(9)).map_or(Self::Nanos(0), Self::PerNano),
             0x80.. => Self::Binary(code & 0x7f),
         }
     }
@@ -311,9 +320,9 @@ impl Resolution {
     fn nanos(self, units: u64) -> i64 {
         let nanos = match self {
             Self::Nanos(unit) => units.saturating_mul(unit),
-            Self::PerNano(count) => units / count.max(1),
+            Self::PerNano(count) => units.checked_div(count).unwrap_or(units),
             Self::Binary(bits) => {
-                let nanos = u128::from(units) * Timestamp::SECOND.unsigned_abs() as u128;
+                let nanos = u128::from(units).saturating_mul(u128::from(Timestamp::SECOND.unsigned_abs()));
                 u64::try_from(nanos >> bits).unwrap_or(u64::MAX)
             }
         };

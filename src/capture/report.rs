@@ -33,6 +33,8 @@ pub(super) struct Report {
     latest: String,
     untold: u64,
     untold_damage: bool,
+    /// A length on the wire that cannot be was told of.
+    overlong: bool,
 }
 
 impl Report {
@@ -40,7 +42,15 @@ impl Report {
     const MAX: usize = 16;
 
     pub(super) fn new(input: Input) -> Self {
-        Self { input, pending: Vec::new(), given: 0, latest: String::new(), untold: 0, untold_damage: false }
+        Self {
+            input,
+            pending: Vec::new(),
+            given: 0,
+            latest: String::new(),
+            untold: 0,
+            untold_damage: false,
+            overlong: false,
+        }
     }
 
     pub(super) fn input(&self) -> &Input {
@@ -55,6 +65,17 @@ impl Report {
     /// Something that may lose packets.
     pub(super) fn damage(&mut self, offset: u64, text: impl FnOnce() -> String) {
         self.add(offset, text, true);
+    }
+
+    /// A packet claims a length on the wire that none can have; told once.
+    #[cold]
+    pub(super) fn overlong(&mut self, offset: u64, told: u32) {
+        if !std::mem::replace(&mut self.overlong, true) {
+            let text = || {
+                format!("a packet claims to have been {told} bytes long; what was captured of such packets is counted")
+            };
+            self.note(offset, text);
+        }
     }
 
     /// The end of the input at `offset`: what was only counted is said once.
@@ -74,18 +95,19 @@ impl Report {
         if self.given < Self::MAX {
             let text = text();
             if text != self.latest {
-                self.given += 1;
+                self.given = self.given.saturating_add(1);
                 self.latest.clone_from(&text);
                 self.pending.push(Warning { input: self.input.clone(), offset, text, damage });
                 return;
             }
         }
-        self.untold += 1;
+        self.untold = self.untold.saturating_add(1);
         self.untold_damage |= damage;
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests {
     use super::*;
 

@@ -4,7 +4,7 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
-use super::format::{Fields, MAX_PACKET, MAX_RECORD, Order, Piece, Stop, Times};
+use super::format::{Fields, MAX_PACKET, MAX_RECORD, Order, Piece, Stop, Times, wire_length};
 use super::report::Report;
 use crate::packet::{LinkType, PacketBatch, Timestamp};
 
@@ -42,7 +42,7 @@ impl Snoop {
     }
 
     /// See [`super::format::Format::fill`].
-    pub(super) fn fill(&mut self, piece: Piece<'_>, batch: &mut PacketBatch) -> (usize, Stop) {
+    pub(super) fn fill(&mut self, piece: Piece<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
         let mut rest = piece.bytes;
         let stop = loop {
             if batch.is_full() {
@@ -56,11 +56,13 @@ impl Snoop {
                 break Stop::Need(record.length as usize);
             };
             let data = whole.get(RECORD_HEADER..).and_then(|data| data.get(..record.caplen as usize));
-            batch.push(record.time, self.link, 0, record.wire_len.max(record.caplen), data.unwrap_or_default());
+            let offset = piece.after(piece.before(rest)).offset;
+            let wire_len = wire_length(record.wire_len, record.caplen, offset, report);
+            batch.push(record.time, self.link, 0, wire_len, data.unwrap_or_default());
             self.times.see(record.time);
             rest = after;
         };
-        (piece.bytes.len() - rest.len(), stop)
+        (piece.before(rest), stop)
     }
 
     /// Length of the record at the start of `bytes`, if there may be one.
@@ -68,7 +70,7 @@ impl Snoop {
         let record = record(bytes)?;
         let sane = record.caplen <= MAX_PACKET
             && (record.caplen.max(1)..=MAX_RECORD as u32).contains(&record.wire_len)
-            && (record.least()..record.least() + 64).contains(&u64::from(record.length))
+            && (record.least()..record.least().saturating_add(64)).contains(&u64::from(record.length))
             && self.times.near(record.time);
         sane.then_some(record.length as usize)
     }
@@ -77,7 +79,7 @@ impl Snoop {
 impl Record {
     /// Least length that its packet can have.
     fn least(&self) -> u64 {
-        RECORD_HEADER as u64 + u64::from(self.caplen)
+        (RECORD_HEADER as u64).saturating_add(u64::from(self.caplen))
     }
 }
 
@@ -85,7 +87,7 @@ fn record(bytes: &[u8]) -> Option<Record> {
     let mut fields = Fields::new(bytes.get(..RECORD_HEADER)?, Order::Big);
     let (wire_len, caplen, length) = (fields.u32()?, fields.u32()?, fields.u32()?);
     let (_drops, seconds, micros) = (fields.u32()?, fields.u32()?, fields.u32()?);
-    let time = Timestamp::new(i64::from(seconds), i64::from(micros) * 1000);
+    let time = Timestamp::new(i64::from(seconds), i64::from(micros).saturating_mul(1000));
     Some(Record { time, wire_len, caplen, length })
 }
 

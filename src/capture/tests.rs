@@ -482,6 +482,30 @@ fn pcap_files_joined_end_to_end_are_read_to_the_end() {
 }
 
 #[test]
+fn a_length_on_the_wire_that_no_packet_has_is_told_once_and_does_not_count() {
+    let end = End::Little;
+    let packets = |told: u32| {
+        let mut pcap = pcap_header(end, MICROS, 1);
+        let mut pcapng = [section(end), interface(end, 1, 0, &[])].concat();
+        let mut snoop = snoop(0);
+        for _ in 0..2 {
+            pcap.extend([&end.words(&[NOW, 0, 3, told])[..], b"abc"].concat());
+            let body = [&end.words(&[0, (MICROS_NOW >> 32) as u32, MICROS_NOW as u32, 3, told])[..], b"abc"].concat();
+            pcapng.extend(block(end, 6, &body));
+            snoop.extend([&End::Big.words(&[told, 3, 28, 0, NOW, 0])[..], b"abc\0"].concat());
+        }
+        [pcap, pcapng, snoop]
+    };
+    for (told, counted, warnings) in [(1 << 20, 1 << 20, 0), ((1 << 20) + 1, 3, 1), (3_556_769_832, 3, 1)] {
+        for (format, file) in packets(told).iter().enumerate() {
+            let got = read(file);
+            assert_eq!(got.packets.iter().map(|packet| packet.3).collect::<Vec<_>>(), [counted; 2], "format {format}");
+            assert_eq!((got.warnings.len(), got.damaged()), (warnings, false), "format {format}: {:?}", got.warnings);
+        }
+    }
+}
+
+#[test]
 fn a_record_up_to_the_bound_is_read_and_a_longer_one_is_damage() {
     let end = End::Little;
     let mut header = pcap_header(end, MICROS, 1);

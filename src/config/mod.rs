@@ -24,9 +24,11 @@ use crate::publish;
 use crate::session;
 
 pub mod file;
+pub mod memory;
 pub mod packetbeat;
 
 use file::File;
+use memory::{Shares, bytes_per};
 
 /// Why a configuration cannot be used; always exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,47 @@ pub enum ConfigError {
     /// A flag or setting makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// A value in the file makes no sense.
+    #[error("{key}: {text}")]
+    Value {
+        /// Which one, as `table.key`; entries of lists by number from 0.
+        key: String,
+        /// What is wrong.
+        text: String,
+    },
+}
+
+impl ConfigError {
+    /// A value makes no sense that may come from a flag or else from the file.
+    fn of(flag: Option<&str>, key: &str, text: &str) -> Self {
+        match flag {
+            Some(flag) => Self::Invalid(format!("{flag} {text}")),
+            None => Self::Value { key: key.to_owned(), text: text.to_owned() },
+        }
+    }
+
+    /// The same error, if it is about a value, with the name of the file that holds `text` and the value's line.
+    fn placed(self, path: &Path, text: &str) -> Self {
+        let Self::Value { key, text: wrong } = self else { return self };
+        let line = line_of(text, &key).map_or_else(String::new, |line| format!("line {line}: "));
+        Self::Parse { path: path.to_owned(), text: format!("{line}{key}: {wrong}") }
+    }
+}
+
+/// Line of the value that `key` names, from 1.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let table = toml::de::DeTable::parse(text).ok()?;
+    let (mut table, mut list, mut at) = (Some(table.get_ref()), None::<&toml::de::DeArray<'_>>, None);
+    for part in key.split('.') {
+        let value: &toml::Spanned<toml::de::DeValue<'_>> = match (table, list) {
+            (Some(table), _) => table.get(part)?,
+            (None, Some(list)) => list.get(part.parse::<usize>().ok()?)?,
+            (None, None) => return None,
+        };
+        at = Some(value.span().start);
+        (table, list) = (value.get_ref().as_table(), value.get_ref().as_array());
+    }
+    Some(text.get(..at?)?.matches('\n').count() + 1)
 }
 
 /// Where packets come from.
@@ -130,24 +173,30 @@ pub struct Config {
 }
 
 impl Config {
-    /// Settings of one worker. The memory bound is split here: half for sessions and streams, an eighth each for flows,
-    /// fragments, waiting transactions and correlation.
+    /// Settings of one worker; its bounds are its part of the memory, see [`memory`].
     pub fn pipeline(&self) -> pipeline::Config {
-        let share = self.memory / 8 / self.threads as u64;
+        let shares = Shares::of(self.memory).of_worker(self.threads);
+        let count = |bytes: u64, each: u64| (bytes / each) as usize;
         let flows = flow::Config {
-            max_flows: (share / BYTES_PER_FLOW) as usize,
+            max_flows: count(shares.flows, bytes_per::FLOW),
             timeout: i64::from(self.event.flows.timeout) * Timestamp::SECOND,
             period: i64::from(self.event.flows.period) * Timestamp::SECOND,
             delta: self.event.flows.delta,
         };
-        let waiting = |timeout| Limits { timeout, bytes: share as usize / 2, ..Limits::default() };
+        let waiting = |timeout, bytes| Limits { timeout, bytes: bytes as usize, ..Limits::default() };
         pipeline::Config {
             flows: (self.flows && self.events >= EventSet::Metadata).then_some(flows),
             everything: self.events == EventSet::All,
-            sessions: session::Config { entries: (share * 2 / BYTES_PER_SESSION) as usize, bytes: share as usize * 2 },
+            sessions: session::Config {
+                entries: count(shares.connections, bytes_per::CONNECTION),
+                bytes: shares.streams as usize,
+            },
             http: self.http_limits(),
-            dns: dns::Config { pending: waiting(self.dns_timeout), ..dns::Config::default() },
-            icmp: waiting(self.icmp_timeout),
+            dns: dns::Config {
+                pending: waiting(self.dns_timeout, shares.dns),
+                copies: count(shares.copies, bytes_per::COPY),
+            },
+            icmp: waiting(self.icmp_timeout, shares.icmp),
             idle: SESSION_IDLE,
             ..pipeline::Config::default()
         }
@@ -172,6 +221,7 @@ impl Config {
                 EventSet::All => publish::Wanted::All,
             },
             min_severity: self.min_severity,
+            marks: (Shares::of(self.memory).marks / bytes_per::MARK) as usize,
             correlate: self.correlate.clone(),
             event: self.event.clone(),
             json,
@@ -184,33 +234,35 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with file, line and key where there are any.
     pub fn resolve(run: &Run) -> Result<Self, ConfigError> {
-        let file = match &run.config {
-            Some(path) => read(path)?,
-            None => File::default(),
-        };
-        Self::join(run, file)
+        let Some(path) = &run.config else { return Self::join(run, File::default(), "") };
+        let (file, text) = read_with_text(path)?;
+        Self::join(run, file, &text).map_err(|error| error.placed(path, &text))
     }
 
-    fn join(run: &Run, file: File) -> Result<Self, ConfigError> {
+    /// `text` is what `file` was read from.
+    fn join(run: &Run, file: File, text: &str) -> Result<Self, ConfigError> {
         let inputs = inputs(run, &file)?;
         let live = matches!(inputs, Inputs::Live(_));
         let memory = run.memory.or(file.memory.map(|s| s.0)).unwrap_or(512 << 20);
         if memory < MEMORY_MIN {
-            return Err(ConfigError::Invalid(format!(
-                "--memory {memory} is too little; at least {}M",
-                MEMORY_MIN >> 20
-            )));
+            let wrong = format!("{memory} is too little; at least {}M", MEMORY_MIN >> 20);
+            return Err(ConfigError::of(run.memory.map(|_| "--memory"), "memory", &wrong));
         }
         let threads = run.threads.or(file.threads).unwrap_or_else(default_threads);
         if !(1..=256).contains(&threads) {
-            return Err(ConfigError::Invalid(format!("--threads {threads} is outside 1 to 256")));
+            let wrong = format!("{threads} is outside 1 to 256");
+            return Err(ConfigError::of(run.threads.map(|_| "--threads"), "threads", &wrong));
         }
         if run.stats == Some(0) || file.events.stats.is_some_and(|every| every.0 <= 0) {
-            return Err(ConfigError::Invalid("the interval of stats events is at least one second".into()));
+            let flag = run.stats.filter(|seconds| *seconds == 0).map(|_| "--stats:");
+            return Err(ConfigError::of(flag, "events.stats", "the interval is at least one second"));
         }
         let ssrf = !run.no_ssrf && file.http.ssrf.unwrap_or(true);
-        let catalogue =
-            Catalogue::with_additions(file.catalogue.clone()).map_err(|e| ConfigError::Invalid(e.to_string()))?;
+        let catalogue = Catalogue::with_additions(file.catalogue.clone()).map_err(|e| {
+            let line = e.line(text).map_or_else(String::new, |line| format!("line {line}: "));
+            let path = run.config.clone().unwrap_or_default();
+            ConfigError::Parse { path, text: format!("{line}{e}") }
+        })?;
         let filter = if run.filter.is_empty() {
             file.capture.filter.iter().flat_map(|f| f.split_whitespace()).map(str::to_owned).collect()
         } else {
@@ -237,7 +289,8 @@ impl Config {
             decode: decode_config(&file, memory),
             detect: detect::Config { ssrf, eager_tokens: threads > 1, ..detect_config(&file) },
             correlate: correlate::Config {
-                limit: ((memory / 8 / BYTES_PER_CLIENT) as usize).min(correlate::Config::default().limit),
+                limit: ((Shares::of(memory).correlation / bytes_per::CLIENT) as usize)
+                    .min(correlate::Config::default().limit),
                 ..correlate_config(&file)
             },
             event: event_settings(run, &file, live)?,
@@ -252,9 +305,14 @@ impl Config {
 /// # Errors
 /// [`ConfigError::Read`] or [`ConfigError::Parse`].
 pub fn read(path: &Path) -> Result<File, ConfigError> {
+    Ok(read_with_text(path)?.0)
+}
+
+fn read_with_text(path: &Path) -> Result<(File, String), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
-    toml::from_str(&text)
-        .map_err(|e| ConfigError::Parse { path: path.to_owned(), text: e.to_string().trim_end().to_owned() })
+    let file = toml::from_str(&text)
+        .map_err(|e| ConfigError::Parse { path: path.to_owned(), text: e.to_string().trim_end().to_owned() })?;
+    Ok((file, text))
 }
 
 /// The allow list that a configuration file gives.
@@ -270,7 +328,7 @@ pub fn allow_list(path: &Path) -> Result<Vec<correlate::AllowEntry>, ConfigError
 /// # Errors
 /// As [`Config::resolve`].
 pub fn check(path: &Path) -> Result<Config, ConfigError> {
-    Config::join(&Run { read: vec!["-".into()], ..Run::default() }, read(path)?)
+    Config::resolve(&Run { read: vec!["-".into()], config: Some(path.to_owned()), ..Run::default() })
 }
 
 /// The meaning of a configuration in a line.
@@ -319,6 +377,7 @@ fn destinations(run: &Run, file: &File) -> Result<Vec<(Destination, Option<Form>
         Ok((destination, form, rotation))
     };
     let rotate = run.rotate.as_deref();
+    rotate.map(parse_rotation).transpose().map_err(|error| ConfigError::Invalid(format!("--rotate: {error}")))?;
     let to_file = |to: &str| to != "-";
     let any_file = run.output.iter().any(|to| to_file(to))
         || run.output.is_empty() && file.output.iter().any(|output| to_file(&output.to));
@@ -331,15 +390,16 @@ fn destinations(run: &Run, file: &File) -> Result<Vec<(Destination, Option<Form>
     if file.output.is_empty() {
         return Ok(vec![one("-", run.format, rotate, run.keep)?]);
     }
-    file.output
-        .iter()
-        .map(|o| one(&o.to, run.format.or(o.format), rotate.or(o.rotate.as_deref()), run.keep.or(o.keep)))
-        .collect()
+    let outputs = file.output.iter().enumerate().map(|(nth, o)| {
+        let found = one(&o.to, run.format.or(o.format), rotate.or(o.rotate.as_deref()), run.keep.or(o.keep));
+        found.map_err(|error| ConfigError::Value { key: format!("output.{nth}"), text: error.to_string() })
+    });
+    outputs.collect()
 }
 
 /// A size (`100M`) or an age (`1h`): which of both is told by the unit; `M` is a size, `m` are minutes.
 fn parse_rotation(text: &str) -> Result<Rotation, ConfigError> {
-    let wrong = || ConfigError::Invalid(format!("--rotate `{text}` is neither a size (100M) nor a time (1h)"));
+    let wrong = || ConfigError::Invalid(format!("rotation `{text}` is neither a size (100M) nor a time (1h)"));
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     if matches!(unit, "s" | "m" | "h" | "d") {
         let span = Span::parse(text).ok().filter(|span| span.0 > 0).ok_or_else(wrong)?;
@@ -353,8 +413,7 @@ fn parse_rotation(text: &str) -> Result<Rotation, ConfigError> {
 }
 
 fn decode_config(file: &File, memory: u64) -> decode::Config {
-    let mut config = decode::Config::default();
-    config.memory = config.memory.min(memory as usize / 8);
+    let mut config = decode::Config { memory: Shares::of(memory).fragments as usize, ..decode::Config::default() };
     if let Some(ports) = &file.decode.vxlan_ports {
         config.vxlan_ports.clone_from(ports);
     }
@@ -436,10 +495,11 @@ fn flow_settings(flows: &file::Flows, live: bool) -> Result<events::FlowSettings
     let whole = |span: Span| u32::try_from((span.0 / Timestamp::SECOND).max(0)).unwrap_or(u32::MAX);
     let is_short = |span: &Span| span.0 < Timestamp::SECOND;
     if flows.timeout.as_ref().is_some_and(is_short) {
-        return Err(ConfigError::Invalid("flows.timeout is at least one second".into()));
+        return Err(ConfigError::of(None, "flows.timeout", "it is at least one second"));
     }
     if flows.period.as_ref().is_some_and(|period| period.0 >= 0 && is_short(period)) {
-        return Err(ConfigError::Invalid("flows.period is at least one second; -1s reports flows at their end".into()));
+        let wrong = "it is at least one second; -1s reports flows at their end";
+        return Err(ConfigError::of(None, "flows.period", wrong));
     }
     Ok(events::FlowSettings {
         timeout: flows.timeout.map_or(30, whole),
@@ -467,14 +527,5 @@ fn default_threads() -> usize {
 
 /// Silence after which a connection is forgotten, in nanoseconds of packet time: requests wait that long for answers.
 const SESSION_IDLE: i64 = 600 * Timestamp::SECOND;
-
-/// What a connection takes, table and index together, without the bytes that wait in it.
-const BYTES_PER_SESSION: u64 = 112;
-
-/// What the correlator keeps of a client of metadata services and its alerts.
-const BYTES_PER_CLIENT: u64 = 4096;
-
-/// What a tracked flow takes, table and index together.
-const BYTES_PER_FLOW: u64 = 256;
 
 const MEMORY_MIN: u64 = 16 << 20;

@@ -36,6 +36,10 @@ pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> 
             format!("read user data of {service} at {path}{}, which often holds secrets", ending(signals))
         }
         Rule::ImdsToken => format!("asked {service} for a session token{}", ending(signals)),
+        _ if path.is_empty() => match subject.http.as_ref().map(|http| http.method.as_str()) {
+            Some("CONNECT") => format!("asked for a tunnel to {service}{}", ending(signals)),
+            _ => format!("was answered by {service}{}, its request was not captured", ending(signals)),
+        },
         _ => format!("read {path} of {service}{}", ending(signals)),
     };
     format!("{client} {what}{with}{}", remark(signals))

@@ -9,6 +9,7 @@ use crate::alert::{ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Subject};
 use crate::detect::{Connection, DnsVerdict, Imds, Signal, Signals, Tokens};
 use crate::observe::{Conn, Endpoint};
 use crate::packet::Timestamp;
+use crate::proto::dns::names;
 use crate::proto::{dns, http};
 
 /// Longest text that is copied from a message, in bytes.
@@ -72,9 +73,9 @@ pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str) -> Ar
         http: None,
         dns: Some(DnsSubject {
             name: verdict.name.clone(),
-            qtype: question.map(|question| qtype(question.qtype)).unwrap_or_default(),
+            qtype: question.map(|question| names::rtype(question.qtype).into_owned()).unwrap_or_default(),
             resolved: metadata.chain(verdict.other_answers.iter().copied()).collect(),
-            response_code: tx.response.as_ref().map(|response| rcode(response.flags & 15)),
+            response_code: tx.response.as_ref().map(|response| names::rcode(response.flags & 15).into_owned()),
         }),
         imds: None,
         service: verdict.metadata_name.or(answer),
@@ -174,34 +175,4 @@ pub fn same_ends(a: &Conn, b: &Conn) -> bool {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.get(..TEXT).unwrap_or(bytes)).into_owned()
-}
-
-fn qtype(qtype: u16) -> String {
-    match qtype {
-        1 => "A",
-        2 => "NS",
-        5 => "CNAME",
-        12 => "PTR",
-        16 => "TXT",
-        28 => "AAAA",
-        33 => "SRV",
-        64 => "SVCB",
-        65 => "HTTPS",
-        255 => "ANY",
-        other => return other.to_string(),
-    }
-    .to_owned()
-}
-
-fn rcode(code: u16) -> String {
-    match code {
-        0 => "NOERROR",
-        1 => "FORMERR",
-        2 => "SERVFAIL",
-        3 => "NXDOMAIN",
-        4 => "NOTIMP",
-        5 => "REFUSED",
-        other => return other.to_string(),
-    }
-    .to_owned()
 }

@@ -45,7 +45,7 @@ fn both_directions_are_one_flow_and_the_first_sender_is_its_source() {
     table.touch(&meta(3, 10, ("10.0.0.9", 80), ("10.0.0.1", 999)), &mut out);
     table.touch(&meta(4, 20, ("10.0.0.1", 999), ("10.0.0.9", 80)), &mut out);
     table.touch(&meta(5, 15, ("10.0.0.9", 80), ("10.0.0.1", 999)), &mut out);
-    table.finish(Timestamp(30), &mut out);
+    table.finish(Timestamp(30), &mut |record| out.push(record));
     let [flow] = out.as_slice() else { panic!("{out:?}") };
     assert_eq!(flow.addresses, Some(("10.0.0.9".parse().unwrap(), "10.0.0.1".parse().unwrap())));
     assert_eq!(flow.ports, Some((Proto::Tcp, 80, 999)));
@@ -88,7 +88,7 @@ fn frames_without_addresses_count_by_macs_and_first_fragments_not_at_all() {
     fragment.transport = Transport::None;
     fragment.net.as_mut().unwrap().fragment = true;
     table.touch(&fragment, &mut out);
-    table.finish(Timestamp(0), &mut out);
+    table.finish(Timestamp(0), &mut |record| out.push(record));
     assert_eq!(out.len(), 1);
     assert_eq!((out[0].macs, out[0].addresses, out[0].ports), (arp.macs, None, None));
 }
@@ -104,7 +104,7 @@ fn icmp_is_known_by_what_the_source_sent_last() {
         let mut out = Vec::new();
         table.touch(&ping(0, "10.0.0.1", "10.0.0.2", first), &mut out);
         table.touch(&ping(1, "10.0.0.2", "10.0.0.1", 8 - first), &mut out);
-        table.finish(Timestamp(0), &mut out);
+        table.finish(Timestamp(0), &mut |record| out.push(record));
         assert_eq!((out.len(), out[0].icmp), (1, expected));
     }
 }
@@ -114,7 +114,7 @@ fn an_idle_flow_ends_and_a_busy_one_does_not() {
     let mut table = table(9);
     let mut out = Vec::new();
     for second in 0..100 {
-        table.expire(Timestamp(second * SECOND), &mut out);
+        table.expire(Timestamp(second * SECOND), &mut |record| out.push(record));
         if second == 0 {
             table.touch(&meta(0, 0, ("10.0.0.1", 1), ("10.0.0.2", 2)), &mut out);
         }
@@ -124,7 +124,7 @@ fn an_idle_flow_ends_and_a_busy_one_does_not() {
     }
     assert_eq!(out.len(), 1);
     assert_eq!((out[0].first_index, out[0].reported), (0, Timestamp(31 * SECOND)));
-    table.expire(Timestamp(1_000_000 * SECOND), &mut out);
+    table.expire(Timestamp(1_000_000 * SECOND), &mut |record| out.push(record));
     assert_eq!((out.len(), table.len()), (2, 0));
     assert_eq!(table.stats(), Stats { begun: 2, expired: 2, evicted: 0 });
 }
@@ -159,7 +159,7 @@ fn periods_report_all_flows_and_delta_counts_anew() {
         let mut table = Table::new(Config { period: 10 * SECOND, delta, ..Config::default() });
         let mut out = Vec::new();
         for second in 1..=21 {
-            table.expire(Timestamp(second * SECOND), &mut out);
+            table.expire(Timestamp(second * SECOND), &mut |record| out.push(record));
             table.touch(&meta(second as u64, second * SECOND, ("10.0.0.1", 1), ("10.0.0.2", 2)), &mut out);
         }
         let packets: Vec<_> = out.iter().map(|flow| (flow.source.packets, flow.last_report)).collect();
@@ -189,7 +189,7 @@ fn agrees_with_a_plain_map() {
         let mut out = Vec::new();
         if now / SECOND > tick {
             tick = now / SECOND;
-            table.expire(Timestamp(now), &mut out);
+            table.expire(Timestamp(now), &mut |record| out.push(record));
             let mut expected: Vec<u64> =
                 plain.values().filter(|(last, _)| now / SECOND > last / SECOND + 30).map(|(_, first)| *first).collect();
             expected.sort_unstable();

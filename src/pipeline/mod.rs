@@ -154,8 +154,25 @@ impl Pipeline {
     }
 
     /// The input is over: everything still open is reported.
-    pub fn finish(&mut self) {
-        self.end_all(u64::MAX);
+    pub fn finish(&mut self, hand_over: &mut HandOver<'_>) {
+        self.end_all(u64::MAX, hand_over);
+    }
+
+    /// A new second of packet time began before packet `at`: what is due is reported.
+    pub fn expire(&mut self, at: u64, now: Timestamp, hand_over: &mut HandOver<'_>) {
+        let from = self.stages.begin_tick(at, now);
+        let stages = &mut self.stages;
+        self.sessions.expire(now, &mut |session: Session| session.end(stream::End::Lost, stages));
+        stages.with_dns(|dns, mut out| dns.expire(now, &mut out));
+        if let Some(icmp) = &mut self.icmp {
+            icmp.expire(now, &mut |tx, first| stages.icmp(tx, first));
+        }
+        stages.sort_from(from);
+        if let Some(flows) = &mut self.flows {
+            let mut others = Others::behind(from, stages);
+            flows.expire(now, &mut |record| others.with(record, stages, hand_over));
+            stages.out.extend(others.0);
+        }
     }
 
     /// What was counted.
@@ -169,7 +186,8 @@ impl Pipeline {
         counters
     }
 
-    fn end_all(&mut self, at: u64) {
+    /// As [`Take::restart`].
+    pub fn end_all(&mut self, at: u64, hand_over: &mut HandOver<'_>) {
         let from = self.stages.begin_tick(at, self.stages.now);
         let stages = &mut self.stages;
         self.sessions.drain(&mut |session: Session| session.end(stream::End::Lost, stages));
@@ -177,11 +195,12 @@ impl Pipeline {
         if let Some(icmp) = &mut self.icmp {
             icmp.finish(&mut |tx, first| stages.icmp(tx, first));
         }
-        if let Some(flows) = &mut self.flows {
-            flows.finish(stages.now, &mut self.records);
-            self.records.drain(..).for_each(|record| stages.flow(record));
-        }
         stages.sort_from(from);
+        if let Some(flows) = &mut self.flows {
+            let mut others = Others::behind(from, stages);
+            flows.finish(stages.now, &mut |record| others.with(record, stages, hand_over));
+            stages.out.extend(others.0);
+        }
     }
 
     /// Counts one level for its flow.
@@ -243,18 +262,7 @@ impl Pipeline {
 
 impl Take for Pipeline {
     fn tick(&mut self, at: u64, now: Timestamp) {
-        let from = self.stages.begin_tick(at, now);
-        let stages = &mut self.stages;
-        self.sessions.expire(now, &mut |session: Session| session.end(stream::End::Lost, stages));
-        stages.with_dns(|dns, mut out| dns.expire(now, &mut out));
-        if let Some(icmp) = &mut self.icmp {
-            icmp.expire(now, &mut |tx, first| stages.icmp(tx, first));
-        }
-        if let Some(flows) = &mut self.flows {
-            flows.expire(now, &mut self.records);
-            self.records.drain(..).for_each(|record| stages.flow(record));
-        }
-        stages.sort_from(from);
+        self.expire(at, now, &mut |_, _| {});
     }
 
     fn level(&mut self, meta: &Meta, segment: &[u8]) {
@@ -282,7 +290,39 @@ impl Take for Pipeline {
     }
 
     fn restart(&mut self, at: u64) {
-        self.end_all(at);
+        self.end_all(at, &mut |_, _| {});
+    }
+}
+
+/// Takes what was found so far, while more is still being found: everything that follows comes behind the second argument.
+pub type HandOver<'h> = dyn FnMut(&mut Vec<Observation>, Order) + 'h;
+
+/// How many observations of one tick may wait; a flow's takes about 300 bytes.
+const PIECE: usize = 4096;
+
+/// What leaves with flows, in order. Flows go between it one by one, and on in pieces: there may be very many.
+struct Others(std::iter::Peekable<std::vec::IntoIter<Observation>>);
+
+impl Others {
+    /// What was found behind `from`.
+    fn behind(from: usize, stages: &mut Stages) -> Self {
+        Self(stages.out.split_off(from.min(stages.out.len())).into_iter().peekable())
+    }
+
+    /// Adds the next flow, and what comes before it.
+    fn with(&mut self, record: flow::Record, stages: &mut Stages, hand_over: &mut HandOver<'_>) {
+        let first = stages.out.len();
+        stages.flow(record);
+        let Some(order) = stages.out.last().map(|flow| flow.order) else { return };
+        while let Some(other) = self.0.next_if(|other| other.order < order) {
+            stages.out.push(other);
+        }
+        if let Some(tail) = stages.out.get_mut(first..) {
+            tail.rotate_left(1); // the flow goes behind them
+        }
+        if stages.out.len() >= PIECE {
+            hand_over(&mut stages.out, order);
+        }
     }
 }
 

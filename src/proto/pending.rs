@@ -120,6 +120,7 @@ impl<K: Hash + Eq, V> Pending<K, V> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests {
     use super::*;
 

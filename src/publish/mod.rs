@@ -38,6 +38,8 @@ pub struct Config {
     pub min_severity: Severity,
     /// Correlation.
     pub correlate: correlate::Config,
+    /// Most conversations remembered as having to do with metadata; flows of further ones are left out under `metadata`.
+    pub marks: usize,
     /// Events.
     pub event: event::Settings,
     /// Whether NDJSON is wanted at all.
@@ -57,6 +59,8 @@ pub struct Counters {
     pub highest: Option<Severity>,
     /// Correlator.
     pub correlator: correlate::Counters,
+    /// Conversations that were not marked because [`Config::marks`] are.
+    pub marks_refused: u64,
 }
 
 /// Lines waiting to be handed on.
@@ -91,15 +95,14 @@ pub struct Publisher {
     text_writer: Option<Writer>,
     counters: Counters,
     alerts: Vec<Alert>,
+    /// Alerts of the end of the run that were not raised yet.
+    last: Option<std::vec::IntoIter<Alert>>,
     /// Conversations that carried something about metadata: their flows are written too.
     marked: HashSet<(Endpoint, Endpoint), foldhash::fast::FixedState>,
     lines: Lines,
     /// Allow-list entries to suggest.
     seen: Suggestions,
 }
-
-/// Conversations remembered as marked; beyond it further flows are left out under `metadata`.
-const MAX_MARKED: usize = 100_000;
 
 impl Publisher {
     /// A publisher that has seen nothing.
@@ -112,6 +115,7 @@ impl Publisher {
                 .map(|colour| Writer::new(config.event.clone()).with_format(event::Format::Text { colour })),
             counters: Counters::default(),
             alerts: Vec::new(),
+            last: None,
             marked: HashSet::default(),
             lines: Lines::default(),
             seen: Suggestions::default(),
@@ -140,10 +144,19 @@ impl Publisher {
         self.raise();
     }
 
-    /// The run is over: what the correlator still waits for is decided.
-    pub fn finish(&mut self) {
-        self.correlator.finish(&mut self.alerts);
+    /// The run is over: what the correlator still waits for is decided. There may be many alerts: each call raises a few,
+    /// and says whether there are more.
+    pub fn finish(&mut self) -> bool {
+        let Self { correlator, last, .. } = self;
+        let last = last.get_or_insert_with(|| {
+            let mut alerts = Vec::new();
+            correlator.finish(&mut alerts);
+            alerts.into_iter()
+        });
+        self.alerts.extend(last.by_ref().take(64));
+        let more = last.len() > 0;
         self.raise();
+        more
     }
 
     /// Writes the program's own counters.
@@ -198,8 +211,14 @@ impl Publisher {
     }
 
     fn mark(&mut self, conn: &Conn) {
-        if self.config.wanted == Wanted::Metadata && self.marked.len() < MAX_MARKED {
-            self.marked.insert(ordered(conn.client, conn.server));
+        if self.config.wanted != Wanted::Metadata {
+            return;
+        }
+        let key = ordered(conn.client, conn.server);
+        if self.marked.len() < self.config.marks {
+            self.marked.insert(key);
+        } else if !self.marked.contains(&key) {
+            self.counters.marks_refused += 1;
         }
     }
 

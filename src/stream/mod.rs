@@ -4,6 +4,8 @@
 //! (Linux where stacks differ), puts bytes in order, and tells what the capture lost from what was never received. It
 //! never looks at a clock, and packet times alone never make it drop anything. Bounded by [`Limits`].
 
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
 mod connection;
 mod half;
 mod judge;
@@ -157,4 +159,5 @@ pub enum Reason {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests;

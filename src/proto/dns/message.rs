@@ -196,10 +196,9 @@ impl Message {
     pub fn memory(&self) -> usize {
         let records = [&self.answers, &self.authorities, &self.additionals];
         let content = self.bytes as usize; // names and RDATA
-        size_of::<Self>()
-            + content
-            + self.questions.iter().map(|q| size_of::<Question>() + q.name.wire().len()).sum::<usize>()
-            + records.into_iter().flatten().map(|r| size_of::<Record>() + r.name.wire().len()).sum::<usize>()
+        let names = self.questions.iter().map(|q| size_of::<Question>().saturating_add(q.name.wire().len()));
+        let owners = records.into_iter().flatten().map(|r| size_of::<Record>().saturating_add(r.name.wire().len()));
+        names.chain(owners).fold(size_of::<Self>().saturating_add(content), usize::saturating_add)
     }
 }
 

@@ -10,4 +10,4 @@ mod tracker;
 pub use message::{Message, Name, Note, Opt, Question, RData, Record, Transaction};
 pub use parse::{Malformed, looks_like, parse};
 pub use tcp::{Probe, TcpParser, probe};
-pub use tracker::{Config, Counters, Tracker};
+pub use tracker::{Config, Counters, MAX_QUESTIONS, Tracker};

@@ -55,6 +55,8 @@ pub struct Counters {
     pub copies: u64,
     /// Queries given up because too many waited.
     pub evicted: u64,
+    /// Datagrams forgotten within the second in which their copies may come.
+    pub copies_forgotten: u64,
     /// Questions left out of messages with more than [`MAX_QUESTIONS`].
     pub questions_left_out: u64,
 }
@@ -62,12 +64,13 @@ pub struct Counters {
 impl Counters {
     /// Adds another worker's.
     pub fn add(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.malformed += other.malformed;
-        self.partial += other.partial;
-        self.copies += other.copies;
-        self.evicted += other.evicted;
-        self.questions_left_out += other.questions_left_out;
+        self.messages = self.messages.saturating_add(other.messages);
+        self.malformed = self.malformed.saturating_add(other.malformed);
+        self.partial = self.partial.saturating_add(other.partial);
+        self.copies = self.copies.saturating_add(other.copies);
+        self.evicted = self.evicted.saturating_add(other.evicted);
+        self.copies_forgotten = self.copies_forgotten.saturating_add(other.copies_forgotten);
+        self.questions_left_out = self.questions_left_out.saturating_add(other.questions_left_out);
     }
 }
 
@@ -127,15 +130,15 @@ impl Tracker {
         let (from, to) =
             (Endpoint { ip: net.source, port: source }, Endpoint { ip: net.destination, port: destination });
         if self.copies.is_copy(meta, (from, to), payload) {
-            self.counters.copies += 1;
+            self.counters.copies = self.counters.copies.saturating_add(1);
             return;
         }
         let Ok(mut message) = parse(payload) else {
-            self.counters.malformed += 1;
+            self.counters.malformed = self.counters.malformed.saturating_add(1);
             return;
         };
         message.time = meta.time;
-        message.bytes += u64::from(meta.missing);
+        message.bytes = message.bytes.saturating_add(u64::from(meta.missing));
         let route = Route { from, to, proto: Proto::Udp, cut: meta.missing > 0 };
         self.message(message, route, meta.index, conn, out);
     }
@@ -150,8 +153,8 @@ impl Tracker {
         conn: impl FnOnce() -> Conn,
         out: &mut impl FnMut(Transaction, u64),
     ) {
-        self.counters.messages += 1;
-        self.counters.partial += u64::from(message.partial);
+        self.counters.messages = self.counters.messages.saturating_add(1);
+        self.counters.partial = self.counters.partial.saturating_add(u64::from(message.partial));
         // A message cut by the capture was whole for its receiver; a damaged one may not have been understood.
         let alone = message.partial && !route.cut || route.to.ip.is_multicast();
         match (message.is_response(), alone) {
@@ -185,7 +188,7 @@ impl Tracker {
 
     /// What happened so far.
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { copies_forgotten: self.copies.forgotten, ..self.counters }
     }
 
     /// Number of queries that wait.
@@ -195,7 +198,7 @@ impl Tracker {
 
     /// Counts a message over TCP that is not DNS.
     pub(super) fn malformed(&mut self) {
-        self.counters.malformed += 1;
+        self.counters.malformed = self.counters.malformed.saturating_add(1);
     }
 
     /// Closes the query that waits under `key` because its answer cannot be read.
@@ -224,10 +227,10 @@ impl Tracker {
         if route.proto == Proto::Udp && query.opt.is_some() && query.bytes > PLAIN_UDP_MAX {
             notes.push(Note::NonEdnsQueryTooBig);
         }
-        let (time, bytes) = (query.time, size_of::<Waiting>() + query.memory());
+        let (time, bytes) = (query.time, size_of::<Waiting>().saturating_add(query.memory()));
         let waiting = Box::new(Waiting { conn: conn().with_client(route.from), query, notes });
         for (first, shed) in self.pending.insert(key, waiting, bytes, index, time) {
-            self.counters.evicted += 1;
+            self.counters.evicted = self.counters.evicted.saturating_add(1);
             self.emit(shed.close(Some(Note::NoResponse), None), first, out);
         }
     }
@@ -267,9 +270,10 @@ impl Tracker {
     fn emit(&mut self, transaction: Transaction, first: u64, out: &mut impl FnMut(Transaction, u64)) {
         let questions = transaction.query.as_ref().or(transaction.response.as_ref()).map_or(0, |m| m.questions.len());
         let left_out = questions.saturating_sub(MAX_QUESTIONS);
-        self.counters.questions_left_out += left_out as u64;
-        let further: Vec<_> =
-            (1..questions - left_out).map(|question| Transaction { question, ..transaction.clone() }).collect();
+        self.counters.questions_left_out = self.counters.questions_left_out.saturating_add(left_out as u64);
+        let further: Vec<_> = (1..questions.saturating_sub(left_out))
+            .map(|question| Transaction { question, ..transaction.clone() })
+            .collect();
         out(transaction, first);
         for transaction in further {
             out(transaction, first);
@@ -323,6 +327,8 @@ struct Copies {
     seen: HashMap<u64, (Timestamp, u64), foldhash::fast::FixedState>,
     order: VecDeque<(u64, Timestamp)>,
     capacity: usize,
+    /// Datagrams forgotten early.
+    forgotten: u64,
     hasher: foldhash::quality::RandomState,
 }
 
@@ -332,6 +338,7 @@ impl Copies {
             seen: HashMap::default(),
             order: VecDeque::new(),
             capacity,
+            forgotten: 0,
             hasher: foldhash::quality::RandomState::default(),
         }
     }
@@ -357,6 +364,7 @@ impl Copies {
                 break;
             }
             self.order.pop_front();
+            self.forgotten = self.forgotten.saturating_add(u64::from(now.since(time) <= COPY_WINDOW));
             if self.seen.get(&what).is_some_and(|(newest, _)| *newest == time) {
                 self.seen.remove(&what);
             }

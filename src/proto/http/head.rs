@@ -335,6 +335,7 @@ fn range(start: usize, end: usize) -> Range<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests {
     use proptest::prelude::*;
 

@@ -17,6 +17,7 @@ mod reader;
 mod socks;
 mod stream;
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests;
 
 pub use head::MAX_FIELDS;
