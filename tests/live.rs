@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -90,8 +90,8 @@ impl Net {
     fn curl(&self, program: &Path, path: &str) -> Child {
         within(&self.client, || {
             let mut curl = Command::new(program);
-            curl.args(["-s", "-m", "10", "-o", "/dev/null", "-w", "%{local_port}"]);
-            curl.arg(format!("http://169.254.169.254{path}")).stdout(Stdio::piped()).spawn().unwrap()
+            curl.args(["-s", "-m", "10", "-o", "/dev/null"]);
+            curl.arg(format!("http://169.254.169.254{path}")).spawn().unwrap()
         })
     }
 
@@ -251,17 +251,20 @@ fn short_lived_curls_are_named_and_never_wrongly() {
     let Some(net) = Net::new() else { return };
     let tracefs = has_tracefs();
     let mut watch = net.watch(&[]);
-    let port = |curl: Child| {
-        let pid = u64::from(curl.id());
-        let Output { stdout, .. } = curl.wait_with_output().unwrap();
-        (String::from_utf8(stdout).unwrap().parse::<u64>().unwrap(), pid)
+    let mut pids = HashMap::new();
+    let mut start = |name: String| {
+        let path = format!("/latest/meta-data/{name}");
+        let curl = net.curl("curl".as_ref(), &path);
+        pids.insert(path, u64::from(curl.id()));
+        curl
     };
-    let mut pids: HashMap<u64, u64> = HashMap::new();
     for n in 0..200 {
-        pids.extend([port(net.curl("curl".as_ref(), &format!("/latest/meta-data/{n}")))]);
+        assert!(start(format!("{n}")).wait().unwrap().success());
     }
-    let at_once: Vec<_> = (0..50).map(|n| net.curl("curl".as_ref(), &format!("/latest/meta-data/once/{n}"))).collect();
-    pids.extend(at_once.into_iter().map(port));
+    let at_once: Vec<_> = (0..50).map(|n| start(format!("once/{n}"))).collect();
+    for mut curl in at_once {
+        assert!(curl.wait().unwrap().success());
+    }
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(watch.stop(), 0, "{}", watch.messages());
 
@@ -275,8 +278,8 @@ fn short_lived_curls_are_named_and_never_wrongly() {
             nameless += 1;
             continue;
         }
-        let port = request["source"]["port"].as_u64().unwrap();
-        assert_eq!(process["pid"].as_u64(), pids.get(&port).copied(), "{request}");
+        let path = request["url"]["path"].as_str().unwrap();
+        assert_eq!(process["pid"].as_u64(), pids.get(path).copied(), "{request}");
         assert_eq!(process["name"], "curl");
         // A process that ends while it is read has no arguments any more.
         if let Some(args) = process["args"].as_array() {
@@ -296,9 +299,9 @@ fn processes_that_ended_before_they_could_be_looked_at_are_named() {
     }
     let mut watch = net.watch(&[]);
     watch.signal(rustix::process::Signal::STOP);
-    let curl = net.curl("curl".as_ref(), "/latest/meta-data/program");
+    let mut curl = net.curl("curl".as_ref(), "/latest/meta-data/program");
     let program = u64::from(curl.id());
-    assert!(curl.wait_with_output().unwrap().status.success());
+    assert!(curl.wait().unwrap().success());
     // A copy of the shell, without a program of its own.
     let copy = within(&net.client, || {
         let mut bash = Command::new("bash");
@@ -388,6 +391,58 @@ fn interfaces_may_go_down_be_renamed_and_be_made_anew() {
 }
 
 #[test]
+fn addresses_of_this_host_may_change() {
+    let Some(net) = Net::new() else { return };
+    let mut watch = net.watch(&[]);
+    ip(&format!("-n {} -6 route replace fd77::/64 dev vs", net.server));
+    ip(&format!("-n {} addr add fd77::7/64 dev vc nodad", net.client));
+    std::thread::sleep(Duration::from_millis(300));
+    let fetched = within(&net.client, || {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-m", "10", "-o", "/dev/null", "--interface", "fd77::7"]);
+        curl.arg("http://[fd00:ec2::254]/latest/meta-data/").status().unwrap().success()
+    });
+    assert!(fetched);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(watch.stop(), 0, "{}", watch.messages());
+    let events = watch.events();
+    let request = of_type(&events, "http").into_iter().find(|event| event["source"]["ip"] == "fd77::7").unwrap();
+    assert_eq!(request["network"]["direction"], "egress", "{request}");
+    assert!(!has_tracefs() || request["source"]["process"]["name"] == "curl", "{request}");
+}
+
+#[test]
+fn a_folder_that_will_not_be_writable_is_told_at_the_start() {
+    let Some(net) = Net::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = dir.path().join("events.ndjson");
+    // The file itself can be written by anybody.
+    std::fs::write(&file, "").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let start = |args: &[&str]| {
+        within(&net.client, || {
+            let mut command = Command::new("timeout");
+            command.args(["2", env!("CARGO_BIN_EXE_imdswatch"), "-i", "vc", "-o"]).arg(&file).args(args);
+            let output = command.output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        })
+    };
+    let (code, text) = start(&["--user", "65534:65534"]);
+    assert_eq!(code, Some(1), "{text}");
+    let folder = dir.path().to_str().unwrap();
+    assert!(text.contains("user 65534") && text.contains(&format!("chown 65534 {folder}")), "{text}");
+    // Root may do what it likes only until it gives that up.
+    rustix::fs::chown(dir.path(), Some(rustix::fs::Uid::from_raw(65534)), None).unwrap();
+    let (code, text) = start(&["--rotate", "1M"]);
+    assert!(code == Some(1) && text.contains("user 0") && text.contains(folder), "{code:?} {text}");
+    for fine in [&["--user", "65534:65534", "--rotate", "1M"][..], &[]] {
+        let (code, text) = start(fine);
+        assert_eq!(code, Some(124), "it runs until it is ended: {text}");
+    }
+}
+
+#[test]
 fn privileges_are_gone_and_signals_are_answered_without_them() {
     let Some(net) = Net::new() else { return };
     let dir = tempfile::tempdir().unwrap();
@@ -396,16 +451,6 @@ fn privileges_are_gone_and_signals_are_answered_without_them() {
     std::fs::write(&config, "").unwrap();
     let args = ["--user", "65534:65534", "--metrics", "127.0.0.1:9478", "--stats", "1", "-o", file.to_str().unwrap()];
     let mut watch = net.watch(&[&args[..], &["-c", config.to_str().unwrap()]].concat());
-    let status = std::fs::read_to_string(format!("/proc/{}/status", watch.child.id())).unwrap();
-    for line in [
-        "CapPrm:\t0000000000000000",
-        "CapEff:\t0000000000000000",
-        "CapBnd:\t0000000000000000",
-        "NoNewPrivs:\t1",
-        "Uid:\t65534\t65534\t65534\t65534",
-    ] {
-        assert!(status.contains(line), "{status}");
-    }
     let pid = watch.child.id();
     let helper = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     let helper = std::fs::read_to_string(format!("/proc/{}/status", helper.trim())).unwrap();
@@ -414,6 +459,7 @@ fn privileges_are_gone_and_signals_are_answered_without_them() {
     assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
     std::thread::sleep(Duration::from_millis(300));
     let alerts = |path: &Path| of_type(&events(path), "alert").len();
+    assert_powerless(pid);
     assert_eq!(alerts(&file), 1, "written within 300 ms: {}", watch.messages());
 
     // An outside log rotation, and a new allow list.
@@ -443,9 +489,31 @@ fn privileges_are_gone_and_signals_are_answered_without_them() {
     watch.signal(rustix::process::Signal::USR1);
     watch.hears("packets dropped by kernel");
     std::thread::sleep(Duration::from_millis(3500));
+    // By now there is a thread that syncs what was written.
+    assert_powerless(pid);
     assert_eq!(watch.stop(), 0, "{}", watch.messages());
     assert!(of_type(&events(&file), "stats").iter().any(|event| event["imdswatch"]["stats"]["http"] == 2));
     assert!(watch.dir.path().exists());
+}
+
+/// Every thread has given up everything.
+fn assert_powerless(pid: u32) {
+    let mut threads = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        threads += 1;
+        for line in [
+            "CapPrm:\t0000000000000000",
+            "CapEff:\t0000000000000000",
+            "CapBnd:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+            "Uid:\t65534\t65534\t65534\t65534",
+        ] {
+            assert!(status.contains(line), "{status}");
+        }
+    }
+    assert!(threads >= 5, "{threads}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) fn identified(mut config: Config) -> Config {
         ephemeral_id: Some(read("/proc/sys/kernel/random/uuid")).filter(|id| !id.is_empty()),
         host_name: event.name.clone(),
     });
-    event.local_addresses = crate::live::addresses();
+    event.local_addresses.set(crate::live::addresses());
     config
 }
 

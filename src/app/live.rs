@@ -81,6 +81,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     let config = &identify::identified(config.clone());
     if let Some(user) = &live.user {
         live::become_user(user)?;
+        check_folders(config)?;
     }
     let outputs = Outputs::open(&config.destinations)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).context("cannot take signals")?;
@@ -154,6 +155,7 @@ fn pair() -> anyhow::Result<(UnixStream, UnixStream)> {
 /// Gives up what this thread, and all that it starts, will not need. Returns what the system does not offer.
 fn confine(config: &Config, file: Option<&Path>) -> Result<Option<String>, ConfineError> {
     live::drop_capabilities(&[])?;
+    check_folders(config)?;
     if !config.live.sandbox {
         return Ok(None);
     }
@@ -164,6 +166,15 @@ fn confine(config: &Config, file: Option<&Path>) -> Result<Option<String>, Confi
     let mut read = vec!["/proc".into(), "/sys".into(), config.live.hostfs.join("proc")];
     read.extend(file.map(live::folder_of));
     live::sandbox(&Needs { write: files.collect(), read })
+}
+
+/// Whether outputs can be rotated, and opened anew on SIGHUP. Of a run that changes no user and rotates nothing, nobody
+/// expects that, such as of root's in somebody's folder.
+fn check_folders(config: &Config) -> Result<(), ConfineError> {
+    config.destinations.iter().try_for_each(|(destination, _, rotation)| match destination {
+        Destination::Path(file) if config.live.user.is_some() || rotation.is_on() => live::check_folder(file),
+        _ => Ok(()),
+    })
 }
 
 /// What is counted so far.
@@ -231,15 +242,18 @@ impl<'r> Capture<'r> {
     fn run(mut self) {
         self.attend();
         while !self.run.stop.load(Ordering::Relaxed) {
-            if let Err(error) = self.sniffer.wait(LOOK_ROUND) {
-                self.fail(&format!("cannot wait for packets: {error}"));
-                break;
-            }
+            let news = match self.sniffer.wait(LOOK_ROUND) {
+                Ok(news) => news,
+                Err(error) => {
+                    self.fail(&format!("cannot wait for packets: {error}"));
+                    break;
+                }
+            };
             while self.sniffer.read(&mut self.batch) == Rest::Full && self.hand_on() && !self.is_over() {}
             if !self.hand_on() {
                 break;
             }
-            if self.attended.elapsed() >= ATTEND {
+            if news || self.attended.elapsed() >= ATTEND {
                 self.attend();
             }
         }
@@ -350,8 +364,11 @@ impl<'r> Capture<'r> {
     /// Sees to interfaces and posts counts.
     fn attend(&mut self) {
         self.attended = Instant::now();
-        let counts = self.sniffer.attend();
+        let counts = self.sniffer.attend(&mut self.batch);
         say_all(self.sniffer.remarks());
+        if let Some(addresses) = self.sniffer.addresses() {
+            self.run.config.event.local_addresses.set(addresses);
+        }
         self.post(counts);
     }
 

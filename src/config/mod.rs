@@ -465,7 +465,7 @@ fn event_settings(run: &Run, file: &File, live: bool) -> Result<Settings, Config
             send_response: file.dns.send_response,
         },
         flows: flow_settings(&file.flows, live)?,
-        local_addresses: Vec::new(),
+        local_addresses: events::LocalAddresses::default(),
         sensor: None,
     })
 }

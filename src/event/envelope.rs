@@ -239,7 +239,7 @@ pub fn direction(settings: &Settings, source: IpAddr, destination: IpAddr) -> &'
                 v6.is_loopback() || v6.is_unicast_link_local() || (v6.is_multicast() && v6.segments()[0] & 0xf == 2)
             }
         };
-        near || settings.local_addresses.contains(&ip)
+        near || settings.local_addresses.contains(ip)
     };
     if local(destination) {
         return "ingress";

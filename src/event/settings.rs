@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
 
@@ -18,6 +19,22 @@ pub enum Profile {
     Packetbeat,
     /// As Elastic's Network Packet Capture integration, so that its prebuilt rules fire.
     NetworkTraffic,
+}
+
+/// Addresses of this host, which may change while it is watched. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct LocalAddresses(Arc<RwLock<Vec<IpAddr>>>);
+
+impl LocalAddresses {
+    /// From now on these are.
+    pub fn set(&self, addresses: Vec<IpAddr>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&ip)
+    }
 }
 
 /// Settings of the events.
@@ -52,9 +69,9 @@ pub struct Settings {
     pub dns: DnsSettings,
     /// Flows.
     pub flows: FlowSettings,
-    /// The sensor's own addresses and ids: live capture only, never read from a file.
+    /// The sensor's own addresses: live capture only, never read from a file.
     #[serde(skip)]
-    pub local_addresses: Vec<IpAddr>,
+    pub local_addresses: LocalAddresses,
     /// Identity of this sensor, in live capture only.
     #[serde(skip)]
     pub sensor: Option<SensorInfo>,
@@ -77,7 +94,7 @@ impl Default for Settings {
             http: HttpSettings::default(),
             dns: DnsSettings::default(),
             flows: FlowSettings::default(),
-            local_addresses: Vec::new(),
+            local_addresses: LocalAddresses::default(),
             sensor: None,
         }
     }

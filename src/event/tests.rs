@@ -532,7 +532,8 @@ fn community_ids_of_the_specification() {
 
 #[test]
 fn directions_in_packetbeats_order() {
-    let mut settings = Settings { local_addresses: vec!["10.9.9.9".parse().unwrap()], ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.local_addresses.set(vec!["10.9.9.9".parse().unwrap()]);
     let table = [
         ("10.0.0.1", "169.254.169.254", "ingress"),
         ("169.254.169.254", "10.0.0.1", "egress"),

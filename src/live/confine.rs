@@ -30,6 +30,24 @@ pub enum ConfineError {
         /// What the system says.
         cause: io::Error,
     },
+    /// Once privilege is given up, the folder of an output cannot be written.
+    #[error(
+        "output {}: its folder {} cannot be written by user {user} without privilege ({cause}), so that the file could \
+         neither be rotated nor opened anew on SIGHUP: give the folder to that user (chown {user} {}) or choose another",
+        file.display(),
+        folder.display(),
+        folder.display()
+    )]
+    Folder {
+        /// The output.
+        file: PathBuf,
+        /// Where it lies.
+        folder: PathBuf,
+        /// Number of the user.
+        user: u32,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// The system refuses something else.
     #[error("cannot give up {what}: {cause}; --no-sandbox runs without seccomp and Landlock")]
     Refused {
@@ -252,6 +270,26 @@ const RUN: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_unlink,
 ];
+
+/// Whether files beside `file` can be made and renamed by the user that we are; root's rights count until they are
+/// dropped. A device or a pipe has no need of it.
+///
+/// # Errors
+/// [`ConfineError::Folder`].
+pub fn check_folder(file: &Path) -> Result<(), ConfineError> {
+    use rustix::fs::{Access, access};
+    if file.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Ok(());
+    }
+    let folder = folder_of(file);
+    let user = rustix::process::getuid().as_raw();
+    access(&folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|cause| ConfineError::Folder {
+        file: file.to_owned(),
+        folder,
+        user,
+        cause: cause.into(),
+    })
+}
 
 /// Where a file lies: what must be writable to write, rename and remove it.
 pub fn folder_of(file: &Path) -> PathBuf {

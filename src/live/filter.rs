@@ -10,7 +10,8 @@ use crate::catalogue::Catalogue;
 /// `words` let through. The first also finds them behind one or two VLAN tags; the second is for links where libpcap
 /// gives the word `vlan` no meaning.
 ///
-/// Services that are told by their paths alone are let through by their ports, save the ports of the whole web.
+/// Services that are told by their paths alone are let through by their ports, save the ports of the whole web. Of
+/// datagrams in fragments, as long answers of DNS are, only the first shows its ports: the others are let through.
 pub fn for_metadata_only(catalogue: &Catalogue, words: &[String]) -> [String; 2] {
     let mut parts = BTreeSet::new();
     for endpoint in catalogue.endpoints() {
@@ -21,12 +22,18 @@ pub fn for_metadata_only(catalogue: &Catalogue, words: &[String]) -> [String; 2]
             parts.extend(ports.map(|port| format!("tcp port {port}")));
         }
     }
-    parts.extend(["port 53".to_owned(), "port 5353".to_owned()]);
+    parts.extend(["port 53", "port 5353", FRAGMENT, FRAGMENT_V6].map(str::to_owned));
     let plain = parts.into_iter().collect::<Vec<_>>().join(" or ");
     // The word `vlan` moves all offsets of what follows it, so that the tagged forms stand last.
     let any = format!("({plain}) or (vlan and (({plain}) or (vlan and ({plain}))))");
     [any, plain].map(|all| if words.is_empty() { all } else { format!("({}) and ({all})", words.join(" ")) })
 }
+
+/// UDP, other than the first fragment.
+const FRAGMENT: &str = "(ip proto 17 and ip[6:2] & 0x1fff != 0)";
+
+/// UDP behind a fragment header, the first fragment too: `port` looks behind no header of IPv6.
+const FRAGMENT_V6: &str = "(ip6[6] = 44 and ip6[40] = 17)";
 
 #[cfg(test)]
 mod tests {
@@ -63,6 +70,26 @@ mod tests {
             assert!(passes(&[], &frame(tags, 17, [8, 8, 8, 8], 53)), "{tags}");
             assert!(!passes(&[], &frame(tags, 6, [8, 8, 8, 8], 80)), "{tags}");
         }
+    }
+
+    #[test]
+    fn datagrams_in_fragments_pass_whole() {
+        for tags in 0..3 {
+            let mut later = frame(tags, 17, [8, 8, 8, 8], 4000);
+            let offset = 14 + 4 * tags + 6;
+            assert!(!passes(&[], &later), "a datagram of its own, {tags}");
+            later[offset + 1] = 185;
+            assert!(passes(&[], &later), "{tags}");
+            later[offset + 3] = 6;
+            assert!(!passes(&[], &later), "of a TCP segment, {tags}");
+        }
+        let mut frame = vec![0; 12];
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 44, 64]);
+        frame.extend([0x20; 32]);
+        frame.extend([17, 0, 5, 0xc8, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(passes(&[], &frame));
+        frame[54] = 6;
+        assert!(!passes(&[], &frame), "of a TCP segment");
     }
 
     #[test]

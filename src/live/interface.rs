@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use pcap::{Active, Capture, Device, Linktype, Precision, Stat};
 
@@ -58,9 +59,9 @@ pub enum OpenError {
     },
 }
 
-/// How long the kernel may hold back a packet to hand on several at once, in milliseconds: short enough that nobody
-/// waits, long enough that a busy interface wakes us a hundred times a second at most.
-const HOLD_BACK: i32 = 10;
+/// How long the kernel may hold back a packet to hand on several at once: short enough that nobody waits, long enough that
+/// a busy interface wakes us a hundred times a second at most.
+pub(super) const HOLD_BACK: Duration = Duration::from_millis(10);
 
 /// Packets taken from one interface before the next has its turn.
 const TURN: u64 = 64;
@@ -197,7 +198,8 @@ fn activate(name: &str, settings: &Settings, promiscuous: bool, nanos: bool) -> 
     let snaplen = i32::try_from(settings.snaplen).unwrap_or(i32::MAX);
     let buffer = i32::try_from(settings.buffer).unwrap_or(i32::MAX);
     let capture = Capture::from_device(name).map_err(|error| words(&error))?;
-    let capture = capture.snaplen(snaplen).buffer_size(buffer).promisc(promiscuous).timeout(HOLD_BACK);
+    let capture =
+        capture.snaplen(snaplen).buffer_size(buffer).promisc(promiscuous).timeout(HOLD_BACK.as_millis() as i32);
     let capture = capture.precision(if nanos { Precision::Nano } else { Precision::Micro });
     capture.open().map_err(|error| words(&error))
 }

@@ -17,7 +17,9 @@ mod tasks;
 mod tracepoint;
 
 pub use attribution::{Attributed, Attribution, Directory};
-pub use confine::{ConfineError, Needs, become_user, drop_capabilities, folder_of, raise_capabilities, sandbox};
+pub use confine::{
+    ConfineError, Needs, become_user, check_folder, drop_capabilities, folder_of, raise_capabilities, sandbox,
+};
 pub use filter::for_metadata_only;
 pub use helper::{Helper, serve};
 pub use interface::{Listed, OpenError, Settings, addresses, list};

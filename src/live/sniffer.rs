@@ -4,13 +4,14 @@
 //! when an interface changes, or when the wake socket is written to: no flag is ever polled behind a blocking read.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::interface::{Interface, OpenError, Settings};
+use super::interface::{HOLD_BACK, Interface, OpenError, Settings};
 use super::links::{Links, News, State};
 use super::{Counts, InterfaceNumber, Rest};
 use crate::packet::PacketBatch;
@@ -24,6 +25,8 @@ pub struct Sniffer {
     settings: Settings,
     counts: Counts,
     remarks: Vec<String>,
+    /// This host's, where they changed.
+    addresses: Option<Vec<IpAddr>>,
     /// All interfaces, opened beforehand and filtered down to those that came back when we could not open them anew.
     spare: Option<Interface>,
 }
@@ -55,6 +58,7 @@ impl Sniffer {
             settings,
             counts: Counts::default(),
             remarks: Vec::new(),
+            addresses: None,
             spare: None,
         };
         for (name, number) in names.iter().zip(0..) {
@@ -100,18 +104,22 @@ impl Sniffer {
         }
     }
 
-    /// Waits until there is something to read or to know, at most so long.
+    /// Waits until there is something to read or to know, at most so long; `true` where [`Self::attend`] has something to
+    /// do.
     ///
     /// # Errors
     /// When the system cannot wait.
-    pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+    pub fn wait(&mut self, at_most: Duration) -> io::Result<bool> {
         let ports = self.ports.iter().filter_map(|port| port.open.as_ref());
-        let open = ports.chain(&self.spare).map(Interface::fd);
-        let fds = open.chain(self.links.as_ref().map(Links::fd)).chain([self.wake.as_fd()]);
+        let links = self.links.as_ref().map(Links::fd);
+        let fds = links.into_iter().chain([self.wake.as_fd()]).chain(ports.chain(&self.spare).map(Interface::fd));
         let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let timeout = Timespec::try_from(at_most).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {
+                let first = fds.first().filter(|_| self.links.is_some());
+                Ok(first.is_some_and(|links| !links.revents().is_empty()))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -128,7 +136,7 @@ impl Sniffer {
                 match open.read(batch) {
                     Ok(_) => port.open = Some(open),
                     Err(reason) => {
-                        leave(open, &mut self.counts);
+                        leave(open, batch, &mut self.counts);
                         self.remarks.push(format!("{}: {reason}; waiting for it to come back", port.name));
                         port.index = None;
                     }
@@ -146,11 +154,13 @@ impl Sniffer {
         }
     }
 
-    /// Sees to interfaces that changed, and adds up the counts: to be called now and then, at least once a second.
-    pub fn attend(&mut self) -> Counts {
-        let news = self.links.as_ref().map(Links::news).unwrap_or_default();
+    /// Sees to interfaces that changed, and adds up the counts: to be called now and then, at least once a second. What an
+    /// interface that is gone still held is put into `batch`.
+    pub fn attend(&mut self, batch: &mut PacketBatch) -> Counts {
+        let (news, addresses) = self.links.as_mut().map(Links::news).unwrap_or_default();
+        self.addresses = addresses.or(self.addresses.take());
         for news in &news {
-            self.hear(news);
+            self.hear(news, batch);
         }
         let mut spare_changes = false;
         for port in &mut self.ports {
@@ -186,6 +196,11 @@ impl Sniffer {
         std::mem::take(&mut self.remarks)
     }
 
+    /// All addresses of this host, if they changed since the last call.
+    pub fn addresses(&mut self) -> Option<Vec<IpAddr>> {
+        self.addresses.take()
+    }
+
     /// How many interfaces are open now, and how many were named.
     pub fn open_ports(&self) -> (usize, usize) {
         (self.ports.iter().filter(|port| port.open.is_some() || port.spared).count(), self.ports.len())
@@ -198,14 +213,14 @@ impl Sniffer {
         }
     }
 
-    fn hear(&mut self, news: &News) {
+    fn hear(&mut self, news: &News, batch: &mut PacketBatch) {
         for port in self.ports.iter_mut().filter(|port| port.index == Some(news.index)) {
             let down = news.state == State::Down;
             match news.state {
                 State::Gone => {
                     self.remarks.push(format!("{}: removed; waiting for it to come back", port.name));
                     if let Some(open) = port.open.take() {
-                        leave(open, &mut self.counts);
+                        leave(open, batch, &mut self.counts);
                     }
                     (port.index, port.spared) = (None, false);
                 }
@@ -224,9 +239,18 @@ impl Sniffer {
     }
 }
 
-/// Counts what went down with an interface.
-fn leave(mut open: Interface, counts: &mut Counts) {
+/// Takes what an interface that is gone still holds: the kernel hands on its last block a moment later. What does not
+/// come is counted as lost with it.
+fn leave(mut open: Interface, batch: &mut PacketBatch, counts: &mut Counts) {
     open.close(counts);
+    for _ in 0..5 {
+        // That it is gone is all that an error can say.
+        while !batch.is_full() && open.read(batch).is_ok_and(|packets| packets > 0) {}
+        if open.waiting() == 0 {
+            break;
+        }
+        std::thread::sleep(HOLD_BACK);
+    }
     counts.interface += open.waiting();
 }
 

@@ -29,6 +29,13 @@ impl Default for Rotation {
     }
 }
 
+impl Rotation {
+    /// Whether there is ever a new file.
+    pub fn is_on(&self) -> bool {
+        self.size.is_some() || self.age.is_some()
+    }
+}
+
 /// An append-only file of lines.
 pub struct RotatingFile {
     path: PathBuf,
@@ -42,6 +49,8 @@ pub struct RotatingFile {
     failing: bool,
     message: Option<String>,
     keeper: Keeper,
+    /// What an earlier run has left to compress.
+    left: Vec<PathBuf>,
     /// Number of the next file that is set aside.
     next: u64,
     synced: Instant,
@@ -54,12 +63,11 @@ impl RotatingFile {
     /// What the operating system says.
     pub fn open(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
         let (file, written) = append(&path)?;
-        let keeper = Keeper::start(path.clone(), rotation.keep);
         let left = set_aside(&path);
         let next = left.last().map_or(0, |(number, _)| number + 1);
-        left.into_iter().for_each(|(_, file)| keeper.give(Job::Compress(file)));
         Ok(Self {
-            keeper,
+            keeper: Keeper::new(path.clone(), rotation.keep),
+            left: left.into_iter().map(|(_, file)| file).collect(),
             next,
             synced: Instant::now(),
             path,
@@ -126,6 +134,7 @@ impl RotatingFile {
     /// Has what was written brought to the disk, so that not even a loss of power takes it.
     fn sync(&mut self) {
         self.synced = Instant::now();
+        self.left.drain(..).for_each(|file| self.keeper.give(Job::Compress(file)));
         if let Some(Ok(file)) = self.file.as_ref().map(File::try_clone) {
             self.keeper.give(Job::Sync(file));
         }
@@ -190,7 +199,7 @@ impl RotatingFile {
 
     /// What happened since the last call, if anything did.
     pub fn take_message(&mut self) -> Option<String> {
-        self.message.take().or_else(|| self.keeper.messages.try_recv().ok())
+        self.message.take().or_else(|| self.keeper.message())
     }
 }
 
@@ -210,14 +219,36 @@ enum Job {
 }
 
 /// The thread that does what takes time. Its jobs are names and descriptors; one that cannot keep up leaves files set
-/// aside, uncompressed, and nobody waits for it.
+/// aside, uncompressed, and nobody waits for it. It starts with its first job, and so with no more rights than who gives it
+/// that: an output may be opened with privilege and written without.
 struct Keeper {
-    jobs: Option<Sender<Job>>,
+    path: PathBuf,
+    keep: usize,
+    running: Option<Running>,
+}
+
+struct Running {
+    jobs: Sender<Job>,
     messages: Receiver<String>,
     done: Receiver<()>,
 }
 
 impl Keeper {
+    fn new(path: PathBuf, keep: usize) -> Self {
+        Self { path, keep, running: None }
+    }
+
+    fn give(&mut self, job: Job) {
+        let running = self.running.get_or_insert_with(|| Running::start(self.path.clone(), self.keep));
+        let _ = running.jobs.send(job);
+    }
+
+    fn message(&self) -> Option<String> {
+        self.running.as_ref()?.messages.try_recv().ok()
+    }
+}
+
+impl Running {
     fn start(path: PathBuf, keep: usize) -> Self {
         let (jobs, todo) = unbounded();
         let (tell, messages) = bounded(4);
@@ -237,21 +268,17 @@ impl Keeper {
         };
         // Without a thread, jobs find no taker: files stay as they were set aside.
         let _ = std::thread::Builder::new().name("keeper".into()).spawn(work);
-        Self { jobs: Some(jobs), messages, done }
-    }
-
-    fn give(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(job);
-        }
+        Self { jobs, messages, done }
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.jobs = None;
-        // What is not done by then, the next run does.
-        let _ = self.done.recv_timeout(PATIENCE);
+        if let Some(Running { jobs, done, .. }) = self.running.take() {
+            drop(jobs);
+            // What is not done by then, the next run does.
+            let _ = done.recv_timeout(PATIENCE);
+        }
     }
 }
 

@@ -50,7 +50,7 @@ pub enum OutputError {
 
 enum Target {
     Stdout(io::BufWriter<io::Stdout>),
-    File(RotatingFile),
+    File(Box<RotatingFile>),
 }
 
 struct Output {
@@ -90,10 +90,9 @@ impl Outputs {
             };
             let target = match destination {
                 Destination::Stdout => Target::Stdout(io::BufWriter::with_capacity(BUFFER, io::stdout())),
-                Destination::Path(path) => Target::File(
-                    RotatingFile::open(path.clone(), rotation.clone())
-                        .map_err(|source| OutputError::Open { path: path.display().to_string(), source })?,
-                ),
+                Destination::Path(path) => RotatingFile::open(path.clone(), rotation.clone())
+                    .map(|file| Target::File(Box::new(file)))
+                    .map_err(|source| OutputError::Open { path: path.display().to_string(), source })?,
             };
             outputs.push(Output { target, form });
         }
