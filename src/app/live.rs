@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 
 use super::identify;
 use super::report::{Drops, Report};
-use super::stages::{Board, Captured, Request, Run, Threads};
+use super::stages::{Board, Captured, Request, Run, Threads, spawn};
 use crate::config::{self, Config};
 use crate::live::{
     self, Attributed, Attribution, ConfineError, Counts, Helper, Needs, Rest, Settings, Sniffer, for_metadata_only,
@@ -115,7 +115,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
             thread::spawn(move || endpoint.serve(|| at(started, &board).snapshot()));
         }
         let (packets, empty, threads) = Threads::start(scope, run, BATCHES, outputs, requests_rx);
-        let capture = scope.spawn(move || Capture::new(run, sniffer, packets, empty).run());
+        let capture = spawn(scope, "capture", move || Capture::new(run, sniffer, packets, empty).run());
         let ended = tell.clone();
         scope.spawn(move || {
             if capture.join().is_err() {

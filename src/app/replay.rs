@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, never};
 
 use super::progress::{self, Position};
 use super::report::Report;
-use super::stages::{Board, Captured, Run, Sink, Threads};
+use super::stages::{Board, Captured, Run, Sink, Threads, spawn};
 use crate::capture::{CaptureError, FileSource, Filter, Listed, Status};
 use crate::config::Config;
 use crate::packet::PacketBatch;
@@ -68,7 +68,7 @@ pub fn replay<S: Sink + Send>(
     thread::scope(|scope| {
         let (packets, empty, threads) = Threads::start(scope, &run, BATCHES, sink, never());
         let position = &position;
-        let capture = scope.spawn(move || read_all(config, inputs, position, stop, &empty, &packets));
+        let capture = spawn(scope, "capture", move || read_all(config, inputs, position, stop, &empty, &packets));
         progress::watch(position, config.quiet, || threads.is_finished());
         let read = capture.join().unwrap_or_else(|_| panicked("capture"));
         threads.join(&board);

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
@@ -191,7 +191,7 @@ impl<'scope> Threads<'scope> {
         let front = if run.config.threads == 1 {
             let (found_tx, found_rx) = bounded(BATCHES);
             found.push(found_rx);
-            scope.spawn(move || in_line(run, &packets_rx, &empty_tx, &found_tx))
+            spawn(scope, "worker", move || in_line(run, &packets_rx, &empty_tx, &found_tx))
         } else {
             let mut routes = Vec::new();
             for n in 0..run.config.threads {
@@ -200,11 +200,11 @@ impl<'scope> Threads<'scope> {
                 let (found_tx, found_rx) = bounded(BATCHES);
                 found.push(found_rx);
                 routes.push((routed_tx, back_rx));
-                lanes.push(scope.spawn(move || lane(run, n, &routed_rx, &back_tx, &found_tx)));
+                lanes.push(spawn(scope, "worker", move || lane(run, n, &routed_rx, &back_tx, &found_tx)));
             }
-            scope.spawn(move || route(run, &packets_rx, &empty_tx, &routes))
+            spawn(scope, "route", move || route(run, &packets_rx, &empty_tx, &routes))
         };
-        let publisher = scope.spawn(move || publish(run, &found, &requests, sink));
+        let publisher = spawn(scope, "publish", move || publish(run, &found, &requests, sink));
         (packets, empty, Self { front, lanes, publisher })
     }
 
@@ -221,6 +221,16 @@ impl<'scope> Threads<'scope> {
             }
         }
     }
+}
+
+/// A thread that bears its name in `top -H` and `perf`.
+pub(super) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> ScopedJoinHandle<'scope, T> {
+    #[expect(clippy::expect_used, reason = "without its threads a run cannot begin; Scope::spawn panics as well")]
+    thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run).expect("the system gives no thread")
 }
 
 /// Batches between workers and their neighbours.
