@@ -163,7 +163,7 @@ impl Levels {
         decode(batches, |meta, segment| {
             let start = levels.arena.len();
             levels.arena.extend_from_slice(segment);
-            levels.metas.push((*meta, start..levels.arena.len()));
+            levels.metas.push((meta.clone(), start..levels.arena.len()));
         });
         levels.metas.retain(|(meta, _)| meta.innermost);
         levels
@@ -300,7 +300,7 @@ fn parse_dns(datagrams: &[(&Meta, &[u8])], out: &mut dyn FnMut(dns::Transaction)
             server_ttl: None,
             macs: meta.macs,
             vlans: meta.vlans,
-            hops: meta.hops,
+            hops: meta.hops.clone(),
             process: None,
         };
         tracker.datagram(meta, meta.payload(bytes), conn, &mut |tx, _| out(tx));

@@ -237,6 +237,19 @@ impl PacketBatch {
         self.slots.iter().map(|slot| u64::from(slot.len)).sum()
     }
 
+    /// Where `bytes`, a part of one of its packets, begins, for [`Self::at`]; `None` for bytes that stand elsewhere.
+    pub fn locate(&self, bytes: &[u8]) -> Option<u32> {
+        let start = bytes.as_ptr().addr().checked_sub(self.arena.as_ptr().addr())?;
+        let end = start.checked_add(bytes.len())?;
+        (end <= self.arena.len()).then(|| u32::try_from(start).ok())?
+    }
+
+    /// The `len` bytes at a place that [`Self::locate`] gave.
+    pub fn at(&self, start: u32, len: u32) -> &[u8] {
+        let start = start as usize;
+        self.arena.get(start..start + len as usize).unwrap_or_default()
+    }
+
     /// Memory held, in bytes.
     pub fn capacity(&self) -> usize {
         self.arena.capacity() + self.slots.capacity() * size_of::<Slot>()
@@ -267,6 +280,17 @@ mod tests {
             ]
         );
         assert_eq!(batch.next_index(), 9);
+    }
+
+    #[test]
+    fn parts_of_packets_are_found_again() {
+        let mut batch = PacketBatch::default();
+        batch.push(Timestamp(0), LinkType::RAW, 0, 3, b"abc");
+        batch.push(Timestamp(0), LinkType::RAW, 0, 3, b"def");
+        let part = batch.iter().nth(1).map_or(&b""[..], |packet| &packet.data[1..]);
+        let place = batch.locate(part);
+        assert_eq!((place, place.map(|start| batch.at(start, 2))), (Some(4), Some(&b"ef"[..])));
+        assert_eq!((batch.locate(b"ef"), batch.at(5, 2)), (None, &b""[..]));
     }
 
     #[test]

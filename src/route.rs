@@ -1,12 +1,13 @@
 //! From captured packets to the worker that owns their conversation.
 //!
 //! [`Front`] decodes in capture order, keeps packet time, and hands every level of every packet to a [`Take`]r: with
-//! one worker that is its pipeline itself, in line; with several it is a [`Router`], which copies each level into the
-//! batch of the worker that its address pair hashes to. Ticks go to every worker, so that what expires, expires at the
-//! same place of the run for any number of workers.
+//! one worker that is its pipeline itself, in line; with several it is a [`Router`], which tells the worker that its
+//! address pair hashes to where in the shared batch each level's bytes are. Ticks go to every worker, so that what
+//! expires, expires at the same place of the run for any number of workers.
 
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::bytes::Reader;
 use crate::clock::Clock;
@@ -131,15 +132,26 @@ impl Front {
     reason = "nearly all steps are levels, and a box would cost an allocation per packet"
 )]
 enum Step {
-    Level { meta: Meta, start: u32, len: u32 },
+    Level { meta: Meta, segment: Place },
     Tick { at: u64, now: Timestamp },
     NeverArrived(Quoted),
     Restart { at: u64 },
 }
 
-/// Decoded levels on their way to one worker: an arena and an index, reused.
+/// Where a segment's bytes are.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the batch that was captured.
+    Captured { start: u32, len: u32 },
+    /// Put together from fragments, and copied.
+    Copied { start: u32, len: u32 },
+}
+
+/// Decoded levels on their way to one worker; reused.
 #[derive(Default)]
 pub struct Routed {
+    packets: Option<Arc<PacketBatch>>,
+    /// Bytes that do not stand in `packets`.
     arena: Vec<u8>,
     steps: Vec<Step>,
     /// Every packet below this number has been routed, whether or not it stands in this batch.
@@ -151,10 +163,7 @@ impl Routed {
     pub fn replay(&self, to: &mut impl Take) {
         for step in &self.steps {
             match step {
-                Step::Level { meta, start, len } => {
-                    let start = *start as usize;
-                    to.level(meta, self.arena.get(start..start + *len as usize).unwrap_or_default());
-                }
+                Step::Level { meta, segment } => to.level(meta, self.bytes(*segment)),
                 Step::Tick { at, now } => to.tick(*at, *now),
                 Step::NeverArrived(quoted) => to.never_arrived(quoted),
                 Step::Restart { at } => to.restart(*at),
@@ -162,10 +171,20 @@ impl Routed {
         }
     }
 
-    /// Empties it, keeping its memory.
-    pub fn clear(&mut self) {
+    fn bytes(&self, place: Place) -> &[u8] {
+        match place {
+            Place::Captured { start, len } => self.packets.as_ref().map_or(&[], |packets| packets.at(start, len)),
+            Place::Copied { start, len } => {
+                self.arena.get(start as usize..start as usize + len as usize).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Empties it, keeping its memory; the captured packets, if nobody else works on them any more.
+    pub fn clear(&mut self) -> Option<PacketBatch> {
         self.arena.clear();
         self.steps.clear();
+        self.packets.take().and_then(Arc::into_inner)
     }
 
     /// See the field.
@@ -189,9 +208,15 @@ impl Router {
         }
     }
 
+    /// The levels that follow are those of these packets.
+    pub fn share(&mut self, packets: &Arc<PacketBatch>) {
+        for batch in &mut self.batches {
+            batch.packets = Some(Arc::clone(packets));
+        }
+    }
+
     /// Swaps out the batch of worker `n` for an empty one, marking how far the run has come.
-    pub fn take(&mut self, n: usize, mut empty: Routed, watermark: u64) -> Routed {
-        empty.clear();
+    pub fn take(&mut self, n: usize, empty: Routed, watermark: u64) -> Routed {
         match self.batches.get_mut(n) {
             Some(batch) => {
                 batch.watermark = watermark;
@@ -225,9 +250,16 @@ impl Take for Router {
             (None, None) => 0,
         };
         if let Some(batch) = self.batches.get_mut(owner) {
-            let start = batch.arena.len() as u32;
-            batch.arena.extend_from_slice(segment);
-            batch.steps.push(Step::Level { meta: *meta, start, len: segment.len() as u32 });
+            let len = segment.len() as u32;
+            let segment = match batch.packets.as_ref().and_then(|packets| packets.locate(segment)) {
+                Some(start) => Place::Captured { start, len },
+                None => {
+                    let start = batch.arena.len() as u32;
+                    batch.arena.extend_from_slice(segment);
+                    Place::Copied { start, len }
+                }
+            };
+            batch.steps.push(Step::Level { meta: meta.clone(), segment });
         }
     }
 

@@ -200,9 +200,10 @@ impl<'scope> Threads<'scope> {
                 let (found_tx, found_rx) = bounded(BATCHES);
                 found.push(found_rx);
                 routes.push((routed_tx, back_rx));
-                lanes.push(spawn(scope, "worker", move || lane(run, n, &routed_rx, &back_tx, &found_tx)));
+                let empty_tx = empty_tx.clone();
+                lanes.push(spawn(scope, "worker", move || lane(run, n, &routed_rx, &back_tx, &empty_tx, &found_tx)));
             }
-            spawn(scope, "route", move || route(run, &packets_rx, &empty_tx, &routes))
+            spawn(scope, "route", move || route(run, &packets_rx, &routes))
         };
         let publisher = spawn(scope, "publish", move || publish(run, &found, &requests, sink));
         (packets, empty, Self { front, lanes, publisher })
@@ -236,15 +237,15 @@ pub(super) fn spawn<'scope, T: Send + 'scope>(
 /// Batches between workers and their neighbours.
 const BATCHES: usize = 8;
 
-/// Drives a front over everything that is captured; `done` is called after each batch.
+/// Drives a front over everything that is captured: `batch` takes a batch through it, `done` is called after each.
 fn drive<T: Take>(
     run: &Run<'_>,
-    front: &mut Front,
     packets: &Receiver<Captured>,
-    empty: &Sender<PacketBatch>,
     taker: &mut T,
+    mut batch: impl FnMut(&mut Front, &mut T, PacketBatch),
     mut done: impl FnMut(&mut T, u64) -> bool,
 ) {
+    let mut front = Front::new(run.config.decode.clone());
     let mut new_input = false;
     for captured in packets {
         let next = match captured {
@@ -252,13 +253,12 @@ fn drive<T: Take>(
                 new_input = true;
                 continue;
             }
-            Captured::Packets(batch) => {
-                if let Some(first) = batch.iter().next().filter(|_| std::mem::take(&mut new_input)) {
+            Captured::Packets(packets) => {
+                if let Some(first) = packets.iter().next().filter(|_| std::mem::take(&mut new_input)) {
                     front.next_input(first.index, first.time, taker);
                 }
-                front.batch(&batch, taker);
-                let next = batch.next_index();
-                let _ = empty.send(batch);
+                let next = packets.next_index();
+                batch(&mut front, taker, packets);
                 next
             }
             Captured::Quiet { at, now } => {
@@ -278,22 +278,24 @@ fn drive<T: Take>(
 
 /// One worker: decoding and pipeline in line.
 fn in_line(run: &Run<'_>, packets: &Receiver<Captured>, empty: &Sender<PacketBatch>, found: &Sender<Found>) {
-    let mut front = Front::new(run.config.decode.clone());
     let mut worker = Worker::new(run, 0, found);
-    drive(run, &mut front, packets, empty, &mut worker, |worker, next| worker.hand_over(before(next)));
+    let batch = |front: &mut Front, worker: &mut Worker<'_>, packets: PacketBatch| {
+        front.batch(&packets, worker);
+        let _ = empty.send(packets);
+    };
+    drive(run, packets, &mut worker, batch, |worker, next| worker.hand_over(before(next)));
     worker.finish();
 }
 
 /// Several workers: decoding here, a lane for each worker.
-fn route(
-    run: &Run<'_>,
-    packets: &Receiver<Captured>,
-    empty: &Sender<PacketBatch>,
-    lanes: &[(Sender<Routed>, Receiver<Routed>)],
-) {
-    let mut front = Front::new(run.config.decode.clone());
+fn route(run: &Run<'_>, packets: &Receiver<Captured>, lanes: &[(Sender<Routed>, Receiver<Routed>)]) {
     let mut router = Router::new(lanes.len());
-    drive(run, &mut front, packets, empty, &mut router, |router, next| {
+    let batch = |front: &mut Front, router: &mut Router, packets: PacketBatch| {
+        let packets = Arc::new(packets);
+        router.share(&packets);
+        front.batch(&packets, router);
+    };
+    drive(run, packets, &mut router, batch, |router, next| {
         lanes.iter().enumerate().all(|(n, (lane, back))| {
             let spare = back.try_recv().unwrap_or_default();
             lane.send(router.take(n, spare, next)).is_ok()
@@ -301,11 +303,21 @@ fn route(
     });
 }
 
-fn lane(run: &Run<'_>, number: usize, routed: &Receiver<Routed>, back: &Sender<Routed>, found: &Sender<Found>) {
+fn lane(
+    run: &Run<'_>,
+    number: usize,
+    routed: &Receiver<Routed>,
+    back: &Sender<Routed>,
+    empty: &Sender<PacketBatch>,
+    found: &Sender<Found>,
+) {
     let mut worker = Worker::new(run, number, found);
-    for batch in routed {
+    for mut batch in routed {
         batch.replay(&mut worker);
         let until = before(batch.watermark());
+        if let Some(packets) = batch.clear() {
+            let _ = empty.send(packets);
+        }
         let _ = back.try_send(batch);
         if !worker.hand_over(until) {
             break;

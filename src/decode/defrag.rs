@@ -53,7 +53,7 @@ pub(super) struct Key {
 
 impl Key {
     /// The key of a fragment; IPv6 leaves the protocol out (RFC 8200 section 4.5).
-    pub(super) fn new(net: &Net, piece: &Piece, vlans: Vlans, hops: Hops) -> Self {
+    pub(super) fn new(net: &Net, piece: &Piece, vlans: Vlans, hops: &Hops) -> Self {
         Self {
             source: net.source,
             destination: net.destination,

@@ -164,7 +164,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
                 _ => self.stop(meta, body, Stop::Fragment),
             };
         }
-        let key = Key::new(net, &piece, meta.vlans, meta.hops);
+        let key = Key::new(net, &piece, meta.vlans, &meta.hops);
         match decoder.defrag.insert(key, piece, net.checksum, body.bytes, meta.time, &mut decoder.counters) {
             Insert::Waits => self.stop(meta, body, Stop::Fragment),
             Insert::Malformed => self.stop(meta, body, Stop::Malformed(Layer::Ip)),

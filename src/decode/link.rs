@@ -207,7 +207,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
 }
 
 fn as_outer(meta: &Meta) -> Meta {
-    Meta { innermost: false, ..*meta }
+    Meta { innermost: false, ..meta.clone() }
 }
 
 /// LLC (IEEE 802.2): SNAP with an EtherType (RFC 1042), or IP's own service access point.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::packet::Timestamp;
 
@@ -86,11 +87,10 @@ pub struct Hop {
     pub id: Option<u32>,
 }
 
-/// Tunnels around a packet, outermost first; at most [`Hops::MAX`]. `any` is the only thing most packets need.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Hops {
-    hops: [Option<Hop>; Self::MAX],
-}
+/// Tunnels around a packet, outermost first; at most [`Hops::MAX`]. Shared, because most packets are inside none and all
+/// of a tunnel's levels, messages and events name the same ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hops(Option<Arc<[Option<Hop>; Self::MAX]>>);
 
 impl Hops {
     /// Nesting limit.
@@ -98,7 +98,8 @@ impl Hops {
 
     /// Adds the next inner tunnel; `false` when the limit is reached.
     pub fn push(&mut self, hop: Hop) -> bool {
-        match self.hops.iter_mut().find(|h| h.is_none()) {
+        let hops = Arc::make_mut(self.0.get_or_insert_default());
+        match hops.iter_mut().find(|h| h.is_none()) {
             Some(slot) => {
                 *slot = Some(hop);
                 true
@@ -109,12 +110,12 @@ impl Hops {
 
     /// The tunnels, outermost first.
     pub fn iter(&self) -> impl Iterator<Item = &Hop> {
-        self.hops.iter().flatten()
+        self.0.iter().flat_map(|hops| hops.iter()).flatten()
     }
 
     /// Whether there is any.
     pub fn is_empty(&self) -> bool {
-        self.hops[0].is_none()
+        self.0.is_none()
     }
 }
 
@@ -331,7 +332,7 @@ pub enum Layer {
 }
 
 /// One level of a decoded packet: the frame as captured, or what came out of a tunnel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Meta {
     /// Run-wide number of the captured packet (of the one that completed it, where fragments were put together).
     pub index: u64,

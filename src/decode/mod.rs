@@ -135,8 +135,7 @@ impl Decoder {
     }
 }
 
-/// A level of which nothing is known yet. A function, not a constant: copying a constant costs a `memcpy` of the room for
-/// hops per packet, a quarter of the whole time; this writes their tags only.
+/// A level of which nothing is known yet.
 #[inline]
 fn level(index: u64, time: Timestamp, interface: u32, wire_len: u32) -> Meta {
     Meta {
@@ -186,9 +185,9 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         let mut meta = if outer.net.is_some() || outer.macs.is_some() {
             outer.innermost = false;
             (self.visit)(outer, segment);
-            Meta { hops: outer.hops, ..level(outer.index, outer.time, outer.interface, inner.wire_len()) }
+            Meta { hops: outer.hops.clone(), ..level(outer.index, outer.time, outer.interface, inner.wire_len()) }
         } else {
-            *outer
+            outer.clone()
         };
         if meta.hops.push(hop) {
             self.decoder.counters.tunnels = self.decoder.counters.tunnels.wrapping_add(1);

@@ -104,7 +104,7 @@ fn packet(link: LinkType, wire_len: usize, data: &[u8]) -> Packet<'_> {
 
 fn feed(decoder: &mut Decoder, packet: &Packet<'_>) -> Vec<Level> {
     let mut levels = Vec::new();
-    decoder.decode(packet, &mut |meta, segment| levels.push((*meta, segment.to_vec())));
+    decoder.decode(packet, &mut |meta, segment| levels.push((meta.clone(), segment.to_vec())));
     assert!(!levels.is_empty(), "every packet is reported");
     for (at, (meta, _)) in levels.iter().enumerate() {
         assert_eq!(meta.innermost, at + 1 == levels.len(), "the last level, and only it, is the innermost");

@@ -59,11 +59,11 @@ fn macs_vlans_and_levels_keep_flows_apart() {
     let mut table = table(9);
     let mut out = Vec::new();
     let plain = meta(0, 0, ("10.0.0.1", 1), ("10.0.0.2", 2));
-    let mut routed = plain;
+    let mut routed = plain.clone();
     routed.macs = Some(([1; 6], [2; 6]));
-    let mut tagged = routed;
+    let mut tagged = routed.clone();
     tagged.vlans.push(7);
-    for packet in [plain, routed, tagged, tagged] {
+    for packet in [plain, routed.clone(), tagged.clone(), tagged] {
         table.touch(&packet, &mut out);
     }
     assert_eq!(table.len(), 3);
@@ -81,7 +81,7 @@ fn frames_without_addresses_count_by_macs_and_first_fragments_not_at_all() {
     let mut arp = meta(0, 0, ("10.0.0.1", 1), ("10.0.0.2", 2));
     (arp.net, arp.transport, arp.macs) = (None, Transport::None, Some(([2; 6], [255; 6])));
     table.touch(&arp, &mut out);
-    let mut cooked = arp;
+    let mut cooked = arp.clone();
     cooked.macs = None;
     table.touch(&cooked, &mut out);
     let mut fragment = meta(1, 0, ("10.0.0.1", 1), ("10.0.0.2", 2));

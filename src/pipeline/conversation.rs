@@ -14,8 +14,7 @@ pub(super) struct Facts {
     ttls: [Option<u8>; 2],
     macs: Option<(Mac, Mac)>,
     vlans: Vlans,
-    /// Boxed, because few conversations are inside tunnels and every connection has this.
-    hops: Option<Box<Hops>>,
+    hops: Hops,
     /// Whether the first packet came from the client.
     from_client: bool,
 }
@@ -28,7 +27,7 @@ impl Facts {
             ttls: [meta.net.map(|net| net.ttl), None],
             macs: meta.macs,
             vlans: meta.vlans,
-            hops: (!meta.hops.is_empty()).then(|| Box::new(meta.hops)),
+            hops: meta.hops.clone(),
             from_client: true,
         }
     }
@@ -73,7 +72,7 @@ impl Facts {
             server_ttl,
             macs,
             vlans: self.vlans,
-            hops: self.hops.as_deref().copied().unwrap_or_default(),
+            hops: self.hops.clone(),
             process: None,
         }
     }

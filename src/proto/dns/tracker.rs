@@ -346,7 +346,7 @@ impl Copies {
     fn is_copy(&mut self, meta: &Meta, ends: (Endpoint, Endpoint), payload: &[u8]) -> bool {
         let what = self.hasher.hash_one((ends, payload));
         let ttl = meta.net.map(|net| net.ttl);
-        let way = self.hasher.hash_one((meta.interface, meta.macs, meta.vlans, ttl, meta.hops));
+        let way = self.hasher.hash_one((meta.interface, meta.macs, meta.vlans, ttl, &meta.hops));
         let known = self.seen.get(&what).copied().filter(|(time, _)| meta.time.since(*time).abs() <= COPY_WINDOW);
         if known.is_some_and(|(_, first_way)| first_way != way) {
             return true;
