@@ -61,8 +61,9 @@ fn main() {
     parse_dns(&datagrams, &mut |tx| lookups.push(tx));
     let Ok(catalogue) = Catalogue::builtin().map(Arc::new) else { return println!("the catalogue cannot be read") };
     report.run("match", || judge(&catalogue, &exchanges, &lookups), exchanges.len() + lookups.len());
-    let found = observations(&batches, &catalogue);
-    report.run("serialise", || publish(&catalogue, &found), found.len());
+    let mut found = observations(&batches, &catalogue);
+    let count = found.len();
+    report.run("serialise", || publish(&catalogue, &mut found), count);
 }
 
 /// Prints one line per stage.
@@ -327,7 +328,7 @@ fn observations(batches: &[PacketBatch], catalogue: &Arc<Catalogue>) -> Vec<Obse
     found
 }
 
-fn publish(catalogue: &Arc<Catalogue>, found: &[Observation]) -> usize {
+fn publish(catalogue: &Arc<Catalogue>, found: &mut [Observation]) -> usize {
     let Some(settings) = settings() else { return 0 };
     let config = publish::Config { wanted: publish::Wanted::All, ..settings.publisher(true, None) };
     let mut publisher = Publisher::new(config, Arc::clone(catalogue));
@@ -342,7 +343,7 @@ fn publish(catalogue: &Arc<Catalogue>, found: &[Observation]) -> usize {
 
 /// Settings of a single worker.
 fn single() -> detect::Config {
-    detect::Config { eager_tokens: false, ..detect::Config::default() }
+    detect::Config { alone: true, ..detect::Config::default() }
 }
 
 /// Settings of a replay without any flags.

@@ -127,10 +127,6 @@ impl Front {
     }
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all steps are levels, and a box would cost an allocation per packet"
-)]
 enum Step {
     Level { meta: Meta, segment: Place },
     Tick { at: u64, now: Timestamp },

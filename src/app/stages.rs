@@ -41,6 +41,8 @@ pub(super) struct Run<'r> {
 pub(super) struct Board {
     report: Mutex<Report>,
     workers: Mutex<Vec<pipeline::Counters>>,
+    /// A credential was issued in what has been published. Workers are all behind that.
+    issued: AtomicBool,
     /// Everything has been written that could be.
     written: AtomicBool,
     /// Grows with everything that is worked off.
@@ -313,6 +315,9 @@ fn lane(
 ) {
     let mut worker = Worker::new(run, number, found);
     for mut batch in routed {
+        if run.board.issued.load(Ordering::Relaxed) {
+            worker.pipeline.search_tokens();
+        }
         batch.replay(&mut worker);
         let until = before(batch.watermark());
         if let Some(packets) = batch.clear() {
@@ -455,7 +460,12 @@ impl<'r, S: Sink> Desk<'r, S> {
         let mut lanes: Vec<Lane<'_>> = found.iter().enumerate().map(|(n, from)| Lane::new(from, n == 0)).collect();
         while let Some(lane) = self.next_lane(&mut lanes)? {
             match lane.take() {
-                Some(Item::Observation(observation)) => self.publisher.observe(&observation),
+                Some(Item::Observation(mut observation)) => {
+                    self.publisher.observe(&mut observation);
+                    if self.publisher.has_issued() {
+                        self.run.board.issued.store(true, Ordering::Relaxed);
+                    }
+                }
                 Some(Item::Tick(now)) => self.tick(now),
                 None => {}
             }

@@ -287,7 +287,7 @@ impl Config {
             icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
             catalogue: Arc::new(catalogue),
             decode: decode_config(&file, memory),
-            detect: detect::Config { ssrf, eager_tokens: threads > 1, ..detect_config(&file) },
+            detect: detect::Config { ssrf, alone: threads == 1, ..detect_config(&file) },
             correlate: correlate::Config {
                 limit: ((Shares::of(memory).correlation / bytes_per::CLIENT) as usize)
                     .min(correlate::Config::default().limit),

@@ -39,17 +39,17 @@ const NO_LIFETIME: u64 = u64::MAX;
 pub struct Config {
     /// Key of `imds.credential.fingerprint`.
     pub fingerprint_key: Vec<u8>,
-    /// Look for credential-shaped tokens before this matcher has seen a credential issued: needed where others see the
-    /// conversations in which it may be (several workers). What is found earlier than the first issuance joins nothing,
-    /// so a single worker need not look for it.
-    pub eager_tokens: bool,
+    /// Whether this matcher sees all conversations. What is found before the first credential was issued joins nothing,
+    /// so it need not be looked for; but where others (other workers' matchers) may have seen that, only
+    /// [`Detector::search`] tells.
+    pub alone: bool,
     /// Look for other targets in requests (SSRF).
     pub ssrf: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec(), eager_tokens: true, ssrf: true }
+        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec(), alone: false, ssrf: true }
     }
 }
 
@@ -73,8 +73,7 @@ pub struct Detector {
 impl Detector {
     /// A matcher without memory.
     pub fn new(catalogue: Arc<Catalogue>, config: Config) -> Self {
-        let searching = config.eager_tokens;
-        Self { catalogue, config, memory: Memory::default(), agents: UserAgents::default(), searching }
+        Self { catalogue, config, memory: Memory::default(), agents: UserAgents::default(), searching: false }
     }
 
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
@@ -82,9 +81,14 @@ impl Detector {
         self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
     }
 
+    /// A credential was issued before whatever comes from now on: look for it.
+    pub fn search(&mut self) {
+        self.searching = true;
+    }
+
     /// Whether tokens in cleartext can join anything: a credential may have been issued before.
     pub fn searches_tokens(&self) -> bool {
-        self.searching
+        self.searching || !self.config.alone
     }
 
     /// Judges an HTTP exchange.
@@ -92,15 +96,16 @@ impl Detector {
         let request = tx.request.as_ref().map(|message| Request::new(tx, message));
         let imds = self.imds(tx, request.as_ref());
         let tokens = if self.searching { relay::tokens(&self.catalogue, tx, imds.is_some()) } else { Vec::new() };
+        let unsearched = !self.searching && !self.config.alone;
         let named =
             if self.config.ssrf { super::ssrf::judge(tx, imds.as_ref(), &self.catalogue) } else { Verdict::default() };
         self.searching |= imds.as_ref().is_some_and(|imds| imds.credential.as_ref().is_some_and(|c| c.issued));
-        Verdict { imds: imds.map(Box::new), tokens, ..named }
+        Verdict { imds: imds.map(Box::new), tokens, unsearched, ..named }
     }
 
     /// Judges a DNS transaction.
     pub fn dns(&mut self, tx: &dns::Transaction) -> DnsVerdict {
-        super::names::judge(&self.catalogue, tx, self.searching)
+        super::names::judge(&self.catalogue, tx, self.searches_tokens())
     }
 
     /// A connection to a metadata address in which no request could be read; `None` for other connections.

@@ -3,9 +3,12 @@
 
 use std::net::IpAddr;
 
+use super::relay;
+use crate::catalogue::Catalogue;
 pub use crate::catalogue::Sensitivity;
 use crate::observe::{Bytes, Conn};
 use crate::packet::Timestamp;
+use crate::proto::http::Transaction;
 
 macro_rules! signals {
     ($($(#[doc = $doc:literal])* $name:ident = $slug:literal),* $(,)?) => {
@@ -262,6 +265,9 @@ pub struct Verdict {
     pub redirect: Option<Box<Candidate>>,
     /// Credential-shaped tokens outside signing headers: hash, and whether it stood in the request.
     pub tokens: Vec<(TokenHash, bool)>,
+    /// Nobody has looked for tokens yet, because the matcher that saw this exchange cannot know whether a credential was
+    /// issued before: who knows looks for them ([`Self::search`]).
+    pub unsearched: bool,
 }
 
 /// What the matcher says of a DNS transaction.
@@ -292,7 +298,13 @@ impl DnsVerdict {
 }
 
 impl Verdict {
-    /// Whether the correlator can make anything of it.
+    /// Looks for tokens in the exchange that this is the verdict on.
+    pub fn search(&mut self, tx: &Transaction, catalogue: &Catalogue) {
+        self.tokens = relay::tokens(catalogue, tx, self.imds.is_some());
+        self.unsearched = false;
+    }
+
+    /// Whether the correlator can make anything of it; what was not searched aside.
     pub fn matters(&self) -> bool {
         self.imds.is_some() || !self.candidates.is_empty() || self.redirect.is_some() || !self.tokens.is_empty()
     }

@@ -4,7 +4,7 @@
 //! A connection that turns out to be of no interest costs one table entry and one look-up per packet from then on.
 
 use crate::decode::meta::{Meta, Transport};
-use crate::detect::{self, Detector, DnsVerdict, Verdict, tokens};
+use crate::detect::{self, Detector, tokens};
 use crate::flow;
 use crate::observe::{Endpoint, Observation, Order, Proto, What};
 use crate::packet::Timestamp;
@@ -151,6 +151,11 @@ impl Pipeline {
     /// Takes out what was found since the last call, in order.
     pub fn drain(&mut self, into: &mut Vec<Observation>) {
         into.append(&mut self.stages.out);
+    }
+
+    /// A credential was issued before whatever comes from now on: it may be seen leaving.
+    pub fn search_tokens(&mut self) {
+        self.stages.detector.search();
     }
 
     /// The input is over: everything still open is reported.
@@ -361,7 +366,7 @@ impl Stages {
         let verdict = self.detector.http(&tx);
         let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.now, |m| m.last);
         let first = tx.conn.first_index;
-        if self.config.everything || matters(&verdict) {
+        if self.config.everything || verdict.matters() || verdict.unsearched {
             self.emit(time, first, 0, What::Http(Box::new((tx, verdict))));
         }
     }
@@ -370,7 +375,7 @@ impl Stages {
         self.counters.dns += 1;
         let verdict = self.detector.dns(&tx);
         let time = tx.response.as_ref().or(tx.query.as_ref()).map_or(self.now, |m| m.time);
-        if self.config.everything || dns_matters(&verdict) {
+        if self.config.everything || verdict.matters() {
             self.emit(time, first, 1, What::Dns(Box::new((tx, verdict))));
         }
     }
@@ -412,16 +417,3 @@ impl Stages {
 
 /// Flows come behind all else that expires with them.
 const FLOW_RANK: u8 = 8;
-
-/// Whether the correlator can make anything of an exchange.
-fn matters(verdict: &Verdict) -> bool {
-    verdict.imds.is_some() || !verdict.candidates.is_empty() || verdict.redirect.is_some() || !verdict.tokens.is_empty()
-}
-
-/// The same for DNS.
-fn dns_matters(verdict: &DnsVerdict) -> bool {
-    verdict.metadata_name.is_some()
-        || !verdict.metadata_answers.is_empty()
-        || !verdict.other_answers.is_empty()
-        || !verdict.tokens.is_empty()
-}

@@ -125,10 +125,23 @@ impl Publisher {
     }
 
     /// Takes the next observation in order.
-    pub fn observe(&mut self, observation: &Observation) {
+    pub fn observe(&mut self, observation: &mut Observation) {
+        if let What::Http(exchange) = &mut observation.what
+            && exchange.1.unsearched
+            && self.correlator.has_issued()
+        {
+            let (tx, verdict) = &mut **exchange;
+            verdict.search(tx, &self.catalogue);
+        }
+        let observation = &*observation;
         let is_wanted = self.config.wanted >= Wanted::Metadata && self.is_wanted(&observation.what);
-        if !is_wanted && matches!(observation.what, What::Flow(_) | What::Icmp(_)) {
-            return; // there are many, and they are nothing to the correlator
+        let matters = match &observation.what {
+            What::Flow(_) | What::Icmp(_) => false, // there are many, and they are nothing to the correlator
+            What::Http(exchange) => exchange.1.matters(),
+            What::Dns(_) | What::Connection(_) | What::Tokens(_) => true,
+        };
+        if !is_wanted && !matters {
+            return;
         }
         let id = event::observation_id(observation);
         let remarks = self.correlator.observe(observation, id.as_str(), &mut self.alerts);
@@ -136,6 +149,11 @@ impl Publisher {
             self.event(observation, id, &remarks);
         }
         self.raise();
+    }
+
+    /// Whether a credential or session token was issued: from now on it may be seen leaving.
+    pub fn has_issued(&self) -> bool {
+        self.correlator.has_issued()
     }
 
     /// Packet time moved on.
