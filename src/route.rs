@@ -1,9 +1,9 @@
 //! From captured packets to the worker that owns their conversation.
 //!
-//! [`Front`] decodes in capture order, keeps packet time, and hands every level of every packet to a [`Take`]r: with
-//! one worker that is its pipeline itself, in line; with several it is a [`Router`], which tells the worker that its
-//! address pair hashes to where in the shared batch each level's bytes are. Ticks go to every worker, so that what
-//! expires, expires at the same place of the run for any number of workers.
+//! [`Front`] decodes in capture order, keeps packet time, and hands every level of every packet to a [`Take`]r: a
+//! [`Router`], which tells the worker that its address pair hashes to where in the shared batch each level's bytes are,
+//! or one worker's pipeline itself, in line. Ticks go to every worker, so that what expires, expires at the same place
+//! of the run for any number of workers.
 
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
@@ -241,6 +241,7 @@ impl Take for Router {
 
     fn level(&mut self, meta: &Meta, segment: &[u8]) {
         let owner = match (meta.net, meta.macs) {
+            _ if self.batches.len() == 1 => 0,
             (Some(net), _) => self.owner(pair(net.source, net.destination)),
             (None, Some((a, b))) => self.owner((a.min(b), a.max(b))),
             (None, None) => 0,

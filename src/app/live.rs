@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -114,7 +114,9 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
             let board = Arc::clone(&board);
             thread::spawn(move || endpoint.serve(|| at(started, &board).snapshot()));
         }
-        let (packets, empty, threads) = Threads::start(scope, run, BATCHES, outputs, requests_rx);
+        let (feed, empty, threads) = Threads::start(scope, run, BATCHES + 2, outputs, requests_rx);
+        let (packets, captured) = bounded(BATCHES);
+        spawn(scope, "decode", move || feed.run(&captured));
         let capture = spawn(scope, "capture", move || Capture::new(run, sniffer, packets, empty).run());
         let ended = tell.clone();
         scope.spawn(move || {

@@ -1,4 +1,4 @@
-//! Replay: a capture thread reads files, the threads of [`stages`](super::stages) do the rest.
+//! Replay: a capture thread reads and decodes files, the threads of [`stages`](super::stages) do the rest.
 //!
 //! Nothing is ever dropped: every channel is bounded, and a sender waits. The calling thread shows progress.
 
@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, never};
+use crossbeam_channel::{Receiver, never};
 
+use super::feed::Feed;
 use super::progress::{self, Position};
 use super::report::Report;
-use super::stages::{Board, Captured, Run, Sink, Threads, spawn};
+use super::stages::{Board, Run, Sink, Threads, spawn};
 use crate::capture::{CaptureError, FileSource, Filter, Listed, Status};
 use crate::config::Config;
 use crate::packet::PacketBatch;
@@ -66,9 +67,9 @@ pub fn replay<S: Sink + Send>(
     let board = Board::default();
     let run = Run { config, board: &board, stop, live: false, processes: None };
     thread::scope(|scope| {
-        let (packets, empty, threads) = Threads::start(scope, &run, BATCHES, sink, never());
+        let (feed, empty, threads) = Threads::start(scope, &run, BATCHES, sink, never());
         let position = &position;
-        let capture = spawn(scope, "capture", move || read_all(config, inputs, position, stop, &empty, &packets));
+        let capture = spawn(scope, "capture", move || read_all(config, inputs, position, stop, &empty, feed));
         progress::watch(position, config.quiet, || threads.is_finished());
         let read = capture.join().unwrap_or_else(|_| panicked("capture"));
         threads.join(&board);
@@ -82,14 +83,14 @@ fn panicked(thread: &str) -> Read {
     Read { failures: 1, ..Read::default() }
 }
 
-/// The capture thread: reads every input, in order, into batches.
+/// The capture thread: reads every input, in order, into batches, and decodes them.
 fn read_all(
     config: &Config,
     inputs: Vec<Result<Listed, CaptureError>>,
     position: &Position,
     stop: &AtomicBool,
     empty: &Receiver<PacketBatch>,
-    packets: &Sender<Captured>,
+    mut feed: Feed<'_>,
 ) -> Read {
     let mut read = Read::default();
     let mut filter = match Filter::compile(&config.filter) {
@@ -124,9 +125,7 @@ fn read_all(
             }
         };
         read.inputs += 1;
-        if packets.send(Captured::NextInput).is_err() {
-            break;
-        }
+        feed.next_input();
         let before = position.bytes.load(Ordering::Relaxed);
         loop {
             let Ok(mut batch) = empty.recv() else { return read };
@@ -150,7 +149,7 @@ fn read_all(
             next_index = batch.next_index();
             position.packets.store(next_index, Ordering::Relaxed);
             position.bytes.store(before + source.bytes_read(), Ordering::Relaxed);
-            if packets.send(Captured::Packets(batch)).is_err() || stop.load(Ordering::Relaxed) {
+            if !feed.packets(batch) || stop.load(Ordering::Relaxed) {
                 return read;
             }
             match status {

@@ -1,5 +1,5 @@
-//! The threads behind the capture thread, for replay and live capture alike: one or more workers decode and detect, a
-//! publisher merges what they found in packet order, correlates, and writes.
+//! The threads behind the [`Feed`], for replay and live capture alike: one or more workers detect, a publisher merges
+//! what they found in packet order, correlates, and writes.
 //!
 //! Every channel is bounded, and a sender waits; only the capture thread of a live run throws batches away instead.
 
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
 
+use super::feed::{Feed, Way};
 use super::report::Report;
 use crate::config::Config;
 use crate::correlate::AllowEntry;
@@ -22,7 +23,7 @@ use crate::packet::{PacketBatch, Timestamp};
 use crate::pipeline::{self, Pipeline};
 use crate::process::Lookup;
 use crate::publish::{Lines, Publisher};
-use crate::route::{Front, Routed, Router, Take};
+use crate::route::{Routed, Take};
 
 /// What all threads of a run share.
 pub(super) struct Run<'r> {
@@ -146,11 +147,9 @@ impl Sink for Outputs {
     }
 }
 
-/// What the capture thread says.
+/// What a capture thread says to one that decodes.
 pub(super) enum Captured {
     Packets(PacketBatch),
-    /// The next packets come from another input.
-    NextInput,
     /// Live capture has been quiet until now; the next packet will have this number.
     Quiet {
         at: u64,
@@ -167,48 +166,36 @@ struct Found {
 
 /// The running threads.
 pub(super) struct Threads<'scope> {
-    front: ScopedJoinHandle<'scope, ()>,
     lanes: Vec<ScopedJoinHandle<'scope, ()>>,
     publisher: ScopedJoinHandle<'scope, ()>,
 }
 
 impl<'scope> Threads<'scope> {
-    /// Starts them, with so many batches on the way from the capture thread: with their buffers they are the memory
-    /// between the two. Returns the capture thread's ends of the channels as well: what is captured goes into the first,
-    /// empty batches come out of the second.
+    /// Starts them, with so many batches on the way to them: with their buffers they are the memory in between. Returns
+    /// the way in as well, and where empty batches come out.
     pub(super) fn start<'r: 'scope, S: Sink + Send + 'scope>(
         scope: &'scope Scope<'scope, '_>,
         run: &'r Run<'r>,
         batches: usize,
         sink: S,
         requests: Receiver<Request>,
-    ) -> (Sender<Captured>, Receiver<PacketBatch>, Self) {
-        let (packets, packets_rx) = bounded::<Captured>(batches);
-        let (empty_tx, empty) = bounded::<PacketBatch>(batches + 2);
-        for _ in 0..batches + 2 {
+    ) -> (Feed<'r>, Receiver<PacketBatch>, Self) {
+        let (empty_tx, empty) = bounded::<PacketBatch>(batches);
+        for _ in 0..batches {
             let _ = empty_tx.send(PacketBatch::limited_to(run.config.batch_packets));
         }
-        let mut found = Vec::new();
-        let mut lanes = Vec::new();
-        let front = if run.config.threads == 1 {
+        let (mut found, mut lanes, mut ways) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..run.config.threads {
+            let (there, routed) = bounded::<Routed>(BATCHES);
+            let (back_tx, back) = bounded::<Routed>(BATCHES + 2);
             let (found_tx, found_rx) = bounded(BATCHES);
             found.push(found_rx);
-            spawn(scope, "worker", move || in_line(run, &packets_rx, &empty_tx, &found_tx))
-        } else {
-            let mut routes = Vec::new();
-            for n in 0..run.config.threads {
-                let (routed_tx, routed_rx) = bounded::<Routed>(BATCHES);
-                let (back_tx, back_rx) = bounded::<Routed>(BATCHES + 2);
-                let (found_tx, found_rx) = bounded(BATCHES);
-                found.push(found_rx);
-                routes.push((routed_tx, back_rx));
-                let empty_tx = empty_tx.clone();
-                lanes.push(spawn(scope, "worker", move || lane(run, n, &routed_rx, &back_tx, &empty_tx, &found_tx)));
-            }
-            spawn(scope, "route", move || route(run, &packets_rx, &routes))
-        };
+            ways.push(Way { there, back });
+            let empty_tx = empty_tx.clone();
+            lanes.push(spawn(scope, "worker", move || lane(run, n, &routed, &back_tx, &empty_tx, &found_tx)));
+        }
         let publisher = spawn(scope, "publish", move || publish(run, &found, &requests, sink));
-        (packets, empty, Self { front, lanes, publisher })
+        (Feed::new(run, ways), empty, Self { lanes, publisher })
     }
 
     /// Whether everything has been published.
@@ -218,7 +205,7 @@ impl<'scope> Threads<'scope> {
 
     /// Waits for the end of all of them, which comes after the capture thread's.
     pub(super) fn join(self, board: &Board) {
-        for thread in self.lanes.into_iter().chain([self.front, self.publisher]) {
+        for thread in self.lanes.into_iter().chain([self.publisher]) {
             if thread.join().is_err() {
                 board.post(|report| report.failures += 1);
             }
@@ -239,72 +226,7 @@ pub(super) fn spawn<'scope, T: Send + 'scope>(
 /// Batches between workers and their neighbours.
 const BATCHES: usize = 8;
 
-/// Drives a front over everything that is captured: `batch` takes a batch through it, `done` is called after each.
-fn drive<T: Take>(
-    run: &Run<'_>,
-    packets: &Receiver<Captured>,
-    taker: &mut T,
-    mut batch: impl FnMut(&mut Front, &mut T, PacketBatch),
-    mut done: impl FnMut(&mut T, u64) -> bool,
-) {
-    let mut front = Front::new(run.config.decode.clone());
-    let mut new_input = false;
-    for captured in packets {
-        let next = match captured {
-            Captured::NextInput => {
-                new_input = true;
-                continue;
-            }
-            Captured::Packets(packets) => {
-                if let Some(first) = packets.iter().next().filter(|_| std::mem::take(&mut new_input)) {
-                    front.next_input(first.index, first.time, taker);
-                }
-                let next = packets.next_index();
-                batch(&mut front, taker, packets);
-                next
-            }
-            Captured::Quiet { at, now } => {
-                front.quiet(at, now, taker);
-                at
-            }
-        };
-        if !done(taker, next) {
-            break;
-        }
-        if run.live {
-            run.board.post(|report| report.decode = front.counters().clone());
-        }
-    }
-    run.board.post(|report| report.decode = front.counters().clone());
-}
-
-/// One worker: decoding and pipeline in line.
-fn in_line(run: &Run<'_>, packets: &Receiver<Captured>, empty: &Sender<PacketBatch>, found: &Sender<Found>) {
-    let mut worker = Worker::new(run, 0, found);
-    let batch = |front: &mut Front, worker: &mut Worker<'_>, packets: PacketBatch| {
-        front.batch(&packets, worker);
-        let _ = empty.send(packets);
-    };
-    drive(run, packets, &mut worker, batch, |worker, next| worker.hand_over(before(next)));
-    worker.finish();
-}
-
-/// Several workers: decoding here, a lane for each worker.
-fn route(run: &Run<'_>, packets: &Receiver<Captured>, lanes: &[(Sender<Routed>, Receiver<Routed>)]) {
-    let mut router = Router::new(lanes.len());
-    let batch = |front: &mut Front, router: &mut Router, packets: PacketBatch| {
-        let packets = Arc::new(packets);
-        router.share(&packets);
-        front.batch(&packets, router);
-    };
-    drive(run, packets, &mut router, batch, |router, next| {
-        lanes.iter().enumerate().all(|(n, (lane, back))| {
-            let spare = back.try_recv().unwrap_or_default();
-            lane.send(router.take(n, spare, next)).is_ok()
-        })
-    });
-}
-
+/// One worker.
 fn lane(
     run: &Run<'_>,
     number: usize,
