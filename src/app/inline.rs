@@ -95,24 +95,7 @@ impl Inline {
 
     /// What the publisher counted.
     pub fn published(&self) -> publish::Counters {
-<<<<<<< HEAD
         self.worker.desk.publisher.counters()
-=======
-        self.publisher.counters()
-    }
-
-    /// Hands on what was found, and packet time, in order.
-    fn publish(&mut self) {
-        self.worker.pipeline.drain(&mut self.found);
-        let mut ticks = self.worker.ticks.drain(..).peekable();
-        for mut observation in self.found.drain(..) {
-            while let Some((_, now)) = ticks.next_if(|(order, _)| *order <= observation.order) {
-                self.publisher.tick(now);
-            }
-            self.publisher.observe(&mut observation);
-        }
-        ticks.for_each(|(_, now)| self.publisher.tick(now));
->>>>>>> 94025ec (Search for leaving credentials only once one was issued, with several workers too)
     }
 }
 
@@ -131,12 +114,12 @@ impl Desk {
     /// Hands on what was found, and packet time, in order.
     fn publish(&mut self, found: &mut Vec<Observation>) {
         let mut told = 0;
-        for observation in found.drain(..) {
+        for mut observation in found.drain(..) {
             while let Some((_, now)) = self.ticks.get(told).filter(|(order, _)| *order <= observation.order) {
                 self.publisher.tick(*now);
                 told += 1;
             }
-            self.publisher.observe(&observation);
+            self.publisher.observe(&mut observation);
         }
         self.ticks.drain(..told);
     }
