@@ -418,7 +418,13 @@ fn relayed_tokens_are_seen_outside_signing_headers() {
     let mut known = Vec::new();
     tokens::secret_hashes(KEY.as_bytes(), &mut known);
     let meets = |request: &str, response: &str, server: &str| {
-        let verdict = detector().http(&exchange(request, response, server));
+        let exchange = exchange(request, response, server);
+        let mut verdict = detector().http(&exchange);
+        assert!(verdict.unsearched && verdict.tokens.is_empty(), "nobody knows of an issued credential yet");
+        verdict.search(&exchange, &Catalogue::builtin().unwrap());
+        let mut knowing = detector();
+        knowing.search();
+        assert_eq!(knowing.http(&exchange).tokens, verdict.tokens);
         let hits: Vec<bool> = verdict.tokens.iter().filter(|(hash, _)| known.contains(hash)).map(|(_, r)| *r).collect();
         (hits.contains(&true), hits.contains(&false))
     };
