@@ -43,9 +43,9 @@ start() { # NAME: starts a program; its process id is in $pid
 ready() { # NAME PID: waits until it captures
     for _ in $(seq 300); do
         case $1 in
-        imdswatch) grep -q 'Seccomp:.2' "/proc/$2/status" && break ;;
-        tcpdump) grep -q 'listening on' "$dir/$1.out" && break ;;
-        suricata) grep -q 'Engine started' "$dir/$1.out" && break ;;
+        imdswatch) grep -qs 'Seccomp:.2' "/proc/$2/status" && break ;;
+        tcpdump) grep -qs 'listening on' "$dir/$1.out" && break ;;
+        suricata) grep -qs 'Engine started' "$dir/$1.out" && break ;;
         esac
         sleep 0.1
     done

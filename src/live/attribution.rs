@@ -29,7 +29,7 @@ use crate::packet::Timestamp;
 use crate::process::{Process, Processes};
 
 /// Connections remembered, and attempts to connect that are under way.
-const MAX_KNOWN: usize = 8_192;
+const MAX_KNOWN: usize = 4_096;
 const MAX_OPENING: usize = 4_096;
 /// Questions that may wait.
 const MAX_QUESTIONS: usize = 256;
