@@ -22,19 +22,19 @@ stop_all() {
 trap stop_all EXIT
 ip netns add "$net-c"
 ip netns add "$net-s"
-ip link add v netns "$net-c" mtu 65535 type veth peer name v netns "$net-s" mtu 65535
+ip link add watched netns "$net-c" mtu 65535 type veth peer name watched netns "$net-s" mtu 65535
 for end in c s; do
     ip netns exec "$net-$end" sysctl -qw net.ipv6.conf.all.disable_ipv6=1
-    ip -n "$net-$end" link set v up
+    ip -n "$net-$end" link set watched up
 done
 printf 'alert http any any -> 169.254.169.254 any (msg:"metadata"; sid:1;)\n' >"$dir/imds.rules"
 
 start() { # NAME: starts a program; its process id is in $pid
     out=$dir/$1.out
     case $1 in
-    imdswatch) set -- "$program" -i v ${ARGS:-} -o "$dir/events.ndjson" ;;
-    tcpdump) set -- tcpdump -ni v -w /dev/null ;;
-    suricata) set -- suricata --af-packet=v -S "$dir/imds.rules" -l "$dir" -k none --set af-packet.0.tpacket-v3=yes ;;
+    imdswatch) set -- "$program" -i watched ${ARGS:-} -o "$dir/events.ndjson" ;;
+    tcpdump) set -- tcpdump -ni watched -w /dev/null ;;
+    suricata) set -- suricata --af-packet=watched -S "$dir/imds.rules" -l "$dir" -k none --set af-packet.0.tpacket-v3=yes ;;
     esac
     ip netns exec "$net-c" "$@" >"$out" 2>&1 &
     pid=$!
@@ -70,7 +70,7 @@ replay() { # RATE
     top) speed=--topspeed ;;
     *) speed=--mbps=$1 ;;
     esac
-    ip netns exec "$net-s" tcpreplay -q -K "$speed" --loop="$loops" --intf1=v "$capture" >"$dir/replay" 2>&1
+    ip netns exec "$net-s" tcpreplay -q -K "$speed" --loop="$loops" --intf1=watched "$capture" >"$dir/replay" 2>&1
     sent=$(sed -nE 's/^Actual: ([0-9]+) packets.*/\1/p' "$dir/replay")
     reached=$(sed -nE 's/^Rated: .*, ([0-9.]+ Mbps), ([0-9.]+) pps.*/\1 \2 pps/p' "$dir/replay")
 }
