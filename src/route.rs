@@ -22,6 +22,8 @@ pub trait Take {
     fn tick(&mut self, at: u64, now: Timestamp);
     /// One level of a packet; `segment` starts at the transport header.
     fn level(&mut self, meta: &Meta, segment: &[u8]);
+    /// These levels come next: whatever they will be looked up in can be brought nearer. Changes nothing.
+    fn warm<'m>(&self, _levels: impl Iterator<Item = &'m Meta>) {}
     /// A router reported that it threw a segment away.
     fn never_arrived(&mut self, quoted: &Quoted);
     /// What follows begins a new timeline: everything open ends now, before packet `at`.
@@ -134,6 +136,18 @@ enum Step {
     Restart { at: u64 },
 }
 
+/// How many steps a worker is told of beforehand.
+const AHEAD: usize = 16;
+
+impl Step {
+    fn meta(&self) -> Option<&Meta> {
+        match self {
+            Self::Level { meta, .. } => Some(meta),
+            _ => None,
+        }
+    }
+}
+
 /// Where a segment's bytes are.
 #[derive(Clone, Copy)]
 enum Place {
@@ -157,12 +171,15 @@ pub struct Routed {
 impl Routed {
     /// Hands everything to `to`, in order.
     pub fn replay(&self, to: &mut impl Take) {
-        for step in &self.steps {
-            match step {
-                Step::Level { meta, segment } => to.level(meta, self.bytes(*segment)),
-                Step::Tick { at, now } => to.tick(*at, *now),
-                Step::NeverArrived(quoted) => to.never_arrived(quoted),
-                Step::Restart { at } => to.restart(*at),
+        for next in self.steps.chunks(AHEAD) {
+            to.warm(next.iter().filter_map(Step::meta));
+            for step in next {
+                match step {
+                    Step::Level { meta, segment } => to.level(meta, self.bytes(*segment)),
+                    Step::Tick { at, now } => to.tick(*at, *now),
+                    Step::NeverArrived(quoted) => to.never_arrived(quoted),
+                    Step::Restart { at } => to.restart(*at),
+                }
             }
         }
     }

@@ -160,6 +160,9 @@ const CANDIDATES: usize = 32;
 /// evictions pass before such a long look is worth it again.
 const MORE_CANDIDATES: usize = 1024;
 
+/// A table with this many entries does not fit into the processor's cache.
+const COLD: usize = 1 << 15;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Table<S> {
@@ -226,6 +229,19 @@ impl<S: Evict + Default> Table<S> {
         entry.deadline = now.plus(idle);
         let forward = entry.reversed == reversed;
         (entry, forward)
+    }
+
+    /// Brings what [`Self::touch`] will need for these ends into the processor's cache, in a table too large for that. The
+    /// look-ups do not depend on each other, so the processor waits for memory once and not for each.
+    pub fn warm(&self, ends: impl Iterator<Item = (Endpoint, Endpoint)>) {
+        if self.index.len() < COLD {
+            return;
+        }
+        let found = ends.filter(|(source, destination)| {
+            let (key, _) = Key::new(*source, *destination);
+            self.index.find(self.hasher.hash_one(key), |at| is_at(&self.entries, *at, &key)).is_some()
+        });
+        std::hint::black_box(found.count());
     }
 
     /// The value between two ends, in whichever direction, if there is one. Does not count as activity.

@@ -320,6 +320,10 @@ impl Take for Worker<'_> {
         self.pipeline.level(meta, segment);
     }
 
+    fn warm<'m>(&self, levels: impl Iterator<Item = &'m decode::meta::Meta>) {
+        self.pipeline.warm(levels);
+    }
+
     fn never_arrived(&mut self, quoted: &crate::route::Quoted) {
         self.pipeline.never_arrived(quoted);
     }

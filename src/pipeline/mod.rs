@@ -16,6 +16,7 @@ use crate::session;
 use crate::stream;
 
 mod conversation;
+mod opening;
 mod tcp;
 mod text;
 
@@ -104,6 +105,8 @@ pub struct Pipeline {
 enum Interest {
     /// It may.
     Yes,
+    /// Nothing was said yet: the packets that opened it are counted when something is.
+    Later,
     /// It turned out just now that it cannot.
     Lost,
     /// Only if one of its ends is a metadata service.
@@ -119,6 +122,8 @@ struct Stages {
     detector: Detector,
     counters: Counters,
     out: Vec<Observation>,
+    /// Packets that opened the present connection and were not counted for its flow.
+    opened: Vec<Meta>,
     /// Packet or tick that is being worked on.
     at: u64,
     tick: bool,
@@ -140,6 +145,7 @@ impl Pipeline {
                 detector,
                 counters: Counters::default(),
                 out: Vec::new(),
+                opened: Vec::new(),
                 at: 0,
                 tick: false,
                 nth: 0,
@@ -220,13 +226,18 @@ impl Pipeline {
     fn count_if(&mut self, interest: Interest, meta: &Meta) {
         match interest {
             Interest::Ends if self.touches_metadata(meta) => self.count(meta),
-            Interest::Yes => self.count(meta),
+            Interest::Yes => {
+                let mut opened = std::mem::take(&mut self.stages.opened);
+                opened.drain(..).for_each(|opened| self.count(&opened));
+                self.stages.opened = opened;
+                self.count(meta);
+            }
             Interest::Lost => {
                 if let Some(flows) = &mut self.flows {
                     flows.forget(meta);
                 }
             }
-            Interest::Ends | Interest::None => {}
+            Interest::Ends | Interest::Later | Interest::None => {}
         }
     }
 
@@ -288,6 +299,14 @@ impl Take for Pipeline {
         if !self.stages.config.everything {
             self.count_if(interest, meta);
         }
+        self.stages.opened.clear();
+    }
+
+    fn warm<'m>(&self, levels: impl Iterator<Item = &'m Meta>) {
+        self.sessions.warm(levels.filter_map(|meta| match &meta.transport {
+            Transport::Tcp(tcp) if meta.innermost => Some(tcp::ends(meta, tcp)),
+            _ => None,
+        }));
     }
 
     fn never_arrived(&mut self, quoted: &crate::route::Quoted) {

@@ -1,6 +1,8 @@
 //! TCP: segments to streams to whatever protocol their first bytes show.
 
-use crate::decode::meta::{Meta, Tcp};
+use std::net::IpAddr;
+
+use crate::decode::meta::{Checksum, Meta, Tcp};
 use crate::decode::verify_checksum;
 use crate::detect::{NoRequest, TokenHash, Tokens};
 use crate::observe::{Conn, Endpoint, Proto, What};
@@ -13,6 +15,7 @@ use crate::session::{self, Keep};
 use crate::stream::{Chunk, Connection, Context, Dir, End, Segment, Verdict};
 
 use super::conversation::Facts;
+use super::opening::Opening;
 use super::text::{self, TextScan};
 use super::{Interest, Stages};
 
@@ -22,6 +25,8 @@ pub(super) enum Session {
     /// Nothing seen yet.
     #[default]
     New,
+    /// It was opened and nothing was said yet.
+    Opening(Box<Opening>),
     /// Of no interest. `syn` is the sequence number of its client's SYN, if that was seen: another SYN begins anew.
     Ignored { syn: Option<u32> },
     /// Followed.
@@ -91,54 +96,53 @@ pub(super) fn packet(
     tcp: &Tcp,
     segment: &[u8],
 ) -> Interest {
-    let Some(net) = meta.net else { return Interest::None };
-    let source = Endpoint { ip: net.source, port: tcp.source };
-    let destination = Endpoint { ip: net.destination, port: tcp.destination };
+    if meta.net.is_none() {
+        return Interest::None;
+    }
+    let (source, destination) = ends(meta, tcp);
     let (now, idle) = (stages.now, stages.config.idle);
     let (entry, forward) =
         sessions.touch(source, destination, now, idle, &mut |session: Session| session.end(End::Lost, stages));
     let payload = meta.payload(segment);
-    let at = Context { time: meta.time, index: meta.index };
-
-    let tracked = match &mut entry.value {
-        Session::Tracked(tracked) => tracked,
-        Session::Ignored { syn } => {
-            let again = tcp.flags.syn() && !tcp.flags.ack() && *syn != Some(tcp.seq);
-            let resumed = syn.is_none() && begins(payload);
-            if !again && !resumed {
-                return Interest::None;
+    let verify = || verify_checksum(meta, segment);
+    let mut tracked = match &mut entry.value {
+        Session::Tracked(tracked) => {
+            tracked.packet(stages, meta, tcp, payload, verify);
+            if !tracked.is_uninteresting() {
+                return Interest::Yes;
             }
-            entry.set_forward(forward);
-            entry.value = Session::Tracked(Box::new(Tracked::new(stages, meta, tcp, source, destination)));
-            let Session::Tracked(tracked) = &mut entry.value else { return Interest::None };
-            tracked
+            entry.value = Session::Ignored { syn: tracked.syn };
+            return Interest::Lost;
         }
-        Session::New => {
-            entry.value = Session::Tracked(Box::new(Tracked::new(stages, meta, tcp, source, destination)));
-            let Session::Tracked(tracked) = &mut entry.value else { return Interest::None };
-            tracked
+        Session::Ignored { syn } if !begins_anew(*syn, tcp, payload) => return Interest::None,
+        Session::New | Session::Ignored { .. } => {
+            entry.set_forward(forward);
+            let ends = [source, destination];
+            let opening = match ends.into_iter().any(|end| stages.detector.metadata_endpoint(end)) {
+                true => None,
+                false => Opening::new(meta, tcp, payload, verify),
+            };
+            if let Some(opening) = opening {
+                entry.value = Session::Opening(Box::new(opening));
+                return Interest::Later;
+            }
+            Tracked::new(stages, meta, tcp)
+        }
+        Session::Opening(opening) => {
+            if opening.push(meta, tcp, payload, forward, verify) {
+                return Interest::Later;
+            }
+            let Session::Opening(opening) = std::mem::take(&mut entry.value) else { return Interest::None };
+            Tracked::reopen(&opening, entry.ends(), meta, tcp, stages)
         }
     };
-    let dir = tracked.who.dir(source);
-    tracked.who.facts.see(meta, dir);
-    tracked.who.last = meta.time;
-    let piece = Segment { dir, net: &net, tcp, payload, missing: meta.missing, at };
-    let verify = || verify_checksum(meta, segment);
-    let verdict = tracked.feed(&piece, verify, stages);
-    if verdict == Verdict::NewConnection {
-        tracked.end(End::Lost, stages);
-        **tracked = Tracked::new(stages, meta, tcp, source, destination);
-        let dir = tracked.who.dir(source);
-        let piece = Segment { dir, ..piece };
-        tracked.feed(&piece, || verify_checksum(meta, segment), stages);
-    } else if matches!(verdict, Verdict::Ignored(_)) {
-        stages.counters.segments_ignored += 1;
-    }
+    tracked.packet(stages, meta, tcp, payload, verify);
     if tracked.is_uninteresting() {
-        let syn = tracked.syn;
-        entry.value = Session::Ignored { syn };
-        return Interest::Lost;
+        stages.opened.clear();
+        entry.value = Session::Ignored { syn: tracked.syn };
+        return Interest::None;
     }
+    entry.value = Session::Tracked(Box::new(tracked));
     Interest::Yes
 }
 
@@ -162,7 +166,7 @@ impl Session {
 impl session::Evict for Session {
     fn keep(&self) -> Keep {
         match self {
-            Self::New | Self::Ignored { .. } => Keep::Least,
+            Self::New | Self::Opening(_) | Self::Ignored { .. } => Keep::Least,
             Self::Tracked(tracked) if tracked.who.metadata => Keep::Most,
             Self::Tracked(tracked) => match tracked.reading {
                 Reading::Http(_) | Reading::Dns(_) => Keep::More,
@@ -174,9 +178,17 @@ impl session::Evict for Session {
     fn memory(&self) -> usize {
         match self {
             Self::Tracked(tracked) => size_of::<Tracked>() + tracked.tcp.memory() + tracked.reading.memory(),
-            _ => 0,
+            Self::Opening(_) => size_of::<Opening>(),
+            Self::New | Self::Ignored { .. } => 0,
         }
     }
+}
+
+/// Who sent a segment, and to whom.
+pub(super) fn ends(meta: &Meta, tcp: &Tcp) -> (Endpoint, Endpoint) {
+    let unknown = IpAddr::from([0; 4]);
+    let (source, destination) = meta.net.map_or((unknown, unknown), |net| (net.source, net.destination));
+    (Endpoint { ip: source, port: tcp.source }, Endpoint { ip: destination, port: tcp.destination })
 }
 
 impl Who {
@@ -186,7 +198,9 @@ impl Who {
 }
 
 impl Tracked {
-    fn new(stages: &Stages, meta: &Meta, tcp: &Tcp, source: Endpoint, destination: Endpoint) -> Self {
+    /// From its first packet.
+    fn new(stages: &Stages, meta: &Meta, tcp: &Tcp) -> Self {
+        let (source, destination) = ends(meta, tcp);
         let dir = match (stages.detector.metadata_endpoint(destination), stages.detector.metadata_endpoint(source)) {
             (true, false) => Dir::ToServer,
             (false, true) => Dir::ToClient,
@@ -218,12 +232,39 @@ impl Tracked {
         }
     }
 
-    fn feed(
-        &mut self,
-        segment: &Segment<'_>,
-        verify: impl FnOnce() -> crate::decode::meta::Checksum,
-        stages: &mut Stages,
-    ) -> Verdict {
+    /// From the packets that opened it, which belong to its flow if the connection turns out to be of interest.
+    fn reopen(opening: &Opening, ends: (Endpoint, Endpoint), meta: &Meta, tcp: &Tcp, stages: &mut Stages) -> Self {
+        let mut tracked: Option<Self> = None;
+        for (meta, tcp) in opening.packets(ends) {
+            let tracked = tracked.get_or_insert_with(|| Self::new(stages, &meta, &tcp));
+            tracked.packet(stages, &meta, &tcp, &[], || tcp.checksum);
+            stages.opened.push(meta);
+        }
+        tracked.unwrap_or_else(|| Self::new(stages, meta, tcp))
+    }
+
+    /// Takes a segment, as a new connection if it begins one.
+    fn packet(&mut self, stages: &mut Stages, meta: &Meta, tcp: &Tcp, payload: &[u8], verify: impl Fn() -> Checksum) {
+        let Some(net) = &meta.net else { return };
+        let (source, _) = ends(meta, tcp);
+        let at = Context { time: meta.time, index: meta.index };
+        let dir = self.who.dir(source);
+        self.who.facts.see(meta, dir);
+        self.who.last = meta.time;
+        let segment = Segment { dir, net, tcp, payload, missing: meta.missing, at };
+        match self.feed(&segment, &verify, stages) {
+            Verdict::NewConnection => {
+                self.end(End::Lost, stages);
+                *self = Self::new(stages, meta, tcp);
+                let dir = self.who.dir(source);
+                self.feed(&Segment { dir, ..segment }, verify, stages);
+            }
+            Verdict::Ignored(_) => stages.counters.segments_ignored += 1,
+            Verdict::Taken => {}
+        }
+    }
+
+    fn feed(&mut self, segment: &Segment<'_>, verify: impl FnOnce() -> Checksum, stages: &mut Stages) -> Verdict {
         let limits = stages.config.stream;
         let Self { tcp, reading, who, .. } = self;
         let from_start = tcp.beginning_seen();
@@ -396,9 +437,12 @@ pub(super) fn side(dir: Dir) -> usize {
     }
 }
 
-/// Whether a segment's payload looks like the start of a message.
-fn begins(payload: &[u8]) -> bool {
-    !payload.is_empty() && !matches!(http::probe_resumed(payload), Probe::No | Probe::More)
+/// Whether a segment is the first of another connection than the ignored one, whose SYN had this sequence number: a SYN
+/// of another one, or, where no SYN was seen, what looks like the start of a message.
+fn begins_anew(ignored: Option<u32>, tcp: &Tcp, payload: &[u8]) -> bool {
+    let again = tcp.flags.syn() && !tcp.flags.ack() && ignored != Some(tcp.seq);
+    again
+        || ignored.is_none() && !payload.is_empty() && !matches!(http::probe_resumed(payload), Probe::No | Probe::More)
 }
 
 /// Neither HTTP nor DNS: cleartext is searched for credentials, all else left alone.
