@@ -2,9 +2,9 @@
 //! Packetbeat-compatible events.
 //!
 //! ```text
-//! capture thread                     one worker, or several by address pair                        publisher
-//! live | file ──PacketBatch──► route: decode (link, tunnels, fragments) ──Meta + segment──┐
-//!                                                                                        ▼
+//! capture thread (live: two)                                            one worker, or several by address pair
+//! live | file ──PacketBatch──► decode (link, tunnels, fragments) ──► route ──Meta + segment──┐
+//!                                                                                           ▼
 //!                  pipeline: flow records ─► sessions ─► streams ─► HTTP / DNS / ICMP ─► detect ──Observation──┐
 //!                                                                                                             ▼
 //!                                 output ◄── event (JSON, text) ◄── correlate ◄── publish: merge in packet order

@@ -520,9 +520,10 @@ fn live_settings(run: &Run, file: &File) -> Live {
     }
 }
 
-/// One worker on up to two cores, where capture and publishing take the other; then all cores but two.
+/// One worker on up to three cores, where decoding and publishing take the others; at most four, which are faster than
+/// the one thread that decodes for all of them.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(2).clamp(1, 16))
+    std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(2).clamp(1, 4))
 }
 
 /// Silence after which a connection is forgotten, in nanoseconds of packet time: requests wait that long for answers.
