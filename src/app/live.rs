@@ -97,7 +97,9 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     thread::scope(|scope| {
         let run = &run;
         scope.spawn(move || {
-            // A process that lives for milliseconds must be read before others have their turn.
+            // A process that lives for milliseconds must be read before others have their turn. After a change of user
+            // the right to that has no effect until it is raised.
+            live::raise_capabilities();
             let _ = rustix::process::setpriority_process(None, -20);
             if confine(config, file).is_err() {
                 return;

@@ -96,7 +96,7 @@ impl Processes for Directory {
         let mut book = self.book();
         // The kernel told of it before it sent the first packet, but our thread may not have had its turn.
         book.catch_up();
-        let (began, process) = book.known.map.get(&(client, server))?;
+        let (began, process) = book.known.get(&(client, server))?;
         (AT_LEAST..=AT_MOST).contains(&first.since(*began)).then(|| Arc::clone(process))
     }
 }
@@ -316,31 +316,38 @@ fn processors() -> Vec<i32> {
     if found.is_empty() { vec![0] } else { found }
 }
 
-/// A map that forgets what came first.
+/// A map that forgets what came first: a value is kept while no more than `most` others are added after it.
 struct Bounded<K, V> {
-    map: HashMap<K, V, foldhash::fast::RandomState>,
-    order: VecDeque<K>,
+    map: HashMap<K, (u64, V), foldhash::fast::RandomState>,
+    /// Keys as they were added, each with the number of that time: some have been taken or added anew since.
+    order: VecDeque<(K, u64)>,
+    added: u64,
     most: usize,
 }
 
 impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
     fn new(most: usize) -> Self {
-        Self { map: HashMap::default(), order: VecDeque::new(), most }
+        Self { map: HashMap::default(), order: VecDeque::new(), added: 0, most }
     }
 
     fn insert(&mut self, key: K, value: V) {
-        if self.map.insert(key, value).is_none() {
-            self.order.push_back(key);
-        }
-        while self.order.len() > self.most {
-            if let Some(first) = self.order.pop_front() {
-                self.map.remove(&first);
-            }
+        self.added += 1;
+        self.map.insert(key, (self.added, value));
+        self.order.push_back((key, self.added));
+        if self.order.len() > self.most
+            && let Some((first, then)) = self.order.pop_front()
+            && self.map.get(&first).is_some_and(|(added, _)| *added == then)
+        {
+            self.map.remove(&first);
         }
     }
 
+    fn get(&self, key: &K) -> Option<&V> {
+        self.map.get(key).map(|(_, value)| value)
+    }
+
     fn take(&mut self, key: &K) -> Option<V> {
-        self.map.remove(key)
+        self.map.remove(key).map(|(_, value)| value)
     }
 }
 
@@ -357,10 +364,25 @@ mod tests {
         let mut table = Bounded::new(3);
         (0..5).for_each(|n| table.insert(n, n));
         table.insert(3, 30);
-        assert_eq!([0, 1, 2, 3, 4].map(|n| table.map.get(&n).copied()), [None, None, Some(2), Some(30), Some(4)]);
+        assert_eq!([0, 1, 2, 3, 4].map(|n| table.get(&n).copied()), [None, None, None, Some(30), Some(4)]);
         for n in 0..100 {
             table.insert(n, n);
             table.take(&n);
+        }
+        assert!(table.order.len() <= 3);
+    }
+
+    /// As the kernel uses the address of a socket again for the next.
+    #[test]
+    fn a_key_that_is_used_again_and_again_is_found_each_time() {
+        let mut table = Bounded::new(3);
+        for n in 0..100 {
+            table.insert(7, n);
+            assert_eq!(table.take(&7), Some(n));
+        }
+        for n in 0..100 {
+            table.insert(7, n);
+            assert_eq!(table.get(&7), Some(&n));
         }
         assert!(table.order.len() <= 3);
     }

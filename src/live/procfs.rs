@@ -29,11 +29,9 @@ pub(super) struct Procfs {
     pub(super) helper: Option<Helper>,
 }
 
-/// When and as what the host was booted.
+/// As what the host was booted, and how it counts time since.
 struct Boot {
     id: String,
-    /// Nanoseconds since the Unix epoch.
-    time: i64,
     ticks: u64,
 }
 
@@ -141,20 +139,19 @@ impl Procfs {
 
 impl Boot {
     fn read() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let up = Timestamp::new(up.tv_sec, up.tv_nsec);
         Self {
             id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
-            time: i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(up.0),
             ticks: rustix::param::clock_ticks_per_second().max(1),
         }
     }
 
-    /// A moment given in ticks since boot.
+    /// A moment given in ticks since boot, by the clock as it goes now: it may have been set since we began.
     fn at(&self, ticks: u64) -> Timestamp {
         let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(self.ticks);
-        Timestamp(self.time).plus(i64::try_from(nanos).unwrap_or(i64::MAX))
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let booted = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(Timestamp::new(up.tv_sec, up.tv_nsec).0);
+        Timestamp(booted).plus(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 }
 
