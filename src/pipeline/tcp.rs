@@ -201,13 +201,20 @@ impl Tracked {
     /// From its first packet.
     fn new(stages: &Stages, meta: &Meta, tcp: &Tcp) -> Self {
         let (source, destination) = ends(meta, tcp);
-        let dir = match (stages.detector.metadata_endpoint(destination), stages.detector.metadata_endpoint(source)) {
-            (true, false) => Dir::ToServer,
-            (false, true) => Dir::ToClient,
+        let metadata = [source, destination].map(|end| stages.detector.metadata_endpoint(end));
+        let dir = match metadata {
+            [false, true] => Dir::ToServer,
+            [true, false] => Dir::ToClient,
             _ => Connection::direction_of_first(tcp),
         };
+        let [source_is, destination_is] = metadata;
+        Self::sent(stages, meta, tcp, dir, if dir == Dir::ToServer { destination_is } else { source_is })
+    }
+
+    /// From its first packet, sent in this direction; `metadata`: its server is a metadata service.
+    fn sent(stages: &Stages, meta: &Meta, tcp: &Tcp, dir: Dir, metadata: bool) -> Self {
+        let (source, destination) = ends(meta, tcp);
         let (client, server) = if dir == Dir::ToServer { (source, destination) } else { (destination, source) };
-        let metadata = stages.detector.metadata_endpoint(server);
         let processes = stages.config.processes.clone().filter(|_| metadata);
         if let Some(lookup) = &processes
             && tcp.flags.syn()
@@ -236,7 +243,7 @@ impl Tracked {
     fn reopen(opening: &Opening, ends: (Endpoint, Endpoint), meta: &Meta, tcp: &Tcp, stages: &mut Stages) -> Self {
         let mut tracked: Option<Self> = None;
         for (meta, tcp) in opening.packets(ends) {
-            let tracked = tracked.get_or_insert_with(|| Self::new(stages, &meta, &tcp));
+            let tracked = tracked.get_or_insert_with(|| Self::sent(stages, &meta, &tcp, Dir::ToServer, false));
             tracked.packet(stages, &meta, &tcp, &[], || tcp.checksum);
             stages.opened.push(meta);
         }
