@@ -188,7 +188,9 @@ pub struct Subject {
     /// DNS facts.
     pub dns: Option<DnsSubject>,
     /// The `imds` object, if it has one.
-    pub imds: Option<Box<Imds>>,
+    pub imds: Option<Arc<Imds>>,
+    /// Its signals, with those that the correlator adds.
+    pub signals: Signals,
     /// Provider and service of the address or name, where a connection or a lookup is all there is.
     pub service: Option<(&'static str, &'static str)>,
 }

@@ -16,6 +16,7 @@ mod ssrf;
 mod subject;
 mod table;
 
+use std::cell::OnceCell;
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -118,7 +119,7 @@ impl Correlator {
 
     /// Takes one observation, in packet order. `event_id` is the `event.id` of its own event. What it raises, and what
     /// waited for it, is appended to `alerts`.
-    pub fn observe(&mut self, obs: &Observation, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
+    pub fn observe(&mut self, obs: &Observation, event_id: &str, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
         self.advance(obs.time, alerts);
         match &obs.what {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
@@ -131,7 +132,7 @@ impl Correlator {
 
     /// Moves packet time on, or back where input begins that is older than what was read so far: then what waits is
     /// decided with what is known.
-    pub fn tick(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
+    pub fn tick(&mut self, now: Timestamp, alerts: &mut Vec<Arc<Alert>>) {
         if now < self.now {
             self.finish(alerts);
             self.now = now;
@@ -140,7 +141,7 @@ impl Correlator {
     }
 
     /// Decides what waited until `now`.
-    fn advance(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
+    fn advance(&mut self, now: Timestamp, alerts: &mut Vec<Arc<Alert>>) {
         if now <= self.now && !self.ssrf.is_crowded() {
             return;
         }
@@ -162,7 +163,7 @@ impl Correlator {
     }
 
     /// The end of input: what waits is decided with what is known.
-    pub fn finish(&mut self, alerts: &mut Vec<Alert>) {
+    pub fn finish(&mut self, alerts: &mut Vec<Arc<Alert>>) {
         self.issuances.finish(alerts);
         let (mut findings, mut lookups, mut sightings) = Default::default();
         self.relays.finish(&mut sightings);
@@ -194,20 +195,25 @@ impl Correlator {
         }
     }
 
-    fn http(&mut self, tx: &http::Transaction, verdict: &Verdict, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
+    fn http(
+        &mut self,
+        tx: &http::Transaction,
+        verdict: &Verdict,
+        event_id: &str,
+        alerts: &mut Vec<Arc<Alert>>,
+    ) -> Remarks {
         let (first, end) = span(tx);
         let mut remarks = Remarks::default();
         if let Some(imds) = &verdict.imds {
             remarks = self.metadata(tx, imds, event_id, alerts);
-            self.fetch(tx, imds, remarks.signals, event_id, alerts);
         }
-        let imds = verdict.imds.as_deref();
+        let imds = verdict.imds.as_ref();
         let relayed = self.exchange_tokens(tx, verdict, event_id, alerts);
         if relayed {
             remarks.signals.add(Signal::Relayed);
         }
         if let (Some(own_url), Some(to)) = (&verdict.own_url, &verdict.redirect) {
-            let link = subject::of_http(tx, None, Signals::default(), event_id).link("redirect", end);
+            let link = subject::link_of_http(tx, "redirect", end, event_id);
             self.ssrf.redirect(own_url, first, (**to).clone(), link);
         }
         if !verdict.candidates.is_empty() {
@@ -225,17 +231,24 @@ impl Correlator {
     }
 
     /// A metadata request: it may be what an inbound request or a lookup led to.
-    fn fetch(&mut self, tx: &http::Transaction, imds: &Imds, added: Signals, event_id: &str, alerts: &mut Vec<Alert>) {
+    fn fetch(
+        &mut self,
+        tx: &http::Transaction,
+        imds: &Imds,
+        signals: Signals,
+        subject: impl FnOnce() -> Arc<Subject>,
+        alerts: &mut Vec<Arc<Alert>>,
+    ) {
         let issued = imds.credential.as_ref().is_some_and(|credential| credential.issued);
         if tx.request.is_none() || !(imds.leg == Leg::Address || issued) {
             return;
         }
-        let subject = subject::of_http(tx, Some(imds), added, event_id);
+        let subject = subject();
         let mut lookups = Vec::new();
         self.rebinds.fetch(&subject, &mut lookups);
         self.tell(Vec::new(), lookups, Vec::new(), alerts);
         let (first, _) = span(tx);
-        let fetch = Fetch { subject, first, path: imds.path.clone(), sdk: is_sdk_like(imds.signals.union(added)) };
+        let fetch = Fetch { subject, first, path: imds.path.clone(), sdk: is_sdk_like(signals) };
         self.ssrf.leg(fetch, self.now);
     }
 
@@ -245,12 +258,12 @@ impl Correlator {
         tx: &http::Transaction,
         verdict: &Verdict,
         event_id: &str,
-        alerts: &mut Vec<Alert>,
+        alerts: &mut Vec<Arc<Alert>>,
     ) -> bool {
         if verdict.tokens.is_empty() || self.relays.is_empty() {
             return false;
         }
-        let imds = verdict.imds.as_deref();
+        let imds = verdict.imds.as_ref();
         let own = imds.and_then(|imds| imds.credential.as_ref()).filter(|credential| credential.issued);
         let fingerprint = own.and_then(|credential| credential.fingerprint.as_deref());
         let (first, end) = span(tx);
@@ -271,7 +284,7 @@ impl Correlator {
     }
 
     /// Tokens in clear text that is neither HTTP nor DNS.
-    fn tokens(&mut self, tokens: &Tokens, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
+    fn tokens(&mut self, tokens: &Tokens, event_id: &str, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
         let issued = self.relays.find(&tokens.hashes, tokens.time, None);
         if !issued.is_empty() && !issued.iter().any(|issued| subject::same_ends(&issued.conn, &tokens.conn)) {
             let subject = subject::of_tokens(tokens, event_id);
@@ -280,26 +293,31 @@ impl Correlator {
         Remarks::default()
     }
 
-    fn sight(&mut self, sighting: Sighting, alerts: &mut Vec<Alert>) {
+    fn sight(&mut self, sighting: Sighting, alerts: &mut Vec<Arc<Alert>>) {
         let mut sightings = Vec::new();
         self.relays.sight(sighting, self.now, &mut sightings);
         self.tell(Vec::new(), Vec::new(), sightings, alerts);
     }
 
     /// The request family, and walks of the tree.
-    fn metadata(&mut self, tx: &http::Transaction, imds: &Imds, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
+    fn metadata(
+        &mut self,
+        tx: &http::Transaction,
+        imds: &Arc<Imds>,
+        event_id: &str,
+        alerts: &mut Vec<Arc<Alert>>,
+    ) -> Remarks {
         let request = tx.request.as_ref();
         let user_agent = request.and_then(|request| request.head.field("user-agent")).unwrap_or_default();
-        let message = request.or(tx.response.as_ref());
         let (start, end) = span(tx);
         self.readable.entry((tx.conn.client.ip, tx.conn.server.ip), || ());
-        let habit = match message {
-            Some(_) if request.is_some() => {
+        let habit = match request {
+            Some(_) => {
                 let asked = Request { tx, imds, user_agent, start };
-                let link = || subject::of_http(tx, None, Signals::default(), event_id).link("request", start);
+                let link = || subject::link_of_http(tx, "request", start, event_id);
                 self.clients.learn(asked, &self.catalogue, link)
             }
-            _ => Habit::default(),
+            None => Habit::default(),
         };
         let mut signals = habit.signals;
         let leg = LegSeen::of(&tx.conn, imds, start, end);
@@ -315,39 +333,52 @@ impl Correlator {
         let contradicted = all.has(Signal::ForeignHost) || all.has(Signal::Forwarded);
         let allowed_by = if contradicted { None } else { self.allowed(&asked) };
 
-        let subject = || subject::of_http(tx, Some(imds), signals, event_id);
+        let copy = OnceCell::new();
+        let subject = || copy.get_or_init(|| subject::of_http(tx, Some(imds), signals, event_id)).clone();
         if let Some(credential) = imds.credential.as_ref().filter(|credential| credential.issued) {
-            let subject = subject();
-            self.relays.issue(&credential.secrets, credential.fingerprint.as_deref(), end, &subject);
+            self.relays.issue(&credential.secrets, credential.fingerprint.as_deref(), end, &subject());
         }
-        if allowed_by.is_some() {
-            self.counters.allowed += 1;
-            return Remarks { signals, allowed_by };
+        match allowed_by {
+            Some(_) => self.counters.allowed += 1,
+            None => self.request((tx, imds, all), leg, habit, &subject, alerts),
         }
+        self.fetch(tx, imds, all, subject, alerts);
+        Remarks { signals, allowed_by }
+    }
+
+    /// The alert of the request family, and that of a walk which it completes.
+    fn request(
+        &mut self,
+        (tx, imds, signals): (&http::Transaction, &Imds, Signals),
+        leg: Option<LegSeen>,
+        habit: Habit,
+        subject: &dyn Fn() -> Arc<Subject>,
+        alerts: &mut Vec<Arc<Alert>>,
+    ) {
+        let (_, end) = span(tx);
         let rule = rule(imds);
-        let severity = severity(rule, all, &habit);
+        let severity = severity(rule, signals, &habit);
         let make = |_: &mut Self| {
             let subject = subject();
-            let message = message::request(rule, &subject, imds, all);
-            alert(rule, severity, subject, all, end, message)
+            let message = message::request(rule, &subject, imds, signals);
+            alert(rule, severity, subject, signals, end, message)
         };
         match leg {
             Some(leg) => {
                 let alert = make(self);
                 self.issuances.settle(leg, alert, self.now, alerts);
             }
-            None if rule == Rule::ImdsCredentialIssued => alerts.push(make(self)),
+            None if rule == Rule::ImdsCredentialIssued => alerts.push(Arc::new(make(self))),
             None => {
                 let scope = imds.credential.as_ref().and_then(|credential| credential.scope.as_deref());
                 let what = [imds.provider, imds.path_id.unwrap_or_default(), scope.unwrap_or_default()];
-                let key = repeat_key(rule, severity, &tx.conn, all, &what);
+                let key = repeat_key(rule, severity, &tx.conn, signals, &what);
                 self.raise(key, end, alerts, make);
             }
         }
         if let Some(chain) = habit.walk {
-            self.walk(tx, imds, all, (subject(), end, chain), alerts);
+            self.walk(tx, imds, signals, (subject(), end, chain), alerts);
         }
-        Remarks { signals, allowed_by: None }
     }
 
     /// `imds-enumeration`.
@@ -357,7 +388,7 @@ impl Correlator {
         imds: &Imds,
         signals: Signals,
         (subject, end, chain): (Arc<Subject>, Timestamp, Vec<crate::alert::ChainLink>),
-        alerts: &mut Vec<Alert>,
+        alerts: &mut Vec<Arc<Alert>>,
     ) {
         let rule = Rule::ImdsEnumeration;
         let impossible = signals.has(Signal::ImpossiblePath);
@@ -368,7 +399,13 @@ impl Correlator {
         });
     }
 
-    fn dns(&mut self, tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
+    fn dns(
+        &mut self,
+        tx: &dns::Transaction,
+        verdict: &DnsVerdict,
+        event_id: &str,
+        alerts: &mut Vec<Arc<Alert>>,
+    ) -> Remarks {
         let mut remarks = Remarks::default();
         if !verdict.tokens.is_empty() && !self.relays.is_empty() {
             let span = dns_span(tx);
@@ -393,7 +430,7 @@ impl Correlator {
         verdict: &DnsVerdict,
         provider: &str,
         event_id: &str,
-        alerts: &mut Vec<Alert>,
+        alerts: &mut Vec<Arc<Alert>>,
     ) -> Option<Arc<str>> {
         let allowed_by = self.allowed(&self.question(&tx.conn, None));
         if allowed_by.is_some() {
@@ -412,7 +449,13 @@ impl Correlator {
     }
 
     /// How a name that is no metadata name was resolved.
-    fn resolution(&mut self, tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str, alerts: &mut Vec<Alert>) {
+    fn resolution(
+        &mut self,
+        tx: &dns::Transaction,
+        verdict: &DnsVerdict,
+        event_id: &str,
+        alerts: &mut Vec<Arc<Alert>>,
+    ) {
         if let Some((address, provider, _)) = verdict.metadata_answers.first() {
             let subject = subject::of_dns(tx, verdict, event_id);
             let span = dns_span(tx);
@@ -432,24 +475,24 @@ impl Correlator {
         findings: Vec<Finding>,
         lookups: Vec<Lookup>,
         sightings: Vec<Sighting>,
-        alerts: &mut Vec<Alert>,
+        alerts: &mut Vec<Arc<Alert>>,
     ) {
         for lookup in lookups {
-            alerts.push(rebinding(&lookup));
+            alerts.push(Arc::new(rebinding(&lookup)));
         }
         for finding in findings {
             match finding.fetches.is_empty() {
                 true => self.attempt(&finding, alerts),
-                false => alerts.extend(confirmed(&finding)),
+                false => alerts.extend(confirmed(&finding).map(Arc::new)),
             }
         }
         for sighting in sightings {
-            alerts.extend(relayed(&sighting));
+            alerts.extend(relayed(&sighting).map(Arc::new));
         }
     }
 
     /// `ssrf-attempt`.
-    fn attempt(&mut self, finding: &Finding, alerts: &mut Vec<Alert>) {
+    fn attempt(&mut self, finding: &Finding, alerts: &mut Vec<Arc<Alert>>) {
         let rule = Rule::SsrfAttempt;
         let subject = finding.inbound.clone();
         let http = subject.http.as_ref();
@@ -483,7 +526,7 @@ impl Correlator {
     }
 
     /// `imds-connection`: a connection without a readable request, unless the two have talked readably.
-    fn connection(&mut self, connection: &Connection, event_id: &str, alerts: &mut Vec<Alert>) -> Remarks {
+    fn connection(&mut self, connection: &Connection, event_id: &str, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
         let conn = &connection.conn;
         if self.readable.peek(&(conn.client.ip, conn.server.ip)).is_some() {
             return Remarks::default();
@@ -504,12 +547,18 @@ impl Correlator {
     }
 
     /// Raises the alert that `make` makes, or counts it as a repeat.
-    fn raise(&mut self, key: Key, time: Timestamp, alerts: &mut Vec<Alert>, make: impl FnOnce(&mut Self) -> Alert) {
+    fn raise(
+        &mut self,
+        key: Key,
+        time: Timestamp,
+        alerts: &mut Vec<Arc<Alert>>,
+        make: impl FnOnce(&mut Self) -> Alert,
+    ) {
         if self.repeats.is_repeat(key, time) {
             self.counters.repeats += 1;
             return;
         }
-        let alert = make(self);
+        let alert = Arc::new(make(self));
         self.repeats.open(key, &alert, self.now, alerts);
         alerts.push(alert);
     }

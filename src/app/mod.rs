@@ -27,6 +27,7 @@ mod live;
 mod progress;
 pub mod replay;
 mod report;
+mod scribe;
 mod stages;
 
 pub use report::Report;

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
 
 use super::feed::{Feed, Way};
 use super::report::Report;
+use super::scribe::Scribe;
 use crate::config::Config;
 use crate::correlate::AllowEntry;
 use crate::decode;
@@ -109,11 +110,11 @@ pub trait Sink {
     fn wants_json(&self) -> bool;
     /// Whether text is wanted, and with colour.
     fn wants_text(&self) -> Option<bool>;
-    /// Writes whole lines.
+    /// Writes whole lines; what it leaves in `lines` is of no meaning.
     ///
     /// # Errors
     /// Only when going on is pointless.
-    fn write(&mut self, lines: &Lines) -> Result<(), OutputError>;
+    fn write(&mut self, lines: &mut Lines) -> Result<(), OutputError>;
     /// Hands everything on; returns lines lost so far and what to tell the user.
     ///
     /// # Errors
@@ -132,7 +133,7 @@ impl Sink for Outputs {
         self.wants_text()
     }
 
-    fn write(&mut self, lines: &Lines) -> Result<(), OutputError> {
+    fn write(&mut self, lines: &mut Lines) -> Result<(), OutputError> {
         self.json(&lines.json, lines.json_count)?;
         self.text(&lines.text, lines.text_count)
     }
@@ -168,6 +169,7 @@ struct Found {
 pub(super) struct Threads<'scope> {
     lanes: Vec<ScopedJoinHandle<'scope, ()>>,
     publisher: ScopedJoinHandle<'scope, ()>,
+    scribe: ScopedJoinHandle<'scope, ()>,
 }
 
 impl<'scope> Threads<'scope> {
@@ -194,8 +196,9 @@ impl<'scope> Threads<'scope> {
             let empty_tx = empty_tx.clone();
             lanes.push(spawn(scope, "worker", move || lane(run, n, &routed, &back_tx, &empty_tx, &found_tx)));
         }
-        let publisher = spawn(scope, "publish", move || publish(run, &found, &requests, sink));
-        (Feed::new(run, ways), empty, Self { lanes, publisher })
+        let (scribe, writing) = Scribe::start(scope, sink);
+        let publisher = spawn(scope, "publish", move || publish(run, &found, &requests, scribe));
+        (Feed::new(run, ways), empty, Self { lanes, publisher, scribe: writing })
     }
 
     /// Whether everything has been published.
@@ -205,7 +208,7 @@ impl<'scope> Threads<'scope> {
 
     /// Waits for the end of all of them, which comes after the capture thread's.
     pub(super) fn join(self, board: &Board) {
-        for thread in self.lanes.into_iter().chain([self.publisher]) {
+        for thread in self.lanes.into_iter().chain([self.publisher, self.scribe]) {
             if thread.join().is_err() {
                 board.post(|report| report.failures += 1);
             }
@@ -357,8 +360,8 @@ fn publish<S: Sink>(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receive
     }
 }
 
-/// Lines are handed on when this many bytes wait.
-const HAND_ON: usize = 48 * 1024;
+/// Lines are handed on when this many bytes wait: enough that the threads need not take turns at every step.
+const HAND_ON: usize = 256 * 1024;
 
 /// In live capture a line waits at most so long before the reader of the output can see it.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);

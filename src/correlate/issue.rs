@@ -4,6 +4,7 @@
 //! catalogue, or not at all. Bounded by count and age.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -73,36 +74,36 @@ impl Issuances {
     }
 
     /// Takes a leg with its alert: the alert passes, waits, or is dropped because another leg has it.
-    pub fn settle(&mut self, leg: LegSeen, alert: Alert, now: Timestamp, out: &mut Vec<Alert>) {
+    pub fn settle(&mut self, leg: LegSeen, alert: Alert, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
         let known = self.legs.are_joined_by(&leg);
         let waits = self.waiting.iter().position(|(_, waiting, _)| waiting.joins(&leg));
         match waits {
             // the leg to the catalogue's address takes the place of the one that waited
             Some(at) if leg.to_catalogue => {
                 self.waiting.remove(at);
-                out.push(alert);
+                out.push(Arc::new(alert));
             }
             _ if known => {}
-            _ if leg.to_catalogue => out.push(alert),
+            _ if leg.to_catalogue => out.push(Arc::new(alert)),
             _ => self.waiting.push_back((now.plus(HOLD), leg.clone(), alert)),
         }
         if self.waiting.len() > LEGS {
-            out.extend(self.waiting.pop_front().map(|(_, _, alert)| alert));
+            out.extend(self.waiting.pop_front().map(|(_, _, alert)| Arc::new(alert)));
         }
         self.legs.push(leg);
     }
 
     /// Lets alerts pass that waited long enough, and forgets old legs.
-    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Alert>) {
+    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
         while self.waiting.front().is_some_and(|(until, ..)| *until <= now) {
-            out.extend(self.waiting.pop_front().map(|(_, _, alert)| alert));
+            out.extend(self.waiting.pop_front().map(|(_, _, alert)| Arc::new(alert)));
         }
         self.legs.expire(now);
     }
 
     /// Lets all waiting alerts pass.
-    pub fn finish(&mut self, out: &mut Vec<Alert>) {
-        out.extend(self.waiting.drain(..).map(|(_, _, alert)| alert));
+    pub fn finish(&mut self, out: &mut Vec<Arc<Alert>>) {
+        out.extend(self.waiting.drain(..).map(|(_, _, alert)| Arc::new(alert)));
     }
 }
 

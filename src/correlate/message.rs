@@ -1,5 +1,6 @@
 //! The sentence of each alert, for the person who has to act on it, and its risk score.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::rebind::Lookup;
@@ -17,8 +18,8 @@ pub fn risk(severity: Severity, signals: Signals) -> u8 {
 
 /// For alerts of the request family.
 pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> String {
-    let (client, service) = (subject.conn.client.ip, service(imds));
-    let with = agent(subject);
+    let (client, service) = (subject.conn.client.ip, Service(imds));
+    let with = With(subject);
     let path = &imds.path;
     let what = match rule {
         Rule::ImdsCredentialIssued => {
@@ -47,14 +48,14 @@ pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> 
 
 /// For `imds-enumeration`.
 pub fn enumeration(subject: &Subject, imds: &Imds, steps: usize, impossible: bool) -> String {
-    let (client, with) = (subject.conn.client.ip, agent(subject));
+    let (client, with) = (subject.conn.client.ip, With(subject));
     if impossible {
         let path = &imds.path;
-        return format!("{client} asked {} for {path}, a path that only word lists have{with}", service(imds));
+        return format!("{client} asked {} for {path}, a path that only word lists have{with}", Service(imds));
     }
     format!(
         "{client} walks the tree of {}, {steps} paths or more so far{with}: find out what runs there",
-        service(imds)
+        Service(imds)
     )
 }
 
@@ -89,7 +90,7 @@ pub fn attempt(finding: &Finding) -> String {
 pub fn confirmed(finding: &Finding, leg: &Subject, signals: Signals) -> String {
     let (client, server) = ends(&finding.inbound);
     let imds = leg.imds.as_deref();
-    let what = imds.map_or_else(|| "the metadata service".to_owned(), service);
+    let what = imds.map_or_else(|| "the metadata service".to_owned(), |imds| Service(imds).to_string());
     let path = imds.map(|imds| imds.path.as_str()).unwrap_or_default();
     let came_of_it = if signals.has(Signal::Issued) {
         let credential = imds.map_or_else(|| "a credential".to_owned(), credential);
@@ -164,10 +165,14 @@ fn clip(text: &str) -> String {
 }
 
 /// `the AWS metadata service (imds)`.
-pub fn service(imds: &Imds) -> String {
-    match imds.provider {
-        "unknown" => "the metadata service".to_owned(),
-        provider => format!("the {provider} metadata service ({})", imds.service),
+struct Service<'i>(&'i Imds);
+
+impl fmt::Display for Service<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.provider {
+            "unknown" => f.write_str("the metadata service"),
+            provider => write!(f, "the {provider} metadata service ({})", self.0.service),
+        }
     }
 }
 
@@ -186,12 +191,19 @@ pub fn credential(imds: &Imds) -> String {
     text
 }
 
-fn agent(subject: &Subject) -> String {
-    let process = subject.conn.process.as_ref().map(|process| format!("process {}", process.name));
-    let user_agent = subject.http.as_ref().and_then(|http| http.user_agent.as_ref());
-    match process.or_else(|| user_agent.map(|agent| agent.chars().take(80).collect())) {
-        Some(agent) => format!(" with {agent}"),
-        None => String::new(),
+/// With what somebody did something: the process, else what the beginning of its User-Agent claims.
+struct With<'s>(&'s Subject);
+
+impl fmt::Display for With<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let agent = || self.0.http.as_ref().and_then(|http| http.user_agent.as_deref());
+        match &self.0.conn.process {
+            Some(process) => write!(f, " with process {}", process.name),
+            None => agent().map_or(Ok(()), |agent| {
+                let end = agent.char_indices().nth(80).map_or(agent.len(), |(at, _)| at);
+                write!(f, " with {}", agent.get(..end).unwrap_or(agent))
+            }),
+        }
     }
 }
 

@@ -44,7 +44,6 @@ pub fn alert(
 /// `ssrf-confirmed`: the ends of the inbound request, and the metadata request that says most about what came of it.
 pub fn confirmed(finding: &Finding) -> Option<Alert> {
     let rule = Rule::SsrfConfirmed;
-    let signals_of = |subject: &Subject| subject.imds.as_ref().map(|imds| imds.signals).unwrap_or_default();
     let issued = |subject: &Subject| {
         let credential = subject.imds.as_ref().and_then(|imds| imds.credential.as_ref());
         credential.is_some_and(|credential| credential.issued)
@@ -52,7 +51,7 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
     let leg = finding.fetches.iter().find(|fetch| issued(fetch)).or_else(|| finding.fetches.first())?;
     let mut signals = Signals::default();
     for grade in [Signal::Refused, Signal::NotFound, Signal::Unanswered] {
-        if signals_of(leg).has(grade) {
+        if leg.signals.has(grade) {
             signals.add(grade);
         }
     }

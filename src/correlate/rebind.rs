@@ -30,13 +30,13 @@ pub struct Rebinds {
     window: i64,
 }
 
-/// How a name was resolved so far.
+/// How a name was resolved so far; small, so that the table of all names stays in a cache.
 #[derive(Debug, Default)]
 struct Name {
     /// To another address, first.
-    elsewhere: Option<Elsewhere>,
+    elsewhere: Option<Box<Elsewhere>>,
     /// To a metadata address, last.
-    metadata: Option<ChainLink>,
+    metadata: Option<Box<ChainLink>>,
 }
 
 /// An earlier resolution: what its link in a chain needs, kept small because every name of the run has one.
@@ -79,13 +79,14 @@ impl Rebinds {
 
     /// How `name` was resolved to a metadata address.
     pub fn resolved(&self, name: &str) -> Option<ChainLink> {
-        self.names.peek(&hash(name))?.metadata.clone()
+        self.names.peek(&hash(name))?.metadata.as_deref().cloned()
     }
 
     /// A name resolved to ordinary addresses only.
     pub fn elsewhere(&mut self, name: &str, conn: &Conn, time: Timestamp, event_id: &str) {
         let known = self.names.entry(hash(name), Name::default);
-        let new = || Elsewhere { id: event_id.into(), time, client: conn.client, server: conn.server };
+        let (client, server) = (conn.client, conn.server);
+        let new = || Box::new(Elsewhere { id: event_id.into(), time, client, server });
         known.elsewhere.get_or_insert_with(new);
     }
 
@@ -99,7 +100,7 @@ impl Rebinds {
         out: &mut Vec<Lookup>,
     ) {
         let known = self.names.entry(hash(name), Name::default);
-        known.metadata = Some(subject.link("dns", span.1));
+        known.metadata = Some(Box::new(subject.link("dns", span.1)));
         let elsewhere = known.elsewhere.as_ref().map(|seen| ChainLink {
             id: seen.id.to_string(),
             time: seen.time,

@@ -2,6 +2,7 @@
 //! is counted, and one more alert with the count is written when the window ends.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -28,7 +29,7 @@ pub struct Repeats {
 /// One kind of alert within its window.
 #[derive(Debug)]
 struct Kind {
-    first: Alert,
+    first: Arc<Alert>,
     count: u64,
     last: Timestamp,
 }
@@ -48,7 +49,7 @@ impl Repeats {
     }
 
     /// Remembers the first alert of a kind.
-    pub fn open(&mut self, key: Key, first: &Alert, now: Timestamp, out: &mut Vec<Alert>) {
+    pub fn open(&mut self, key: Key, first: &Arc<Alert>, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
         if self.window <= 0 {
             return;
         }
@@ -61,23 +62,23 @@ impl Repeats {
     }
 
     /// Ends the windows that are over at `now`.
-    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Alert>) {
+    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
         while self.ends.front().is_some_and(|(end, _)| *end <= now) {
             self.close_oldest(out);
         }
     }
 
     /// Ends all windows.
-    pub fn finish(&mut self, out: &mut Vec<Alert>) {
+    pub fn finish(&mut self, out: &mut Vec<Arc<Alert>>) {
         while !self.ends.is_empty() {
             self.close_oldest(out);
         }
     }
 
-    fn close_oldest(&mut self, out: &mut Vec<Alert>) {
+    fn close_oldest(&mut self, out: &mut Vec<Arc<Alert>>) {
         let Some((_, key)) = self.ends.pop_front() else { return };
         let Some(kind) = self.kinds.remove(&key).filter(|kind| kind.count > 0) else { return };
-        out.push(kind.summary());
+        out.push(Arc::new(kind.summary()));
     }
 }
 
@@ -85,6 +86,7 @@ impl Kind {
     /// The alert that tells how many followed.
     fn summary(self) -> Alert {
         let Self { first, count, last } = self;
+        let first = Arc::unwrap_or_clone(first);
         let subject = &first.subject;
         let link = ChainLink {
             id: first.id.clone(),

@@ -33,7 +33,7 @@ pub fn key(fill: impl FnOnce(&mut SipHasher13)) -> u128 {
 }
 
 /// A copy of an HTTP exchange; `signals` are added to those of the verdict.
-pub fn of_http(tx: &http::Transaction, imds: Option<&Imds>, signals: Signals, event_id: &str) -> Arc<Subject> {
+pub fn of_http(tx: &http::Transaction, imds: Option<&Arc<Imds>>, signals: Signals, event_id: &str) -> Arc<Subject> {
     let request = tx.request.as_ref();
     let start = request.or(tx.response.as_ref()).map_or(Timestamp(0), |message| message.first);
     Arc::new(Subject {
@@ -50,11 +50,8 @@ pub fn of_http(tx: &http::Transaction, imds: Option<&Imds>, signals: Signals, ev
             version: request.and_then(|r| r.head.version).map(|v| format!("{}.{}", v.major, v.minor)),
         }),
         dns: None,
-        imds: imds.map(|imds| {
-            let mut imds = Box::new(imds.clone());
-            imds.signals = imds.signals.union(signals);
-            imds
-        }),
+        imds: imds.cloned(),
+        signals: imds.map(|imds| imds.signals.union(signals)).unwrap_or_default(),
         service: None,
     })
 }
@@ -78,6 +75,7 @@ pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str) -> Ar
             response_code: tx.response.as_ref().map(|response| names::rcode(response.flags & 15).into_owned()),
         }),
         imds: None,
+        signals: Signals::default(),
         service: verdict.metadata_name.or(answer),
     })
 }
@@ -92,6 +90,7 @@ pub fn of_connection(connection: &Connection, event_id: &str) -> Arc<Subject> {
         http: None,
         dns: None,
         imds: None,
+        signals: Signals::default(),
         service: Some((connection.provider, connection.service)),
     })
 }
@@ -106,6 +105,7 @@ pub fn of_tokens(tokens: &Tokens, event_id: &str) -> Arc<Subject> {
         http: None,
         dns: None,
         imds: None,
+        signals: Signals::default(),
         service: None,
     })
 }
@@ -124,11 +124,7 @@ impl Subject {
     /// URL or name that was asked for; empty where there is none.
     pub fn url(&self) -> String {
         match (&self.http, &self.dns) {
-            (Some(http), _) if http.target.contains("://") => http.target.clone(),
-            (Some(http), _) => {
-                let host = http.host.clone().unwrap_or_else(|| end(&self.conn.server));
-                format!("http://{host}{}", http.target)
-            }
+            (Some(http), _) => url(&http.target, http.host.as_deref(), &self.conn.server),
             (None, Some(dns)) => dns.name.clone(),
             (None, None) => String::new(),
         }
@@ -153,13 +149,37 @@ impl Subject {
 
     /// Outcome of the exchange by its answer.
     pub fn outcome(&self) -> Outcome {
-        let signals = self.imds.as_ref().map(|imds| imds.signals).unwrap_or_default();
+        let signals = self.signals;
         match self.http.as_ref().and_then(|http| http.status) {
             _ if signals.has(Signal::Refused) || signals.has(Signal::NotFound) => Outcome::Failure,
             Some(status) if status >= 400 => Outcome::Failure,
             Some(_) => Outcome::Success,
             None => Outcome::Unknown,
         }
+    }
+}
+
+/// The place of an HTTP exchange in a chain.
+pub fn link_of_http(tx: &http::Transaction, what: &'static str, time: Timestamp, event_id: &str) -> ChainLink {
+    let head = tx.request.as_ref().map(|request| &request.head);
+    let target = head.map(|head| text(head.target())).unwrap_or_default();
+    let host = head.and_then(|head| head.field("host")).map(text);
+    ChainLink {
+        id: event_id.to_owned(),
+        time,
+        what,
+        source: end(&tx.conn.client),
+        destination: end(&tx.conn.server),
+        url: url(&target, host.as_deref(), &tx.conn.server),
+    }
+}
+
+/// URL of a request.
+fn url(target: &str, host: Option<&str>, server: &Endpoint) -> String {
+    match host {
+        _ if target.contains("://") => target.to_owned(),
+        Some(host) => ["http://", host, target].concat(),
+        None => ["http://", &end(server), target].concat(),
     }
 }
 

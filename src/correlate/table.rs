@@ -7,6 +7,7 @@ use std::hash::Hash;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 /// The bounded map. Keys are small; they are stored twice.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
     pub fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
         self.next += 1;
         let number = self.next;
-        if !self.map.contains_key(&key) && self.map.len() >= self.limit {
+        if self.map.len() >= self.limit && !self.map.contains_key(&key) {
             self.evict();
         }
         self.touches.push_back((key.clone(), number));
@@ -55,8 +56,10 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
 
     fn evict(&mut self) {
         while let Some((key, number)) = self.touches.pop_front() {
-            if self.map.get(&key).is_some_and(|(_, last)| *last == number) {
-                self.map.remove(&key);
+            if let Entry::Occupied(entry) = self.map.entry(key)
+                && entry.get().1 == number
+            {
+                entry.remove();
                 self.evicted += 1;
                 return;
             }

@@ -1,5 +1,6 @@
 //! Hand-built sequences of observations.
 
+use std::borrow::Borrow;
 use std::net::IpAddr;
 
 use super::*;
@@ -94,7 +95,7 @@ const SECRET: TokenHash = TokenHash(42);
 impl Exchange {
     fn imds(mut self, sensitivity: Sensitivity, leg: Leg) -> Self {
         let target = String::from_utf8_lossy(self.tx.request.as_ref().unwrap().head.target()).into_owned();
-        self.verdict.imds = Some(Box::new(Imds {
+        self.verdict.imds = Some(Arc::new(Imds {
             provider: "aws",
             service: "imds",
             path: crate::detect::canonical::normalise_path(target.as_bytes()),
@@ -127,7 +128,7 @@ impl Exchange {
     }
 
     fn imds_mut(&mut self) -> &mut Imds {
-        self.verdict.imds.as_mut().unwrap()
+        Arc::make_mut(self.verdict.imds.as_mut().unwrap())
     }
 
     fn signals(mut self, signals: &[Signal]) -> Self {
@@ -145,7 +146,7 @@ impl Exchange {
 /// A run: observations in, alerts out.
 struct Run {
     correlator: Correlator,
-    alerts: Vec<Alert>,
+    alerts: Vec<Arc<Alert>>,
     next: u64,
 }
 
@@ -165,14 +166,18 @@ impl Run {
         self.correlator.observe(&obs, &id, &mut self.alerts)
     }
 
+    fn alerts_so_far(&self) -> Vec<Alert> {
+        self.alerts.iter().map(|alert| Alert::clone(alert)).collect()
+    }
+
     fn finish(mut self) -> Vec<Alert> {
         self.correlator.finish(&mut self.alerts);
-        self.alerts
+        self.alerts.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 }
 
-fn rules(alerts: &[Alert]) -> Vec<(&'static str, Severity)> {
-    alerts.iter().map(|alert| (alert.rule.id(), alert.severity)).collect()
+fn rules(alerts: &[impl Borrow<Alert>]) -> Vec<(&'static str, Severity)> {
+    alerts.iter().map(Borrow::borrow).map(|alert| (alert.rule.id(), alert.severity)).collect()
 }
 
 const HOST: &str = "10.0.0.1:4000";
@@ -736,7 +741,7 @@ fn older_input_begins_a_new_time() {
     run.see(read(500_000));
     run.see(inbound(ATTACKER, FRONT, &imds_url(), (500_000, 500_001), 403));
     run.correlator.tick(ms(1_000), &mut run.alerts);
-    assert_eq!(ssrf_alerts(&run.alerts), expected("ssrf-attempt"));
+    assert_eq!(ssrf_alerts(&run.alerts_so_far()), expected("ssrf-attempt"));
     run.see(read(1_000));
     run.correlator.tick(ms(61_001), &mut run.alerts);
     assert_eq!(run.alerts.iter().filter(|alert| alert.rule == Rule::ImdsUserData).count(), 2, "no window spans both");

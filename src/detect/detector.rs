@@ -100,7 +100,7 @@ impl Detector {
         let named =
             if self.config.ssrf { super::ssrf::judge(tx, imds.as_ref(), &self.catalogue) } else { Verdict::default() };
         self.searching |= imds.as_ref().is_some_and(|imds| imds.credential.as_ref().is_some_and(|c| c.issued));
-        Verdict { imds: imds.map(Box::new), tokens, unsearched, ..named }
+        Verdict { imds: imds.map(Arc::new), tokens, unsearched, ..named }
     }
 
     /// Judges a DNS transaction.

@@ -261,5 +261,6 @@ fn fingerprint(key: &[u8], secret: &[u8]) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     secret.split(u8::is_ascii_whitespace).for_each(|part| mac.update(part));
     let digest = mac.finalize().into_bytes();
-    Some(digest.iter().take(16).map(|b| format!("{b:02x}")).collect())
+    let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+    Some(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
 }

@@ -87,11 +87,12 @@ impl Evidence<'_> {
     /// Headers and names are the client's word: they do not hide a path that gives more away than configuration and that
     /// only endpoints have which they speak against.
     fn narrow(&self, left: &mut Vec<&'static Endpoint>, weight: impl Fn(&Endpoint) -> u8) -> bool {
-        let top = left.iter().map(|e| weight(e)).max().unwrap_or(0);
+        let weights: Vec<_> = left.iter().map(|e| (weight(e), *e)).collect();
+        let top = weights.iter().map(|(weight, _)| *weight).max().unwrap_or(0);
         if top == 0 {
             return false;
         }
-        let kept: Vec<_> = left.iter().copied().filter(|e| weight(e) == top).collect();
+        let kept: Vec<_> = weights.iter().filter(|(weight, _)| *weight == top).map(|(_, e)| *e).collect();
         let hides = !kept.iter().any(|e| self.has_path(e)) && self.gives_away(left);
         if !hides {
             *left = kept;

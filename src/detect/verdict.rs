@@ -2,6 +2,7 @@
 //! identifier and by keyed hashes.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::relay;
 use crate::catalogue::Catalogue;
@@ -256,7 +257,7 @@ pub struct Candidate {
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
     /// Set when it is metadata traffic.
-    pub imds: Option<Box<Imds>>,
+    pub imds: Option<Arc<Imds>>,
     /// Targets named in the request (only when the request goes to some other server).
     pub candidates: Vec<Candidate>,
     /// The request's own whole URL: canonical host and `path?query` as sent; for the redirect rule.

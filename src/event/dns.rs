@@ -3,13 +3,14 @@
 
 mod record;
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use super::doc::{Doc, Imds, Ip, Shown, SignalList, Text};
 use super::envelope::{EventId, Exchange, Side};
 use super::{Context, Masker, Writer};
 use crate::detect::DnsVerdict;
-use crate::proto::dns::{Message, Note, Opt, Question, Record, Transaction, names};
+use crate::proto::dns::{Message, Name, Note, Opt, Question, Record, Transaction, names};
 use record::RecordDoc;
 
 /// Packetbeat's `dns` object: of the response if there is one, else of the query.
@@ -94,20 +95,49 @@ impl Flags {
 }
 
 /// `dns.question`.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct QuestionDoc<'a> {
     name: Text<'a>,
-    #[serde(rename = "type")]
     kind: Text<'static>,
     class: Text<'static>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    registered_domain: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    etld_plus_one: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_level_domain: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subdomain: Option<String>,
+}
+
+impl Serialize for QuestionDoc<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let domain = Domain::of(&self.name);
+        let mut question = serializer.serialize_struct("QuestionDoc", 7)?;
+        question.serialize_field("name", &self.name)?;
+        question.serialize_field("type", &self.kind)?;
+        question.serialize_field("class", &self.class)?;
+        if let Some(name) = domain.registered {
+            question.serialize_field("registered_domain", name)?;
+        }
+        if let Some(name) = domain.etld_plus_one {
+            question.serialize_field("etld_plus_one", name)?;
+        }
+        if let Some(name) = domain.top_level {
+            question.serialize_field("top_level_domain", name)?;
+        }
+        if let Some(name) = domain.subdomain {
+            question.serialize_field("subdomain", name)?;
+        }
+        question.end()
+    }
+}
+
+/// Names as text; that of the question, which most messages repeat, has been made already.
+#[derive(Clone, Copy)]
+struct Names<'a> {
+    asked: Option<(&'a Name, &'a str)>,
+}
+
+impl<'a> Names<'a> {
+    fn text(&self, name: &Name) -> Text<'a> {
+        match self.asked {
+            Some((asked, text)) if asked == name => text.into(),
+            _ => name.text().into(),
+        }
+    }
 }
 
 /// `dns.opt`.
@@ -122,11 +152,12 @@ pub struct OptDoc {
     options: std::collections::BTreeMap<&'static str, String>,
 }
 
-/// The document of a transaction.
+/// The document of a transaction. `name` is the name asked for, as text.
 pub(super) fn document<'a>(
     writer: &'a Writer,
     id: EventId,
     tx: &'a Transaction,
+    name: Option<&'a str>,
     verdict: &'a DnsVerdict,
     context: &Context<'a>,
 ) -> Doc<'a> {
@@ -148,17 +179,18 @@ pub(super) fn document<'a>(
     if let Some(first) = tx.query.as_ref().or(tx.response.as_ref()) {
         doc.method = Some(names::opcode(first.opcode()));
     }
+    let names = Names { asked: tx.asked().map(|asked| &asked.name).zip(name) };
     if let Some(asked) = tx.asked() {
-        doc.query = Some(context.mask.text(question_text(asked).into()));
-        doc.resource = Some(context.mask.text(asked.name.to_string().into()));
+        doc.query = Some(context.mask.text(question_text(asked, &names.text(&asked.name)).into()));
+        doc.resource = Some(context.mask.text(names.text(&asked.name)));
     }
     if let Some(shown) = tx.response.as_ref().or(tx.query.as_ref()) {
-        let mut dns = object(shown, asked_in(tx, shown), &context.mask);
+        let mut dns = object(shown, asked_in(tx, shown), names, &context.mask);
         if settings.include_authorities {
-            dns.authorities = record::list(&shown.authorities, &context.mask);
+            dns.authorities = record::list(&shown.authorities, names, &context.mask);
         }
         if settings.include_additionals {
-            dns.additionals = record::list(&shown.additionals, &context.mask);
+            dns.additionals = record::list(&shown.additionals, names, &context.mask);
         }
         dns.resolved_ip.iter().for_each(|ip| doc.related.add_ip(ip.0));
         doc.dns = Some(Box::new(dns));
@@ -190,7 +222,7 @@ fn asked_in<'a>(tx: &'a Transaction, message: &'a Message) -> Option<&'a Questio
 }
 
 /// The `dns` object of a message, without authorities and additionals.
-fn object<'a>(message: &'a Message, question: Option<&'a Question>, mask: &Masker<'a>) -> Dns<'a> {
+fn object<'a>(message: &'a Message, question: Option<&'a Question>, names: Names<'a>, mask: &Masker<'a>) -> Dns<'a> {
     let flags = Flags::of(message);
     let dnssec_ok = message.opt.as_ref().is_some_and(|opt| opt.dnssec_ok);
     Dns {
@@ -200,9 +232,9 @@ fn object<'a>(message: &'a Message, question: Option<&'a Question>, mask: &Maske
         response_code: names::rcode(message.rcode()),
         flags,
         header_flags: flags.mnemonics().chain(dnssec_ok.then_some("DO")).collect(),
-        question: question.map(|question| question_object(question, mask)),
+        question: question.map(|question| question_object(question, names, mask)),
         answers_count: message.answers.len(),
-        answers: record::list(&message.answers, mask),
+        answers: record::list(&message.answers, names, mask),
         resolved_ip: message.answers.iter().filter_map(record::address).collect(),
         authorities_count: message.authorities.len(),
         authorities: Vec::new(),
@@ -212,17 +244,11 @@ fn object<'a>(message: &'a Message, question: Option<&'a Question>, mask: &Maske
     }
 }
 
-fn question_object<'a>(question: &Question, mask: &Masker<'a>) -> QuestionDoc<'a> {
-    let name = mask.text(question.name.to_string().into());
-    let domain = Domain::of(&name);
+fn question_object<'a>(question: &Question, names: Names<'a>, mask: &Masker<'a>) -> QuestionDoc<'a> {
     QuestionDoc {
+        name: mask.text(names.text(&question.name)),
         kind: names::rtype(question.qtype),
         class: names::class(question.class),
-        registered_domain: domain.registered.map(Into::into),
-        etld_plus_one: domain.etld_plus_one.map(Into::into),
-        top_level_domain: domain.top_level.map(Into::into),
-        subdomain: domain.subdomain.map(Into::into),
-        name,
     }
 }
 
@@ -292,9 +318,8 @@ fn remark(note: Note) -> &'static str {
 }
 
 /// `class IN, type A, name`
-fn question_text(question: &Question) -> String {
-    let (class, kind) = (names::class(question.class), names::rtype(question.qtype));
-    format!("class {class}, type {kind}, {}", question.name)
+fn question_text(question: &Question, name: &str) -> String {
+    ["class ", &names::class(question.class), ", type ", &names::rtype(question.qtype), ", ", name].concat()
 }
 
 /// A message in one line, as Packetbeat's `send_request` and `send_response` write it.
@@ -309,7 +334,7 @@ fn message_text(message: &Message) -> String {
         }
     };
     let texts = |records: &[Record]| records.iter().map(record::text).collect::<Vec<_>>();
-    section("QUESTION", message.questions.iter().map(question_text).collect());
+    section("QUESTION", message.questions.iter().map(|asked| question_text(asked, &asked.name.text())).collect());
     section("ANSWER", texts(&message.answers));
     section("AUTHORITY", texts(&message.authorities));
     let mut additionals = texts(&message.additionals);

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use super::dns::Dns;
 use super::envelope::{CommunityId, EventId};
+use super::flow::FlowId;
 use super::time::Stamp;
 use crate::decode::meta::{Hop, Mac};
 use crate::detect::Signals;
@@ -309,6 +310,21 @@ impl From<&Hop> for Tunnel {
 /// An address as Go prints it: an IPv4-mapped IPv6 address is written as the IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ip(pub IpAddr);
+
+impl Ip {
+    /// The text that it is displayed as.
+    pub fn text(self) -> String {
+        let IpAddr::V4(v4) = self.0.to_canonical() else { return self.to_string() };
+        let mut out = String::with_capacity("255.255.255.255".len());
+        for octet in v4.octets() {
+            if !out.is_empty() {
+                out.push('.');
+            }
+            out.push_str(itoa::Buffer::new().format(octet));
+        }
+        out
+    }
+}
 
 impl fmt::Display for Ip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -719,7 +735,7 @@ pub struct IcmpMessage<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Flow<'a> {
     /// Base64 of the flow's key.
-    pub id: Text<'a>,
+    pub id: FlowId,
     /// Whether the flow is over.
     #[serde(rename = "final")]
     pub last: bool,

@@ -44,36 +44,62 @@ impl std::fmt::Display for EventId {
 
 /// What tells one event from another: put in everything that does, in a fixed order.
 #[derive(Clone)]
-pub struct IdHasher(SipHasher13);
+pub struct IdHasher {
+    hasher: SipHasher13,
+    /// What has not been hashed yet: many small pieces are hashed faster as one.
+    pending: [u8; 160],
+    len: usize,
+}
 
 impl IdHasher {
     /// Ids of one kind of event (`http`, `flow`, `alert`, …).
     pub fn new(kind: &str) -> Self {
-        let mut hasher = SipHasher13::new(); // ids need to be stable, not secret
-        hasher.write(kind.as_bytes());
-        hasher.write_u8(0);
-        Self(hasher)
+        let hasher = SipHasher13::new(); // ids need to be stable, not secret
+        let mut new = Self { hasher, pending: [0; 160], len: 0 };
+        new.write(kind.as_bytes());
+        new.write(&[0]);
+        new
+    }
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        match self.pending.get_mut(self.len..end) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.len = end;
+            }
+            None => {
+                self.hasher.write(&self.pending[..self.len]);
+                self.hasher.write(bytes);
+                self.len = 0;
+            }
+        }
     }
 
     /// Adds bytes, with their length.
+    #[inline]
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.0.write(&(bytes.len() as u64).to_le_bytes());
-        self.0.write(bytes);
+        self.write(&(bytes.len() as u64).to_le_bytes());
+        self.write(bytes);
         self
     }
 
     /// Adds a number.
+    #[inline]
     pub fn number(mut self, number: u64) -> Self {
-        self.0.write(&number.to_le_bytes());
+        self.write(&number.to_le_bytes());
         self
     }
 
     /// Adds one end of a connection.
+    #[inline]
     pub fn end(self, end: &Endpoint) -> Self {
         self.ip(end.ip).number(u64::from(end.port))
     }
 
     /// Adds an address.
+    #[inline]
     pub fn ip(self, ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(v4) => self.bytes(&v4.octets()),
@@ -82,10 +108,11 @@ impl IdHasher {
     }
 
     /// The id.
-    pub fn finish(self) -> EventId {
+    pub fn finish(mut self) -> EventId {
+        self.hasher.write(&self.pending[..self.len]);
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
-        for (pair, byte) in text.chunks_mut(2).zip(self.0.finish128().as_bytes()) {
+        for (pair, byte) in text.chunks_mut(2).zip(self.hasher.finish128().as_bytes()) {
             pair[0] = HEX[usize::from(byte >> 4)];
             pair[1] = HEX[usize::from(byte & 15)];
         }
@@ -161,19 +188,23 @@ impl CommunityId {
     fn ordered(source: IpAddr, destination: IpAddr, proto: u8, ports: (u16, u16), swap: bool) -> Self {
         let (low, high) = if swap { (destination, source) } else { (source, destination) };
         let ports = if swap { (ports.1, ports.0) } else { ports };
-        let mut sha = Sha1::new();
-        sha.update([0, 0]); // seed
+        let mut input = [0; 40]; // begins with the seed
+        let mut len = 2;
+        let mut add = |bytes: &[u8]| {
+            input[len..len + bytes.len()].copy_from_slice(bytes);
+            len += bytes.len();
+        };
         for ip in [low, high] {
             match ip.to_canonical() {
-                IpAddr::V4(v4) => sha.update(v4.octets()),
-                IpAddr::V6(v6) => sha.update(v6.octets()),
+                IpAddr::V4(v4) => add(&v4.octets()),
+                IpAddr::V6(v6) => add(&v6.octets()),
             }
         }
-        sha.update([proto, 0]);
-        sha.update(ports.0.to_be_bytes());
-        sha.update(ports.1.to_be_bytes());
+        add(&[proto, 0]);
+        add(&ports.0.to_be_bytes());
+        add(&ports.1.to_be_bytes());
         let mut text = *b"1:............................";
-        let written = STANDARD.encode_slice(sha.finalize(), &mut text[2..]);
+        let written = STANDARD.encode_slice(Sha1::digest(&input[..len]), &mut text[2..]);
         debug_assert_eq!(written, Ok(28));
         Self(text)
     }

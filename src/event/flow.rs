@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use serde::{Serialize, Serializer};
 
 use super::Writer;
 use super::doc::{Doc, End, Flow, IdText, Imds, Ip, MacText, Network, OneOrMany, ProcessDoc, SignalList};
@@ -55,7 +56,7 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, record: &'a Record, 
     let mut doc = Doc::new("flow", writer.stamp(record.reported), event);
     doc.data_stream = writer.data_stream("flow");
     doc.flow = Some(Flow {
-        id: flow_id(record).into(),
+        id: flow_id(record),
         last: record.last_report,
         vlan: Some(OneOrMany(inner_two(record.vlans.ids()))).filter(|vlan| !vlan.0.is_empty()),
     });
@@ -134,8 +135,8 @@ mod part {
 
 /// Packetbeat's `flow.id`: base64 of a header (flags, offset of each part or 0xFF, numbers of Ethernet, VLAN and IP
 /// layers) and the parts in order of decoding, each pair of ends turned as the first unequal pair demands.
-pub fn flow_id(record: &Record) -> String {
-    let mut id = FlowId { flags: 0, offsets: [0xff; part::COUNT], bytes: Vec::with_capacity(64) };
+pub fn flow_id(record: &Record) -> FlowId {
+    let mut id = Parts { flags: 0, offsets: [0xff; part::COUNT], bytes: [0; FlowId::PARTS], len: 0 };
     let mut pairs = Pairs::default();
     if let Some((source, destination)) = record.macs {
         id.pair(part::ETH, pairs.order(source, destination));
@@ -176,30 +177,69 @@ fn inner_two(vlans: &[u16]) -> &[u16] {
     &vlans[vlans.len().saturating_sub(2)..]
 }
 
-struct FlowId {
-    flags: u16,
-    offsets: [u8; part::COUNT],
-    bytes: Vec<u8>,
+/// `flow.id` as text.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowId {
+    text: [u8; Self::TEXT],
+    len: usize,
 }
 
 impl FlowId {
+    /// Bytes of flags, offsets and numbers of layers.
+    const HEADER: usize = 2 + part::COUNT + 3;
+    /// Most bytes of parts: MAC addresses, two VLAN ids, IPv6 addresses, ports.
+    const PARTS: usize = 12 + 4 + 32 + 4;
+    const TEXT: usize = (Self::HEADER + Self::PARTS).div_ceil(3) * 4;
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.text[..self.len]).unwrap_or_default()
+    }
+}
+
+impl Serialize for FlowId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A flow id in the making.
+struct Parts {
+    flags: u16,
+    offsets: [u8; part::COUNT],
+    bytes: [u8; FlowId::PARTS],
+    len: usize,
+}
+
+impl Parts {
     fn part(&mut self, which: usize, bytes: &[u8]) {
         self.flags |= 1 << which;
-        self.offsets[which] = self.bytes.len() as u8;
-        self.bytes.extend_from_slice(bytes);
+        self.offsets[which] = self.len as u8;
+        self.add(bytes);
     }
 
     fn pair<const N: usize>(&mut self, which: usize, (low, high): ([u8; N], [u8; N])) {
         self.part(which, &low);
-        self.bytes.extend_from_slice(&high);
+        self.add(&high);
     }
 
-    fn encode(self, layers: [u8; 3]) -> String {
-        let mut out = self.flags.to_le_bytes().to_vec();
-        out.extend_from_slice(&self.offsets);
-        out.extend_from_slice(&layers);
-        out.extend_from_slice(&self.bytes);
-        STANDARD_NO_PAD.encode(out)
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn encode(&self, layers: [u8; 3]) -> FlowId {
+        let mut all = [0; FlowId::HEADER + FlowId::PARTS];
+        let (header, parts) = all.split_at_mut(FlowId::HEADER);
+        header[..2].copy_from_slice(&self.flags.to_le_bytes());
+        header[2..2 + part::COUNT].copy_from_slice(&self.offsets);
+        header[2 + part::COUNT..].copy_from_slice(&layers);
+        parts.copy_from_slice(&self.bytes);
+        let mut id = FlowId { text: [0; FlowId::TEXT], len: 0 };
+        let written = STANDARD_NO_PAD.encode_slice(&all[..FlowId::HEADER + self.len], &mut id.text);
+        debug_assert!(written.is_ok());
+        id.len = written.unwrap_or_default();
+        id
     }
 }
 
@@ -240,15 +280,15 @@ mod tests {
         let mut flow = record(("203.0.113.3", 38901), ("198.51.100.2", 80));
         flow.macs = Some(([1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]));
         flow.vlans.push(171);
-        assert_eq!(flow_id(&flow), "FQQA/wz/Dv//////Fv8BAQEBAgMEBQYGBQQDAgGrAMsAcQPGM2QC9ZdQAA");
+        assert_eq!(flow_id(&flow).as_str(), "FQQA/wz/Dv//////Fv8BAQEBAgMEBQYGBQQDAgGrAMsAcQPGM2QC9ZdQAA");
 
         let mut flow = record(("10.0.1.23", 43512), ("169.254.169.254", 80));
         flow.macs = Some(([2, 0xa1, 0xb2, 0xc3, 0xd4, 0xe5], [2, 0xf0, 0xe0, 0xd0, 0xc0, 0xb0]));
         let theirs = "EQwA////DP//////FBgBAAECobLD1OUC8ODQwLAKAAEXqf6p/vipUAABAAAAAAAAAA";
-        assert_eq!(flow_id(&flow), without_connection(theirs));
+        assert_eq!(flow_id(&flow).as_str(), without_connection(theirs));
 
         let flow = record(("127.0.0.1", 63081), ("127.0.0.1", 8080));
-        assert_eq!(flow_id(&flow), without_connection("EAz/////AP//////CAwAAAF/AAABfwAAAWn2kB8BAAAAAAAAAA"));
+        assert_eq!(flow_id(&flow).as_str(), without_connection("EAz/////AP//////CAwAAAF/AAABfwAAAWn2kB8BAAAAAAAAAA"));
     }
 
     #[test]
@@ -256,19 +296,19 @@ mod tests {
         let mut arp = record(("1.1.1.1", 0), ("1.1.1.2", 0));
         (arp.addresses, arp.ports) = (None, None);
         arp.macs = Some(([0, 0x0d, 0x54, 0x9c, 0x5c, 0x0b], [0, 0xb0, 0x4a, 0x2e, 0x1c, 0x38]));
-        assert_eq!(flow_id(&arp), "AQAA//////////////8BAAAADVScXAsAsEouHDg");
+        assert_eq!(flow_id(&arp).as_str(), "AQAA//////////////8BAAAADVScXAsAsEouHDg");
 
         let mut ping = record(("192.168.1.1", 0), ("192.168.1.2", 0));
         ping.ports = None;
         ping.macs = Some(([8, 0, 0x27, 0x3d, 0x25, 0x4e], [0x1c, 0xaf, 0xf7, 0x70, 0xed, 0x7c]));
         ping.vlans.push(101);
         ping.vlans.push(600);
-        assert_eq!(flow_id(&ping), "FwAADA7/EP////////8BAgEIACc9JU4cr/dw7XxlAFgCwKgBAcCoAQI");
+        assert_eq!(flow_id(&ping).as_str(), "FwAADA7/EP////////8BAgEIACc9JU4cr/dw7XxlAFgCwKgBAcCoAQI");
 
         let mut six = record(("::1", 0), ("::2", 0));
         six.ports = None;
         six.macs = Some(([0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 2]));
         let theirs = "QQAA//////8M//////8BAAEAAAAAAAEAAAAAAAIAAAAAAAAAAAAAAAAAAAABAAAAAAAAAAAAAAAAAAAAAg";
-        assert_eq!(flow_id(&six), theirs);
+        assert_eq!(flow_id(&six).as_str(), theirs);
     }
 }

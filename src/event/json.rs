@@ -285,15 +285,16 @@ impl fmt::Write for Escaping<'_> {
 
 /// A JSON string.
 fn string(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
     escaped(out, text.as_bytes());
     out.push(b'"');
 }
 
+/// Appends text; hardly any needs more than to be looked at and copied.
 fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    // Looking at all bytes without stopping lets the compiler look at many at once; hardly any text needs more.
-    if !bytes.iter().fold(false, |any, byte| any | needs_escape(*byte)) {
-        return out.extend_from_slice(bytes);
+    if is_plain(bytes) {
+        return copy(out, bytes);
     }
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| needs_escape(*byte)) {
@@ -305,6 +306,42 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
         }
     }
     out.extend_from_slice(rest);
+}
+
+/// Whether nothing in `bytes` needs an escape. Looks at words of eight bytes, of which the last may overlap.
+fn is_plain(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return !bytes.iter().any(|byte| needs_escape(*byte));
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().fold(odd(last), |any, word| any | odd(word)) == 0
+}
+
+/// Not zero if one of eight bytes needs an escape: the high bit of each byte that underflows, or differs in nothing
+/// from a quote or backslash, is set (and perhaps that of a byte above it).
+fn odd(word: &[u8; 8]) -> u64 {
+    const fn all(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let word = u64::from_ne_bytes(*word);
+    let (quote, backslash) = (word ^ all(b'"'), word ^ all(b'\\'));
+    let control = word.wrapping_sub(all(0x20)) & !word;
+    let quote = quote.wrapping_sub(all(1)) & !quote;
+    let backslash = backslash.wrapping_sub(all(1)) & !backslash;
+    (control | quote | backslash) & all(0x80)
+}
+
+/// Appends bytes; of a short text two words that may overlap, which costs no call.
+fn copy(out: &mut Vec<u8>, bytes: &[u8]) {
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) if bytes.len() <= 16 => {
+            let end = out.len() + bytes.len();
+            out.extend_from_slice(first);
+            out.truncate(end - 8);
+            out.extend_from_slice(last);
+        }
+        _ => out.extend_from_slice(bytes),
+    }
 }
 
 fn needs_escape(byte: u8) -> bool {

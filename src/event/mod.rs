@@ -109,7 +109,8 @@ impl Writer {
         context: &Context<'a>,
     ) {
         let context = Context { mask: context.mask.for_name(&verdict.name, &verdict.tokens), ..*context };
-        let doc = dns::document(self, id, tx, verdict, &context);
+        let name = tx.asked().map(|asked| asked.name.text());
+        let doc = dns::document(self, id, tx, name.as_deref(), verdict, &context);
         self.line(out, &doc);
     }
 

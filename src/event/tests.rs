@@ -1,5 +1,7 @@
 //! Whole events: the examples of the event format, and what must never be written.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -304,7 +306,7 @@ fn bodies_are_written_where_asked_for_but_never_those_of_metadata_answers() {
     let open = event(asked.clone(), &tx);
     assert_eq!(open["http"]["response"]["body"], json!({"bytes": 6, "content": "secret"}));
     assert!(open["response"].as_str().unwrap().ends_with("\r\n\r\nsecret"));
-    let verdict = Verdict { imds: Some(Box::new(imds("/x"))), ..Verdict::default() };
+    let verdict = Verdict { imds: Some(Arc::new(imds("/x"))), ..Verdict::default() };
     let candidate = Candidate {
         kind: CandidateKind::Mention,
         place: Place::Body,
@@ -343,7 +345,7 @@ fn issued_credentials_are_masked_in_every_text() {
 #[test]
 fn metadata_events_carry_the_imds_object_and_the_profile_its_fields() {
     let tx = exchange(conn("10.0.1.23:43512", "169.254.169.254:80"), Some(CREDENTIALS), Some("HTTP/1.1 200 OK"));
-    let verdict = Verdict { imds: Some(Box::new(imds("/latest/x"))), ..Verdict::default() };
+    let verdict = Verdict { imds: Some(Arc::new(imds("/latest/x"))), ..Verdict::default() };
     let mut signals = Signals::default();
     signals.add(Signal::FirstSeen);
     let context = Context { signals, allowed_by: Some("cloud-init"), ..Context::default() };
@@ -409,7 +411,8 @@ pub(super) fn alert() -> Alert {
         event_id: "e1".into(),
         http,
         dns,
-        imds: imds.map(Box::new),
+        signals: imds.as_ref().map(|imds| imds.signals).unwrap_or_default(),
+        imds: imds.map(Arc::new),
         service: None,
     };
     let mut signals = Signals::default();

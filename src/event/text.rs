@@ -171,6 +171,8 @@ fn steers(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::tests::{alert, conn, exchange, imds};
     use super::super::{Context, Format, Settings, Writer, event_id};
     use super::*;
@@ -209,7 +211,7 @@ mod tests {
     #[test]
     fn other_events_have_their_line_too() {
         let tx = exchange(conn("[fd00::1]:4000", "[fd00:ec2::254]:80"), Some("GET /a\u{9b}b HTTP/1.1\nHost: x"), None);
-        let verdict = Verdict { imds: Some(Box::new(imds("/a"))), ..Verdict::default() };
+        let verdict = Verdict { imds: Some(Arc::new(imds("/a"))), ..Verdict::default() };
         let context = Context { allowed_by: Some("cloud-init"), ..Context::default() };
         let mut out = Vec::new();
         writer(false).http(&mut out, event_id("http", &tx.conn, Timestamp(0), 0), &tx, &verdict, &context);

@@ -36,17 +36,25 @@ const LONGEST: usize = 30;
 impl Stamp {
     /// The text in `buffer`.
     fn write(self, buffer: &mut [u8; LONGEST]) -> &str {
-        let days = self.time.seconds().div_euclid(86_400);
-        let second = self.time.seconds().rem_euclid(86_400);
-        let (year, month, day) = civil(days);
-        buffer.copy_from_slice(b"0000-00-00T00:00:00.000000000Z");
-        digits(&mut buffer[0..4], year as u64);
-        digits(&mut buffer[5..7], month);
-        digits(&mut buffer[8..10], day);
-        digits(&mut buffer[11..13], second as u64 / 3600);
-        digits(&mut buffer[14..16], second as u64 / 60 % 60);
-        digits(&mut buffer[17..19], second as u64 % 60);
-        digits(&mut buffer[20..29], u64::from(self.time.subsec_nanos()));
+        let seconds = self.time.seconds();
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
+        let (year, month, day) = civil(days as i32);
+        *buffer = *b"0000-00-00T00:00:00.000000000Z";
+        pair(buffer, 0, year / 100);
+        pair(buffer, 2, year % 100);
+        pair(buffer, 5, month);
+        pair(buffer, 8, day);
+        pair(buffer, 11, second / 3600);
+        pair(buffer, 14, second / 60 % 60);
+        pair(buffer, 17, second % 60);
+        let nanos = self.time.subsec_nanos();
+        pair(buffer, 20, nanos / 10_000_000);
+        buffer[22] = b'0' + (nanos / 1_000_000 % 10) as u8;
+        if self.precision != Precision::Millisecond {
+            pair(buffer, 23, nanos / 10_000 % 100);
+            pair(buffer, 25, nanos / 100 % 100);
+            pair(buffer, 27, nanos % 100);
+        }
         let end = match self.precision {
             Precision::Millisecond => 23,
             Precision::Microsecond => 26,
@@ -69,25 +77,22 @@ impl Serialize for Stamp {
     }
 }
 
-/// Writes `value` right-aligned over the zeros of `place`.
-fn digits(place: &mut [u8], mut value: u64) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
-    }
+/// Writes a number below 100 as two digits.
+fn pair(buffer: &mut [u8; LONGEST], at: usize, value: u32) {
+    buffer[at] = b'0' + (value / 10) as u8;
+    buffer[at + 1] = b'0' + (value % 10) as u8;
 }
 
 /// Year, month and day of a day number since 1970-01-01 in the proleptic Gregorian calendar (H. Hinnant's algorithm).
-fn civil(days: i64) -> (i64, u64, u64) {
-    let shifted = days + 719_468; // days since 0000-03-01
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
+fn civil(days: i32) -> (u32, u32, u32) {
+    let shifted = (days + 719_468) as u32; // days since 0000-03-01, which no timestamp is before
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march = (5 * of_year + 2) / 153; // month counted from March
     let day = of_year - (153 * march + 2) / 5 + 1;
     let month = if march < 10 { march + 3 } else { march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month as u64, day as u64)
+    (year_of_era + era * 400 + u32::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

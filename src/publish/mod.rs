@@ -94,9 +94,9 @@ pub struct Publisher {
     /// For terminals, where text is wanted.
     text_writer: Option<Writer>,
     counters: Counters,
-    alerts: Vec<Alert>,
+    alerts: Vec<Arc<Alert>>,
     /// Alerts of the end of the run that were not raised yet.
-    last: Option<std::vec::IntoIter<Alert>>,
+    last: Option<std::vec::IntoIter<Arc<Alert>>>,
     /// Conversations that carried something about metadata: their flows are written too.
     marked: HashSet<(Endpoint, Endpoint), foldhash::fast::FixedState>,
     lines: Lines,
@@ -280,7 +280,8 @@ impl Publisher {
         if self.alerts.is_empty() {
             return;
         }
-        for alert in std::mem::take(&mut self.alerts) {
+        let mut alerts = std::mem::take(&mut self.alerts);
+        for alert in alerts.drain(..) {
             if let Some(count) = self.counters.alerts.get_mut(alert.rule as usize) {
                 *count += 1;
             }
@@ -302,6 +303,7 @@ impl Publisher {
                 self.lines.text_count += 1;
             }
         }
+        self.alerts = alerts; // with its memory
     }
 }
 

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
-use crate::alert::{Alert, Rule};
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+
+use crate::alert::{Alert, Rule, Subject};
 use crate::correlate::{AllowEntry, Network};
 
 /// Who did what, by everything that an entry can name: client, User-Agent, path, process.
-type Habit = (String, Option<String>, String, Option<String>);
+type Habit<'a> = (String, Option<&'a str>, &'a str, Option<&'a str>);
 
 /// Habits kept; later ones are left out and counted.
 const MAX: usize = 1000;
@@ -15,8 +20,17 @@ const MAX: usize = 1000;
 /// Collects habits from alerts of the request family.
 #[derive(Debug, Default)]
 pub struct Suggestions {
-    seen: BTreeMap<Habit, (u64, Rule)>,
+    /// By a hash of the habit.
+    seen: HashMap<u64, Seen, RandomState>,
     left_out: u64,
+}
+
+/// A habit: an alert of it that was seen first, and how many there were.
+#[derive(Debug)]
+struct Seen {
+    subject: Arc<Subject>,
+    rule: Rule,
+    times: u64,
 }
 
 impl Suggestions {
@@ -27,14 +41,24 @@ impl Suggestions {
             return;
         }
         let subject = &alert.subject;
-        let user_agent = subject.http.as_ref().and_then(|http| http.user_agent.clone());
-        let process = subject.conn.process.as_ref().map(|process| process.name.clone());
-        let habit = (subject.conn.client.ip.to_string(), user_agent, imds.path.clone(), process);
-        if self.seen.len() >= MAX && !self.seen.contains_key(&habit) {
+        let (user_agent, process) = names(subject);
+        let key = self.seen.hasher().hash_one((subject.conn.client.ip, user_agent, &imds.path, process));
+        if self.seen.len() >= MAX && !self.seen.contains_key(&key) {
             self.left_out += 1;
             return;
         }
-        self.seen.entry(habit).or_insert((0, alert.rule)).0 += 1;
+        let new = || Seen { subject: Arc::clone(subject), rule: alert.rule, times: 0 };
+        self.seen.entry(key).or_insert_with(new).times += 1;
+    }
+
+    /// The habits, in a stable order.
+    fn habits(&self) -> BTreeMap<Habit<'_>, (u64, Rule)> {
+        let habits = self.seen.values().filter_map(|Seen { subject, rule, times }| {
+            let (user_agent, process) = names(subject);
+            let client = subject.conn.client.ip.to_string();
+            Some(((client, user_agent, subject.imds.as_ref()?.path.as_str(), process), (*times, *rule)))
+        });
+        habits.collect()
     }
 
     /// The entries as TOML, with comments that say what they would keep back.
@@ -42,14 +66,14 @@ impl Suggestions {
         let mut out = String::from(
             "# Allow-list entries for what was seen. Review each one: an entry keeps alerts back for whatever it matches.\n",
         );
-        for ((client, user_agent, path, process), (times, rule)) in &self.seen {
+        for ((client, user_agent, path, process), (times, rule)) in self.habits() {
             let entry = AllowEntry {
-                name: format!("{} from {client}", process.as_deref().unwrap_or("client")),
-                process: process.clone(),
+                name: format!("{} from {client}", process.unwrap_or("client")),
+                process: process.map(str::to_owned),
                 executable: None,
-                client: Network::parse(client),
-                user_agent: user_agent.clone(),
-                path: Some(path.clone()).filter(|path| !path.is_empty()),
+                client: Network::parse(&client),
+                user_agent: user_agent.map(str::to_owned),
+                path: Some(path.to_owned()).filter(|path| !path.is_empty()),
                 expires: None,
                 comment: Some("reviewed by, why".to_owned()),
             };
@@ -61,4 +85,10 @@ impl Suggestions {
         }
         out
     }
+}
+
+/// User-Agent and process of a subject.
+fn names(subject: &Subject) -> (Option<&str>, Option<&str>) {
+    let user_agent = subject.http.as_ref().and_then(|http| http.user_agent.as_deref());
+    (user_agent, subject.conn.process.as_ref().map(|process| process.name.as_str()))
 }

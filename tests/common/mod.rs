@@ -93,7 +93,7 @@ impl Sink for &mut Written {
         Some(false)
     }
 
-    fn write(&mut self, lines: &Lines) -> Result<(), OutputError> {
+    fn write(&mut self, lines: &mut Lines) -> Result<(), OutputError> {
         self.json.extend_from_slice(&lines.json);
         self.text.extend_from_slice(&lines.text);
         Ok(())

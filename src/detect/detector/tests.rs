@@ -72,7 +72,7 @@ fn detector() -> Detector {
 }
 
 fn imds(request: &str, response: &str, server: &str) -> Option<Imds> {
-    detector().http(&exchange(request, response, server)).imds.map(|boxed| *boxed)
+    detector().http(&exchange(request, response, server)).imds.map(Arc::unwrap_or_clone)
 }
 
 const AWS: &str = "169.254.169.254:80";
@@ -223,7 +223,7 @@ fn every_provider_is_told_and_proved() {
     for (server, request, response, provider, id) in rows {
         let got = imds(&request, &response, server).unwrap_or_else(|| panic!("{request} is silent"));
         assert_eq!((got.provider, got.path_id), (provider, Some(id)), "{request}");
-        let credential = got.credential.unwrap();
+        let credential = got.credential.clone().unwrap();
         assert!(credential.issued, "{request}");
         assert!(!credential.secrets.is_empty() || id == "cs-password", "{request}");
         assert!(credential.fingerprint.is_some(), "{request}");

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::doc::{Ip, Shown, Text};
 use super::super::{Masker, Precision, Stamp};
+use super::Names;
 use crate::bytes::Reader;
 use crate::packet::Timestamp;
 use crate::proto::dns::{Name, RData, Record, names};
@@ -54,11 +55,11 @@ impl Serialize for RecordDoc<'_> {
 }
 
 /// The records of a section that Packetbeat lists: not EDNS, not addresses without data.
-pub(super) fn list<'a>(records: &'a [Record], mask: &Masker<'a>) -> Vec<RecordDoc<'a>> {
+pub(super) fn list<'a>(records: &'a [Record], names: Names<'a>, mask: &Masker<'a>) -> Vec<RecordDoc<'a>> {
     let doc = |record: &'a Record| {
         let mut shown = shape(record)?;
         shown.data = mask.text(shown.data);
-        Some(RecordDoc { name: mask.text(record.name.to_string().into()), record, shown })
+        Some(RecordDoc { name: mask.text(names.text(&record.name)), record, shown })
     };
     records.iter().filter_map(doc).collect()
 }
@@ -90,15 +91,15 @@ fn shape(record: &Record) -> Option<Shape<'static>> {
     Some(match (record.rtype, &record.data) {
         (1 | 28, RData::Other(data)) if data.is_empty() => return None,
         (41, _) => return None,
-        (_, RData::A(ip)) => plain(ip.to_string()),
-        (_, RData::Aaaa(ip)) => plain(Ip((*ip).into()).to_string()),
-        (2 | 5 | 12, RData::Name(name)) => plain(name.to_string()),
+        (_, RData::A(ip)) => plain(Ip((*ip).into()).text()),
+        (_, RData::Aaaa(ip)) => plain(Ip((*ip).into()).text()),
+        (2 | 5 | 12, RData::Name(name)) => plain(name.text()),
         (_, RData::Mx(preference, name)) => {
-            Shape { keys: vec![("preference", number(*preference))], ..plain(name.to_string()) }
+            Shape { keys: vec![("preference", number(*preference))], ..plain(name.text()) }
         }
         (_, RData::Srv(priority, weight, port, target)) => Shape {
             keys: vec![("port", number(*port)), ("priority", number(*priority)), ("weight", number(*weight))],
-            ..plain(target.to_string())
+            ..plain(target.text())
         },
         (_, RData::Soa(soa)) => {
             let (primary, mailbox, numbers) = &**soa;
@@ -108,10 +109,10 @@ fn shape(record: &Record) -> Option<Shape<'static>> {
                 ("minimum", minimum),
                 ("refresh", refresh),
                 ("retry", retry),
-                ("rname", Value::Text(mailbox.to_string().into())),
+                ("rname", Value::Text(mailbox.text().into())),
                 ("serial", serial),
             ];
-            Shape { keys, ..plain(primary.to_string()) }
+            Shape { keys, ..plain(primary.text()) }
         }
         (16, RData::Txt(strings)) => plain(strings.iter().map(|s| string(s)).collect::<Vec<_>>().join(" ")),
         (43 | 46 | 48 | 47 | 50 | 51, data) => dnssec(record.rtype, data).unwrap_or_else(|| plain(raw(data))),
@@ -144,7 +145,7 @@ fn dnssec(rtype: u16, data: &RData) -> Option<Shape<'static>> {
                 ("key_tag", number(key_tag.into())),
                 ("labels", number(labels.into())),
                 ("original_ttl", number(ttl)),
-                ("signer_name", Value::Text(signer.to_string().into())),
+                ("signer_name", Value::Text(signer.text().into())),
                 ("type_covered", Value::Text(names::rtype(covered))),
             ];
             (STANDARD.encode(signature), keys)

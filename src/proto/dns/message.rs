@@ -43,6 +43,23 @@ impl Name {
         })
     }
 
+    /// The presentation format, as it is displayed.
+    pub fn text(&self) -> String {
+        let mut out = String::with_capacity(self.wire.len().max(1));
+        for label in self.labels() {
+            match str::from_utf8(label) {
+                Ok(text) if label.iter().all(|byte| is_plain(*byte)) => {
+                    if !out.is_empty() {
+                        out.push('.');
+                    }
+                    out.push_str(text);
+                }
+                _ => return self.to_string(),
+            }
+        }
+        if self.is_root() { self.to_string() } else { out }
+    }
+
     /// Whether it is the root.
     pub fn is_root(&self) -> bool {
         self.wire.is_empty()
