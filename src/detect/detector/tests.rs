@@ -378,7 +378,7 @@ fn what_breaks_off_is_judged_by_what_is_there() {
         let response = tx.response.as_mut().unwrap();
         (response.cut, response.complete, response.body.whole) = (true, false, false);
         let got = detector().http(&tx).imds.unwrap();
-        let credential = got.credential.unwrap();
+        let credential = got.credential.clone().unwrap();
         assert_eq!(credential.issued, issued, "{upto}");
         assert_eq!(credential.fingerprint.is_some(), upto == "\"Token\"", "{upto}");
         assert!(got.signals.has(Signal::TruncatedCapture));
