@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use perf_event_open_sys::{self as sys, bindings};
 
-/// Data pages of a ring, a power of two: hits and beginnings of several hundred processes. We are woken by a hit, and
+/// Data pages of a ring, a power of two: a thousand connections or beginnings of processes. We are woken by a hit, and
 /// when it is half full.
-const PAGES: usize = 32;
+const PAGES: usize = 64;
 
 /// One processor's ring.
 pub(super) struct Ring {
