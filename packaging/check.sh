@@ -80,7 +80,7 @@ mount -o remount,ro,bind "$dir/run"
 chroot "$dir/run" setpriv --reuid="$user" --regid="$user" --clear-groups --inh-caps=-all --bounding-set=-all,+net_raw \
     "$program" -i lo >"$dir/events" 2>"$dir/messages" &
 watching=$!
-trap 'kill $server $watching 2>/dev/null' EXIT
+trap 'kill $server $watching 2>/dev/null || true' EXIT
 for _ in $(seq 50); do
     grep -q 'Seccomp:.2' /proc/$watching/status && break
     sleep 0.1
