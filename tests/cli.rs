@@ -112,6 +112,34 @@ fn usage_errors_say_what_is_wrong() {
     assert_refused(&["rules", "no-such-rule"], &["no-such-rule"]);
 }
 
+/// A value of the configuration file is told by file, line and key, never by a flag that nobody gave.
+#[test]
+fn wrong_values_of_the_file_are_told_with_their_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.toml");
+    for (text, expected) in [
+        ("# small\nmemory = '1M'\n", "wrong.toml: line 2: memory: 1048576 is too little"),
+        ("\n\nthreads = 0\n", "wrong.toml: line 3: threads: 0 is outside 1 to 256"),
+        ("[events]\nstats = '0s'\n", "wrong.toml: line 2: events.stats: the interval"),
+        ("name = 'a'\n[flows]\ntimeout = '1ms'\n", "wrong.toml: line 3: flows.timeout: it is at least one second"),
+        ("[flows]\nenabled = true\nperiod = '5ms'\n", "wrong.toml: line 3: flows.period: it is at least one second"),
+        ("[[output]]\nto = '-'\n[[output]]\nto = 'kafka://x'\n", "wrong.toml: line 3: output.1: output kafka://x"),
+        ("[[output]]\nto = 'x'\nrotate = 'often'\n", "wrong.toml: line 1: output.0: rotation `often`"),
+    ] {
+        fs::write(&path, text).unwrap();
+        for flags in
+            [vec!["check-config", "-c", path.to_str().unwrap()], vec!["-r", THEFT, "-c", path.to_str().unwrap()]]
+        {
+            let output = output(&flags);
+            let said = err(&output);
+            assert_eq!(status(&output), 2, "{text}: {said}");
+            assert!(said.contains(expected) && !said.contains("--"), "{text}: {said}");
+        }
+    }
+    fs::write(&path, "memory = '1M'\n").unwrap();
+    assert_refused(&["-r", THEFT, "-c", path.to_str().unwrap(), "--memory", "2M"], &["--memory 2097152 is too little"]);
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for flag in ["--help", "--version", "help"] {

@@ -16,6 +16,8 @@ mod common;
 use std::path::PathBuf;
 
 use common::{config_with, root, run};
+use imdswatch::app::inline::Inline;
+use imdswatch::packet::{LinkType, PacketBatch, Timestamp};
 use serde_json::{Value, json};
 
 /// Events of one type from a capture under these settings; `None` where the captures are absent.
@@ -563,4 +565,79 @@ fn community_ids() {
         let found = events(capture, patient, "flow").unwrap();
         assert!(column(&found, "network.community_id").contains(&json!(id)), "{capture}: {found:?}");
     }
+}
+
+/// A UDP packet from one `address:port` to another, so many milliseconds after the run's beginning.
+type Datagram<'d> = (i64, ([u8; 4], u16), ([u8; 4], u16), &'d [u8]);
+
+/// Events of one type about these datagrams.
+fn replayed(settings: &str, datagrams: &[Datagram<'_>], kind: &str) -> Vec<Value> {
+    let config = config_with(&["-e", "all"], settings);
+    config.event.local_addresses.set(vec![LOCAL.into()]);
+    let mut run = Inline::new(&config);
+    let mut batch = PacketBatch::default();
+    for (millis, from, to, payload) in datagrams {
+        let length = |header: usize| ((header + payload.len()) as u16).to_be_bytes();
+        let mut packet = [&[0x45, 0][..], &length(28), &[0, 1, 0, 0, 64, 17, 0, 0], &from.0, &to.0].concat();
+        packet.extend([from.1.to_be_bytes(), to.1.to_be_bytes(), length(8), [0, 0]].concat());
+        packet.extend_from_slice(payload);
+        let time = Timestamp::new(1_789_000_000, millis * 1_000_000);
+        batch.push(time, LinkType::RAW, 0, packet.len() as u32, &packet);
+    }
+    run.batch(&batch);
+    run.finish();
+    let lines = std::str::from_utf8(&run.lines().json).unwrap().lines();
+    let all = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|event| event["type"] == kind).collect()
+}
+
+/// The sensor's own address.
+const LOCAL: [u8; 4] = [10, 0, 0, 9];
+const HERE: ([u8; 4], u16) = ([10, 0, 0, 5], 40_000);
+const RESOLVER: ([u8; 4], u16) = ([8, 8, 8, 8], 53);
+const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01";
+const ANSWER: &[u8] = b"\x12\x34\x81\x83\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01";
+
+#[test]
+fn enable_delta_flow_reports() {
+    let far = ([198, 51, 100, 7], 9);
+    // 28 bytes of headers; two packets, then one, then none in a period.
+    let packets =
+        [(0, HERE, far, &b"aa"[..]), (1000, HERE, far, b"bb"), (12_000, HERE, far, b"cc"), (31_000, far, HERE, b"")];
+    let bytes = |delta: bool| {
+        let settings = format!("[flows]\nperiod = '10s'\ntimeout = '60s'\nenable_delta_flow_reports = {delta}");
+        let found = replayed(&settings, &packets, "flow");
+        let count = |event: &Value| at(event, "source.bytes").as_u64().unwrap_or(0);
+        found.iter().map(count).collect::<Vec<_>>()
+    };
+    let (all, each) = (bytes(false), bytes(true));
+    assert_eq!(all.len(), each.len());
+    assert_eq!((all.first(), all.last()), (Some(&60), Some(&90)), "counters go on: {all:?}");
+    assert!(all.is_sorted());
+    assert_eq!((each.first(), each.iter().sum::<u64>()), (Some(&60), 90), "each report counts anew: {each:?}");
+}
+
+#[test]
+fn ignore_outgoing_and_internal_networks() {
+    let exchange = |client| [(0, client, RESOLVER, QUERY), (20, RESOLVER, client, ANSWER)];
+    let directions =
+        |settings: &str, client| column(&replayed(settings, &exchange(client), "dns"), "network.direction");
+    // Only what the sensor's own host sends is `egress` and left out, as with Packetbeat.
+    assert_eq!(directions("", (LOCAL, 40_000)), [json!("egress")]);
+    assert_eq!(directions("ignore_outgoing = true", (LOCAL, 40_000)), [] as [Value; 0]);
+    assert_eq!(directions("ignore_outgoing = true", HERE), [json!("outbound")]);
+    for (networks, direction) in [("8.8.8.0/24", "inbound"), ("0.0.0.0/0", "internal"), ("192.0.2.0/24", "external")] {
+        assert_eq!(directions(&format!("internal_networks = ['{networks}']"), HERE), [json!(direction)], "{networks}");
+    }
+}
+
+#[test]
+fn transaction_timeout() {
+    let late = [(0, HERE, RESOLVER, QUERY), (4000, RESOLVER, HERE, ANSWER)];
+    let statuses = |settings: &str| column(&replayed(settings, &late, "dns"), "dns.response_code");
+    assert_eq!(statuses(""), [json!("NXDOMAIN")], "ten seconds are the default");
+    assert_eq!(statuses("[dns]\ntransaction_timeout = '5s'"), [json!("NXDOMAIN")]);
+    let apart = replayed("[dns]\ntransaction_timeout = '2s'", &late, "dns");
+    assert_eq!(column(&apart, "dns.response_code"), [json!("NOERROR"), json!("NXDOMAIN")], "{apart:?}");
+    assert!(at(&apart[0], "error.message").to_string().contains("No response"), "{}", apart[0]);
 }
