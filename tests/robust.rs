@@ -12,7 +12,7 @@
 mod common;
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 
 use common::{cases, config, difference, root, run};
 use imdswatch::app::inline::Inline;
@@ -38,11 +38,12 @@ impl Random {
 struct Owned(Timestamp, LinkType, u32, Vec<u8>);
 
 /// The packets of a capture file as far as it can be read.
-fn read(file: &[u8], mut visit: impl FnMut(&PacketBatch)) {
-    let size = Some(file.len() as u64);
-    let Ok(mut source) = FileSource::from_reader(&Input::Stdin, Box::new(Cursor::new(file.to_vec())), size) else {
-        return;
-    };
+fn read(file: &[u8], visit: impl FnMut(&PacketBatch)) {
+    read_from(Cursor::new(file.to_vec()), file.len(), visit);
+}
+
+fn read_from(file: impl Read + Send + 'static, size: usize, mut visit: impl FnMut(&PacketBatch)) {
+    let Ok(mut source) = FileSource::from_reader(&Input::Stdin, Box::new(file), Some(size as u64)) else { return };
     let mut batch = PacketBatch::default();
     for round in 0.. {
         assert!(round < 10_000, "reading does not end");
@@ -106,13 +107,41 @@ fn captures_cut_anywhere() {
     }
 }
 
+/// Where a capture is cut decides only how many of its packets are read: every length is read, and the program runs over
+/// each number of packets.
 #[test]
-fn one_capture_cut_at_every_length() {
+fn each_capture_cut_at_every_length() {
     let config = config(&["-e", "all", "--threads", "1"]);
-    for name in ["dns/over-tcp", "http/head"] {
-        let (_, file) = files().into_iter().find(|(case, _)| case == name).unwrap();
+    for (name, file) in files() {
+        let file: &'static [u8] = file.leak();
+        let whole = packets(file);
+        let mut tried = None;
         for length in 0..=file.len() {
-            survive(&config, &format!("{name} cut at {length}"), &file[..length]);
+            let mut count = 0;
+            read_from(Cursor::new(&file[..length]), length, |batch| {
+                count += batch.len();
+            });
+            if tried != Some(count) {
+                survive(&config, &format!("{name} cut at {length}"), &file[..length]);
+                tried = Some(count);
+            }
+        }
+        assert!(tried.is_some_and(|count| count == whole.len()));
+    }
+}
+
+#[test]
+fn packets_cut_at_every_length() {
+    let config = config(&["-e", "all", "--threads", "1"]);
+    for name in ["dns/over-tcp", "http/head", "wire/geneve"] {
+        let (_, file) = files().into_iter().find(|(case, _)| case == name).unwrap();
+        let packets = packets(&file);
+        let longest = packets.iter().map(|packet| packet.3.len()).max().unwrap_or(0);
+        for length in 0..=longest {
+            let cut =
+                |packet: &Owned| Owned(packet.0, packet.1, packet.2, packet.3[..length.min(packet.3.len())].to_vec());
+            let cut: Vec<_> = packets.iter().map(cut).collect();
+            survive_packets(&config, &format!("{name} with packets cut at {length}"), &cut);
         }
     }
 }

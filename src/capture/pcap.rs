@@ -111,7 +111,7 @@ impl Pcap {
     pub(super) fn plausible(&self, bytes: &[u8]) -> Option<usize> {
         let record = self.record(bytes)?;
         let sane = record.caplen <= MAX_PACKET
-            && (1..=MAX_RECORD as u32).contains(&record.wire_len)
+            && (1..=MAX_WIRE).contains(&record.wire_len)
             && record.caplen <= record.wire_len
             && self.times.near(record.time);
         sane.then_some(self.record_header.saturating_add(record.caplen as usize))

@@ -4,7 +4,7 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
-use super::format::{Fields, MAX_PACKET, MAX_RECORD, Order, Piece, Stop, Times, wire_length};
+use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Piece, Stop, Times, wire_length};
 use super::report::Report;
 use crate::packet::{LinkType, PacketBatch, Timestamp};
 
@@ -69,7 +69,7 @@ impl Snoop {
     pub(super) fn plausible(&self, bytes: &[u8]) -> Option<usize> {
         let record = record(bytes)?;
         let sane = record.caplen <= MAX_PACKET
-            && (record.caplen.max(1)..=MAX_RECORD as u32).contains(&record.wire_len)
+            && (record.caplen.max(1)..=MAX_WIRE).contains(&record.wire_len)
             && (record.least()..record.least().saturating_add(64)).contains(&u64::from(record.length))
             && self.times.near(record.time);
         sane.then_some(record.length as usize)
