@@ -61,7 +61,6 @@ impl IdHasher {
         new
     }
 
-    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         match self.pending.get_mut(self.len..end) {
@@ -78,29 +77,24 @@ impl IdHasher {
     }
 
     /// Adds bytes, with their length.
-    #[inline]
-    pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.write(&(bytes.len() as u64).to_le_bytes());
-        self.write(bytes);
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.number(bytes.len() as u64).write(bytes);
         self
     }
 
     /// Adds a number.
-    #[inline]
-    pub fn number(mut self, number: u64) -> Self {
+    pub fn number(&mut self, number: u64) -> &mut Self {
         self.write(&number.to_le_bytes());
         self
     }
 
     /// Adds one end of a connection.
-    #[inline]
-    pub fn end(self, end: &Endpoint) -> Self {
+    pub fn end(&mut self, end: &Endpoint) -> &mut Self {
         self.ip(end.ip).number(u64::from(end.port))
     }
 
     /// Adds an address.
-    #[inline]
-    pub fn ip(self, ip: IpAddr) -> Self {
+    pub fn ip(&mut self, ip: IpAddr) -> &mut Self {
         match ip {
             IpAddr::V4(v4) => self.bytes(&v4.octets()),
             IpAddr::V6(v6) => self.bytes(&v6.octets()),
@@ -108,7 +102,7 @@ impl IdHasher {
     }
 
     /// The id.
-    pub fn finish(mut self) -> EventId {
+    pub fn finish(&mut self) -> EventId {
         self.hasher.write(&self.pending[..self.len]);
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
@@ -158,11 +152,9 @@ pub fn observation_id(observation: &Observation) -> EventId {
 }
 
 fn conn_id(kind: &str, conn: &Conn, first: Timestamp) -> IdHasher {
-    IdHasher::new(kind)
-        .end(&conn.client)
-        .end(&conn.server)
-        .number(u64::from(conn.proto.number()))
-        .number(first.0 as u64)
+    let mut id = IdHasher::new(kind);
+    id.end(&conn.client).end(&conn.server).number(u64::from(conn.proto.number())).number(first.0 as u64);
+    id
 }
 
 /// `network.community_id`, version 1, seed 0.

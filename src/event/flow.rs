@@ -31,15 +31,16 @@ pub struct FlowContext<'a> {
 
 /// `event.id` of a flow's report: the same for the same first packet, reports of one flow counted by their time.
 pub fn flow_event_id(record: &Record) -> EventId {
-    let mut id = IdHasher::new("flow").bytes(&mac_bytes(record.macs));
+    let mut id = IdHasher::new("flow");
+    id.bytes(&mac_bytes(record.macs));
     for ip in record.addresses.iter().flat_map(|(source, destination)| [source, destination]) {
-        id = id.ip(*ip);
+        id.ip(*ip);
     }
     if let Some((proto, source, destination)) = record.ports {
-        id = id.number(u64::from(proto.number())).number(u64::from(source)).number(u64::from(destination));
+        id.number(u64::from(proto.number())).number(u64::from(source)).number(u64::from(destination));
     }
     for vlan in record.vlans.ids() {
-        id = id.number(u64::from(*vlan));
+        id.number(u64::from(*vlan));
     }
     let report = if record.last_report { u64::MAX } else { record.reported.0 as u64 };
     id.number(record.first.0 as u64).number(u64::from(record.level)).number(report).finish()
