@@ -18,7 +18,9 @@ use traffic::Kind;
 mod traffic;
 
 /// Runs of each input.
-const RUNS: usize = 5;
+fn runs() -> usize {
+    if traffic::is_measuring() { 5 } else { 1 }
+}
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench");
@@ -27,6 +29,9 @@ fn main() -> io::Result<()> {
         "{:26} {:>8} {:>12} {:>9} {:>11} {:>7} {:>8}",
         "input", "seconds", "packets/s", "MB/s", "events/s", "spread", "memory"
     );
+    if !traffic::is_measuring() {
+        return measure("a little of everything", &generated(Kind::Mix(4), &root)?, "all", &root);
+    }
     let given = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).map(PathBuf::from);
     let real = [root.join("../real-mix-1g.pcap"), root.join("../real-mix.pcap")];
     match given.into_iter().chain(real).find(|path| path.is_file()) {
@@ -63,7 +68,7 @@ fn generated(kind: Kind, root: &Path) -> io::Result<PathBuf> {
 fn measure(name: &str, capture: &Path, events: &str, root: &Path) -> io::Result<()> {
     let out = root.join("events.ndjson");
     let (mut times, mut packets, mut lines, mut memory) = (Vec::new(), 0.0, 0.0, String::new());
-    for _ in 0..RUNS {
+    for _ in 0..runs() {
         let _ = fs::remove_file(&out);
         let mut command = match Path::new("/usr/bin/time").exists() {
             true => Command::new("/usr/bin/time"),
@@ -85,7 +90,7 @@ fn measure(name: &str, capture: &Path, events: &str, root: &Path) -> io::Result<
     }
     times.sort_by(f64::total_cmp);
     let at = |nth: usize| times.get(nth).copied().unwrap_or(f64::NAN);
-    let (median, spread) = (at(RUNS / 2), (at(RUNS - 1) - at(0)) / at(RUNS / 2) * 100.0);
+    let (median, spread) = (at(times.len() / 2), (at(times.len() - 1) - at(0)) / at(times.len() / 2) * 100.0);
     let megabytes = fs::metadata(capture)?.len() as f64 / 1e6;
     println!(
         "{name:26} {median:>8.3} {:>12.0} {:>9.1} {:>11.0} {spread:>6.0}% {memory:>8}",

@@ -38,6 +38,11 @@ impl Kind {
     }
 }
 
+/// Whether this is `cargo bench`, and not `cargo test` that only wants to see benchmarks run.
+pub fn is_measuring() -> bool {
+    std::env::args().any(|arg| arg == "--bench")
+}
+
 /// Writes a capture of this traffic.
 pub fn write(kind: Kind, to: &mut impl Write) -> io::Result<()> {
     let mut wire = Wire { to, nanos: 1_700_000_000_000_000_000, frame: Vec::new() };
