@@ -41,7 +41,15 @@ pub fn judge(tx: &Transaction, imds: Option<&Imds>, catalogue: &Catalogue) -> Ve
         Some(Leg::Named) if is_local_service() => return verdict,
         _ => {}
     }
-    verdict.candidates = candidates(request, catalogue);
+    let mut candidates = candidates(request, catalogue);
+    let is_connect = request.head.method().eq_ignore_ascii_case(b"CONNECT");
+    let tunnel = tx.via.as_deref().or(is_connect.then_some(request.head.target()));
+    let leads_there = |(host, port): (HostRef, Option<u16>)| is_target(catalogue, &host, port);
+    if tunnel.and_then(canonical::canonical_authority).is_some_and(leads_there) {
+        // A client's own tunnel to the service: the Host names the server that it goes to.
+        candidates.retain(|candidate| candidate.place != Place::Host);
+    }
+    verdict.candidates = candidates;
     let names = |response: &&Message| ["location", "refresh"].iter().any(|name| response.head.field(name).is_some());
     let response = tx.response.as_ref().filter(names);
     if response.is_some() || !verdict.candidates.is_empty() {

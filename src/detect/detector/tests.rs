@@ -1,6 +1,7 @@
 //! Tests of the matcher on hand-made exchanges: every provider, every signal of one exchange, and what must stay silent.
 
 use super::*;
+use crate::detect::CandidateKind;
 use crate::observe::Proto;
 use crate::proto::http::{Body, Head, Message, Start, Version as HttpVersion};
 
@@ -610,4 +611,14 @@ fn scripts_and_settings_that_mention_keys_are_no_credentials() {
     let request = "GET /vmSettings HTTP/1.1\nHost: 168.63.129.16:32526\nx-ms-version: 2015-09-01";
     let got = imds(request, &format!("HTTP/1.1 200 OK\n\n{settings}"), "168.63.129.16:32526").unwrap();
     assert_eq!((got.path_id, got.credential.map(|c| c.issued)), (Some("azure-hga-vmsettings"), Some(true)));
+}
+
+#[test]
+fn a_tunnel_of_ones_own_to_the_service_is_no_forgery() {
+    let kinds = |via: &str| {
+        let tx = Transaction { via: Some(via.as_bytes().into()), ..exchange(ROLE, &ok(&aws_keys()), "192.0.2.8:3128") };
+        detector().http(&tx).candidates.iter().map(|c| c.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds("169.254.169.254:80"), []);
+    assert_eq!(kinds("shop.example:80"), [CandidateKind::Attempt]);
 }
