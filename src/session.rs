@@ -160,8 +160,8 @@ const CANDIDATES: usize = 32;
 /// evictions pass before such a long look is worth it again.
 const MORE_CANDIDATES: usize = 1024;
 
-/// A table with this many entries does not fit into the processor's cache.
-const COLD: usize = 1 << 15;
+/// A table with this many entries (with its index about 25 MB) does not fit into the processor's last cache.
+const COLD: usize = 1 << 18;
 
 /// See the module.
 #[derive(Debug)]
