@@ -36,6 +36,7 @@ build() {
     echo "$steps" | while read -r word rest; do
         case $word in
         FROM)
+            work=/
             case $rest in *' AS build') root=$dir/build ;; *) root=$dir/run ;; esac
             base "$root"
             [ "$root" = "$dir/run" ] || toolchain "$root"
