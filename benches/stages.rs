@@ -179,7 +179,7 @@ impl Levels {
         let mut numbers: HashMap<(Endpoint, Endpoint), (usize, Endpoint)> = HashMap::new();
         let mut out = Vec::new();
         for (meta, range) in &self.metas {
-            let (Transport::Tcp(tcp), Some((from, to))) = (meta.transport, ends(meta)) else { continue };
+            let (Transport::Tcp(tcp), Some((from, to))) = (meta.transport, Endpoint::of(meta)) else { continue };
             let number = numbers.len();
             let key = if from < to { (from, to) } else { (to, from) };
             let client = if Connection::direction_of_first(&tcp) == Dir::ToServer { from } else { to };
@@ -195,11 +195,6 @@ impl Levels {
         let all = self.metas.iter().filter(|(meta, _)| is_dns(meta));
         all.map(|(meta, range)| (meta, self.arena.get(range.clone()).unwrap_or_default())).collect()
     }
-}
-
-fn ends(meta: &Meta) -> Option<(Endpoint, Endpoint)> {
-    let (net, (source, destination)) = (meta.net?, meta.ports()?);
-    Some((Endpoint { ip: net.source, port: source }, Endpoint { ip: net.destination, port: destination }))
 }
 
 fn flows(levels: &Levels) -> usize {
@@ -224,7 +219,7 @@ impl Evict for Nothing {
 
 fn sessions(levels: &Levels) -> usize {
     let mut table: session::Table<Nothing> = session::Table::new(session::Config::default());
-    for (from, to) in levels.metas.iter().filter_map(|(meta, _)| ends(meta)) {
+    for (from, to) in levels.metas.iter().filter_map(|(meta, _)| Endpoint::of(meta)) {
         table.touch(from, to, Timestamp(0), Timestamp::SECOND, &mut |_| ());
     }
     table.len()
@@ -265,18 +260,7 @@ impl Chunks {
             }
         });
         let end = |host: u8, port| Endpoint { ip: [192, 0, 2, host].into(), port };
-        let conn = Conn {
-            client: end(1, 50_000),
-            server: end(2, 80),
-            proto: Proto::Tcp,
-            first_index: 0,
-            client_ttl: None,
-            server_ttl: None,
-            macs: None,
-            vlans: Default::default(),
-            hops: Default::default(),
-            process: None,
-        };
+        let conn = Conn::between(end(1, 50_000), end(2, 80), Proto::Tcp);
         Self { list, conn }
     }
 
@@ -296,19 +280,8 @@ impl Chunks {
 fn parse_dns(datagrams: &[(&Meta, &[u8])], out: &mut dyn FnMut(dns::Transaction)) {
     let mut tracker = dns::Tracker::new(dns::Config::default());
     for (meta, bytes) in datagrams {
-        let Some((client, server)) = ends(meta) else { continue };
-        let conn = || Conn {
-            client,
-            server,
-            proto: Proto::Udp,
-            first_index: meta.index,
-            client_ttl: None,
-            server_ttl: None,
-            macs: meta.macs,
-            vlans: meta.vlans,
-            hops: meta.hops.clone(),
-            process: None,
-        };
+        let Some((client, server)) = Endpoint::of(meta) else { continue };
+        let conn = || Conn::between(client, server, Proto::Udp);
         tracker.datagram(meta, meta.payload(bytes), conn, &mut |tx, _| out(tx));
     }
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::decode::meta::{Hops, Mac, Vlans};
+use crate::decode::meta::{Hops, Mac, Meta, Vlans};
 use crate::packet::Timestamp;
 
 /// Place of an observation in the output: compared field by field.
@@ -33,6 +33,15 @@ pub struct Endpoint {
     pub ip: IpAddr,
     /// Port; 0 where the protocol has none.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// Source and destination of a packet, with port 0 where its transport has none; `None` without network layer.
+    pub fn of(meta: &Meta) -> Option<(Self, Self)> {
+        let net = meta.net?;
+        let (source, destination) = meta.ports().unwrap_or_default();
+        Some((Self { ip: net.source, port: source }, Self { ip: net.destination, port: destination }))
+    }
 }
 
 /// Transport protocol of a transaction.
@@ -96,11 +105,24 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// The same conversation with `client` as its client: turned round, without the process, if that is its server.
-    pub fn with_client(self, client: Endpoint) -> Self {
-        if self.client == client {
-            return self;
+    /// A conversation of which only its ends are known, first seen in the run's first packet.
+    pub fn between(client: Endpoint, server: Endpoint, proto: Proto) -> Self {
+        Self {
+            client,
+            server,
+            proto,
+            first_index: 0,
+            client_ttl: None,
+            server_ttl: None,
+            macs: None,
+            vlans: Vlans::default(),
+            hops: Hops::default(),
+            process: None,
         }
+    }
+
+    /// The same conversation seen from its other end; the process is that of a client, and left out.
+    pub fn turned(self) -> Self {
         Self {
             client: self.server,
             server: self.client,
@@ -110,6 +132,11 @@ impl Conn {
             process: None,
             ..self
         }
+    }
+
+    /// The same conversation with `client` as its client: turned round if that is its server.
+    pub fn with_client(self, client: Endpoint) -> Self {
+        if self.client == client { self } else { self.turned() }
     }
 }
 

@@ -22,18 +22,7 @@ fn end(text: &str) -> Endpoint {
 }
 
 fn conn(client: &str, server: &str) -> Conn {
-    Conn {
-        client: end(client),
-        server: end(server),
-        proto: Proto::Tcp,
-        first_index: 0,
-        client_ttl: None,
-        server_ttl: None,
-        macs: None,
-        vlans: Default::default(),
-        hops: Default::default(),
-        process: None,
-    }
+    Conn::between(end(client), end(server), Proto::Tcp)
 }
 
 fn message(first: i64, last: i64, lines: &[&str]) -> Message {

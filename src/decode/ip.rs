@@ -45,13 +45,8 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         };
         let protocol = header.protocol().0;
         meta.net = Some(Net {
-            source: IpAddr::V4(header.source_addr()),
-            destination: IpAddr::V4(header.destination_addr()),
-            protocol,
-            ttl: header.ttl(),
             checksum: header_checksum(header.slice()),
-            fragment: false,
-            reassembled: false,
+            ..Net::new(IpAddr::V4(header.source_addr()), IpAddr::V4(header.destination_addr()), protocol, header.ttl())
         });
         if header.is_fragmenting_payload() {
             let piece = Piece {
@@ -82,15 +77,12 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             n => Some(usize::from(n)),
         };
         body = body.trim(announced.unwrap_or_else(|| body.wire()));
-        meta.net = Some(Net {
-            source: IpAddr::V6(header.source_addr()),
-            destination: IpAddr::V6(header.destination_addr()),
-            protocol: protocol.0,
-            ttl: header.hop_limit(),
-            checksum: Checksum::Unknown,
-            fragment: false,
-            reassembled: false,
-        });
+        meta.net = Some(Net::new(
+            IpAddr::V6(header.source_addr()),
+            IpAddr::V6(header.destination_addr()),
+            protocol.0,
+            header.hop_limit(),
+        ));
         self.extensions(meta, protocol, body);
     }
 

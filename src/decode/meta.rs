@@ -150,6 +150,14 @@ pub struct Net {
     pub reassembled: bool,
 }
 
+impl Net {
+    /// A whole packet whose checksum nobody has looked at.
+    pub fn new(source: IpAddr, destination: IpAddr, protocol: u8, ttl: u8) -> Self {
+        let checksum = Checksum::Unknown;
+        Self { source, destination, protocol, ttl, checksum, fragment: false, reassembled: false }
+    }
+}
+
 /// TCP flags (RFC 9293 section 3.1), low byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpFlags(pub u8);
@@ -367,6 +375,27 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// A level of which nothing more is known yet, taken to be the innermost one.
+    #[inline]
+    pub fn new(index: u64, time: Timestamp, interface: u32, wire_len: u32) -> Self {
+        Self {
+            index,
+            time,
+            interface,
+            wire_len,
+            macs: None,
+            vlans: Vlans::default(),
+            ethertype: 0,
+            net: None,
+            transport: Transport::None,
+            hops: Hops::default(),
+            innermost: true,
+            header_len: 0,
+            missing: 0,
+            stop: None,
+        }
+    }
+
     /// The transport payload in `segment`, the slice that the decoder hands out beside this `Meta` (from the transport
     /// header on; it is all that another thread needs, and what checksums are computed over).
     pub fn payload<'s>(&self, segment: &'s [u8]) -> &'s [u8] {

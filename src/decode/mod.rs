@@ -20,7 +20,7 @@ mod transport;
 mod tunnel;
 
 use self::defrag::Defrag;
-use self::meta::{Hop, Hops, Meta, Stop, Transport, Vlans};
+use self::meta::{Hop, Meta, Stop};
 use self::span::Span;
 use crate::packet::{Packet, Timestamp};
 
@@ -115,7 +115,7 @@ impl Decoder {
     /// with neither `macs` nor `net`.
     pub fn decode(&mut self, packet: &Packet<'_>, visit: &mut impl FnMut(&Meta, &[u8])) {
         self.counters.packets = self.counters.packets.wrapping_add(1);
-        let mut meta = level(packet.index, packet.time, packet.interface, packet.wire_len);
+        let mut meta = Meta::new(packet.index, packet.time, packet.interface, packet.wire_len);
         Walk { decoder: self, visit }.link(&mut meta, packet.link, Span::new(packet.data, packet.wire_len));
     }
 
@@ -132,27 +132,6 @@ impl Decoder {
     /// Bytes held for fragments.
     pub fn memory(&self) -> usize {
         self.defrag.memory()
-    }
-}
-
-/// A level of which nothing is known yet.
-#[inline]
-fn level(index: u64, time: Timestamp, interface: u32, wire_len: u32) -> Meta {
-    Meta {
-        index,
-        time,
-        interface,
-        wire_len,
-        macs: None,
-        vlans: Vlans::default(),
-        ethertype: 0,
-        net: None,
-        transport: Transport::None,
-        hops: Hops::default(),
-        innermost: true,
-        header_len: 0,
-        missing: 0,
-        stop: None,
     }
 }
 
@@ -185,7 +164,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         let mut meta = if outer.net.is_some() || outer.macs.is_some() {
             outer.innermost = false;
             (self.visit)(outer, segment);
-            Meta { hops: outer.hops.clone(), ..level(outer.index, outer.time, outer.interface, inner.wire_len()) }
+            Meta { hops: outer.hops.clone(), ..Meta::new(outer.index, outer.time, outer.interface, inner.wire_len()) }
         } else {
             outer.clone()
         };

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, RngAlgorithm, TestRng, TestRunner};
 
-use super::meta::{Checksum, Layer, Tcp, TcpFlags, TunnelKind};
+use super::meta::{Checksum, Layer, Tcp, TcpFlags, Transport, TunnelKind};
 use super::*;
 use crate::packet::LinkType;
 

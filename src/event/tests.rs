@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::alert::{Alert, ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Severity, Subject};
-use crate::decode::meta::{Hops, Vlans};
 use crate::detect::{Candidate, CandidateKind, Credential, HostRef, Imds, Leg, Place, Sensitivity, Signal};
 use crate::observe::{Conn, Endpoint, Proto};
 use crate::proto::http::{Body, Head, Message, Note, Start, Transaction, Version};
@@ -17,18 +16,7 @@ pub(super) fn end(text: &str) -> Endpoint {
 }
 
 pub(super) fn conn(client: &str, server: &str) -> Conn {
-    Conn {
-        client: end(client),
-        server: end(server),
-        proto: Proto::Tcp,
-        first_index: 0,
-        client_ttl: None,
-        server_ttl: None,
-        macs: None,
-        vlans: Vlans::default(),
-        hops: Hops::default(),
-        process: None,
-    }
+    Conn::between(end(client), end(server), Proto::Tcp)
 }
 
 /// A message from its text, as the parser would give it: body counted by Content-Length or by what is there.

@@ -3,34 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::decode::meta::{Hops, Tcp};
+use crate::decode::meta::Tcp;
 
 const SECOND: i64 = Timestamp::SECOND;
 
 fn meta(index: u64, time: i64, source: (&str, u16), destination: (&str, u16)) -> Meta {
     Meta {
-        index,
-        time: Timestamp(time),
-        interface: 0,
-        wire_len: 100,
-        header_len: 0,
-        macs: None,
-        vlans: Vlans::default(),
         ethertype: 0x0800,
-        net: Some(Net {
-            source: source.0.parse().unwrap(),
-            destination: destination.0.parse().unwrap(),
-            protocol: 6,
-            ttl: 64,
-            checksum: Default::default(),
-            fragment: false,
-            reassembled: false,
-        }),
+        net: Some(Net::new(source.0.parse().unwrap(), destination.0.parse().unwrap(), 6, 64)),
         transport: Transport::Tcp(Tcp { source: source.1, destination: destination.1, ..Tcp::default() }),
-        hops: Hops::default(),
-        innermost: true,
-        missing: 0,
-        stop: None,
+        ..Meta::new(index, Timestamp(time), 0, 100)
     }
 }
 

@@ -242,12 +242,8 @@ impl Pipeline {
     }
 
     fn touches_metadata(&self, meta: &Meta) -> bool {
-        let (source, destination) = meta.ports().unwrap_or_default();
-        meta.net.is_some_and(|net| {
-            [(net.source, source), (net.destination, destination)]
-                .into_iter()
-                .any(|(ip, port)| self.stages.detector.metadata_endpoint(Endpoint { ip, port }))
-        })
+        let is_metadata = |end| self.stages.detector.metadata_endpoint(end);
+        Endpoint::of(meta).is_some_and(|(source, destination)| is_metadata(source) || is_metadata(destination))
     }
 
     fn icmp(&mut self, meta: &Meta, segment: &[u8]) -> Interest {
@@ -260,11 +256,9 @@ impl Pipeline {
         Interest::Ends
     }
 
-    fn udp(&mut self, meta: &Meta, payload: &[u8], source: u16, destination: u16) -> Interest {
-        let Some(net) = meta.net else { return Interest::None };
-        let from = Endpoint { ip: net.source, port: source };
-        let to = Endpoint { ip: net.destination, port: destination };
-        let known = [53, 5353].iter().any(|port| source == *port || destination == *port);
+    fn udp(&mut self, meta: &Meta, payload: &[u8]) -> Interest {
+        let Some((from, to)) = Endpoint::of(meta) else { return Interest::None };
+        let known = [53, 5353].iter().any(|port| from.port == *port || to.port == *port);
         if known || dns::looks_like(payload) {
             let conn = || Facts::new(meta).conn(from, to, Proto::Udp);
             self.stages.with_dns(|dns, mut out| dns.datagram(meta, payload, conn, &mut out));
@@ -292,7 +286,7 @@ impl Take for Pipeline {
         self.stages.counters.packets += 1;
         let interest = match meta.transport {
             Transport::Tcp(tcp) => tcp::packet(&mut self.sessions, &mut self.stages, meta, &tcp, segment),
-            Transport::Udp { source, destination, .. } => self.udp(meta, meta.payload(segment), source, destination),
+            Transport::Udp { .. } => self.udp(meta, meta.payload(segment)),
             Transport::Icmp { .. } => self.icmp(meta, segment),
             Transport::Other | Transport::None => Interest::Ends,
         };
@@ -304,7 +298,7 @@ impl Take for Pipeline {
 
     fn warm<'m>(&self, levels: impl Iterator<Item = &'m Meta>) {
         self.sessions.warm(levels.filter_map(|meta| match &meta.transport {
-            Transport::Tcp(tcp) if meta.innermost => Some(tcp::ends(meta, tcp)),
+            Transport::Tcp(_) if meta.innermost => Endpoint::of(meta),
             _ => None,
         }));
     }

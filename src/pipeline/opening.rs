@@ -6,7 +6,7 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use crate::decode::meta::{Checksum, Hops, Mac, Meta, Net, Tcp, TcpFlags, Transport, Vlans};
+use crate::decode::meta::{Checksum, Mac, Meta, Net, Tcp, TcpFlags, Transport, Vlans};
 use crate::observe::Endpoint;
 use crate::packet::Timestamp;
 
@@ -190,30 +190,15 @@ impl Opening {
             if self.vlan != NO_VLAN {
                 vlans.push(self.vlan);
             }
-            let net = Net {
-                source: source.ip,
-                destination: destination.ip,
-                protocol: TCP,
-                ttl: packed.ttl,
-                checksum: packed.bits.checksum(Bits::IP_GOOD, Bits::IP_BAD),
-                fragment: false,
-                reassembled: false,
-            };
+            let checksum = packed.bits.checksum(Bits::IP_GOOD, Bits::IP_BAD);
+            let time = self.time.plus(i64::from(packed.after));
             let meta = Meta {
-                index: self.first,
-                time: self.time.plus(i64::from(packed.after)),
-                interface: u32::from(self.interface),
-                wire_len: u32::from(packed.wire_len),
                 macs: if forward { self.macs } else { self.macs.map(|(a, b)| (b, a)) },
                 vlans,
                 ethertype: self.ethertype,
-                net: Some(net),
+                net: Some(Net { checksum, ..Net::new(source.ip, destination.ip, TCP, packed.ttl) }),
                 transport: Transport::Tcp(tcp),
-                hops: Hops::default(),
-                innermost: true,
-                header_len: 0,
-                missing: 0,
-                stop: None,
+                ..Meta::new(self.first, time, u32::from(self.interface), u32::from(packed.wire_len))
             };
             (meta, tcp)
         })
@@ -243,32 +228,15 @@ mod tests {
             checksum: Checksum::Good,
             ..Tcp::default()
         };
-        let net = Net {
-            source: source.ip,
-            destination: destination.ip,
-            protocol: TCP,
-            ttl: 64,
-            checksum: Checksum::Bad,
-            fragment: false,
-            reassembled: false,
-        };
         let mut vlans = Vlans::default();
         vlans.push(12);
         let meta = Meta {
-            index: 5,
-            time: Timestamp::new(1, after),
-            interface: 3,
-            wire_len: 74,
             macs: Some(if forward { ([1; 6], [2; 6]) } else { ([2; 6], [1; 6]) }),
             vlans,
             ethertype: 0x0800,
-            net: Some(net),
+            net: Some(Net { checksum: Checksum::Bad, ..Net::new(source.ip, destination.ip, TCP, 64) }),
             transport: Transport::Tcp(tcp),
-            hops: Hops::default(),
-            innermost: true,
-            header_len: 0,
-            missing: 0,
-            stop: None,
+            ..Meta::new(5, Timestamp::new(1, after), 3, 74)
         };
         (meta, tcp)
     }

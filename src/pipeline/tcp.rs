@@ -1,7 +1,5 @@
 //! TCP: segments to streams to whatever protocol their first bytes show.
 
-use std::net::IpAddr;
-
 use crate::decode::meta::{Checksum, Meta, Tcp};
 use crate::decode::verify_checksum;
 use crate::detect::{NoRequest, TokenHash, Tokens};
@@ -96,10 +94,8 @@ pub(super) fn packet(
     tcp: &Tcp,
     segment: &[u8],
 ) -> Interest {
-    if meta.net.is_none() {
-        return Interest::None;
-    }
-    let (source, destination) = ends(meta, tcp);
+    let Some(ends) = Endpoint::of(meta) else { return Interest::None };
+    let (source, destination) = ends;
     let (now, idle) = (stages.now, stages.config.idle);
     let (entry, forward) =
         sessions.touch(source, destination, now, idle, &mut |session: Session| session.end(End::Lost, stages));
@@ -117,8 +113,7 @@ pub(super) fn packet(
         Session::Ignored { syn } if !begins_anew(*syn, tcp, payload) => return Interest::None,
         Session::New | Session::Ignored { .. } => {
             entry.set_forward(forward);
-            let ends = [source, destination];
-            let opening = match ends.into_iter().any(|end| stages.detector.metadata_endpoint(end)) {
+            let opening = match [source, destination].into_iter().any(|end| stages.detector.metadata_endpoint(end)) {
                 true => None,
                 false => Opening::new(meta, tcp, payload, verify),
             };
@@ -126,14 +121,14 @@ pub(super) fn packet(
                 entry.value = Session::Opening(Box::new(opening));
                 return Interest::Later;
             }
-            Tracked::new(stages, meta, tcp)
+            Tracked::new(stages, meta, tcp, ends)
         }
         Session::Opening(opening) => {
             if opening.push(meta, tcp, payload, forward, verify) {
                 return Interest::Later;
             }
             let Session::Opening(opening) = std::mem::take(&mut entry.value) else { return Interest::None };
-            Tracked::reopen(&opening, entry.ends(), meta, tcp, stages)
+            Tracked::reopen(&opening, entry.ends(), stages).unwrap_or_else(|| Tracked::new(stages, meta, tcp, ends))
         }
     };
     tracked.packet(stages, meta, tcp, payload, verify);
@@ -184,13 +179,6 @@ impl session::Evict for Session {
     }
 }
 
-/// Who sent a segment, and to whom.
-pub(super) fn ends(meta: &Meta, tcp: &Tcp) -> (Endpoint, Endpoint) {
-    let unknown = IpAddr::from([0; 4]);
-    let (source, destination) = meta.net.map_or((unknown, unknown), |net| (net.source, net.destination));
-    (Endpoint { ip: source, port: tcp.source }, Endpoint { ip: destination, port: tcp.destination })
-}
-
 impl Who {
     fn dir(&self, source: Endpoint) -> Dir {
         if source == self.client { Dir::ToServer } else { Dir::ToClient }
@@ -198,22 +186,27 @@ impl Who {
 }
 
 impl Tracked {
-    /// From its first packet.
-    fn new(stages: &Stages, meta: &Meta, tcp: &Tcp) -> Self {
-        let (source, destination) = ends(meta, tcp);
-        let metadata = [source, destination].map(|end| stages.detector.metadata_endpoint(end));
+    /// From its first packet, sent between `ends`.
+    fn new(stages: &Stages, meta: &Meta, tcp: &Tcp, ends: (Endpoint, Endpoint)) -> Self {
+        let metadata = [ends.0, ends.1].map(|end| stages.detector.metadata_endpoint(end));
         let dir = match metadata {
             [false, true] => Dir::ToServer,
             [true, false] => Dir::ToClient,
             _ => Connection::direction_of_first(tcp),
         };
         let [source_is, destination_is] = metadata;
-        Self::sent(stages, meta, tcp, dir, if dir == Dir::ToServer { destination_is } else { source_is })
+        Self::sent(stages, meta, tcp, ends, dir, if dir == Dir::ToServer { destination_is } else { source_is })
     }
 
     /// From its first packet, sent in this direction; `metadata`: its server is a metadata service.
-    fn sent(stages: &Stages, meta: &Meta, tcp: &Tcp, dir: Dir, metadata: bool) -> Self {
-        let (source, destination) = ends(meta, tcp);
+    fn sent(
+        stages: &Stages,
+        meta: &Meta,
+        tcp: &Tcp,
+        (source, destination): (Endpoint, Endpoint),
+        dir: Dir,
+        metadata: bool,
+    ) -> Self {
         let (client, server) = if dir == Dir::ToServer { (source, destination) } else { (destination, source) };
         let processes = stages.config.processes.clone().filter(|_| metadata);
         if let Some(lookup) = &processes
@@ -240,30 +233,29 @@ impl Tracked {
     }
 
     /// From the packets that opened it, which belong to its flow if the connection turns out to be of interest.
-    fn reopen(opening: &Opening, ends: (Endpoint, Endpoint), meta: &Meta, tcp: &Tcp, stages: &mut Stages) -> Self {
+    fn reopen(opening: &Opening, ends: (Endpoint, Endpoint), stages: &mut Stages) -> Option<Self> {
         let mut tracked: Option<Self> = None;
         for (meta, tcp) in opening.packets(ends) {
-            let tracked = tracked.get_or_insert_with(|| Self::sent(stages, &meta, &tcp, Dir::ToServer, false));
+            let tracked = tracked.get_or_insert_with(|| Self::sent(stages, &meta, &tcp, ends, Dir::ToServer, false));
             tracked.packet(stages, &meta, &tcp, &[], || tcp.checksum);
             stages.opened.push(meta);
         }
-        tracked.unwrap_or_else(|| Self::new(stages, meta, tcp))
+        tracked
     }
 
     /// Takes a segment, as a new connection if it begins one.
     fn packet(&mut self, stages: &mut Stages, meta: &Meta, tcp: &Tcp, payload: &[u8], verify: impl Fn() -> Checksum) {
-        let Some(net) = &meta.net else { return };
-        let (source, _) = ends(meta, tcp);
+        let (Some(net), Some(ends)) = (&meta.net, Endpoint::of(meta)) else { return };
         let at = Context { time: meta.time, index: meta.index };
-        let dir = self.who.dir(source);
+        let dir = self.who.dir(ends.0);
         self.who.facts.see(meta, dir);
         self.who.last = meta.time;
         let segment = Segment { dir, net, tcp, payload, missing: meta.missing, at };
         match self.feed(&segment, &verify, stages) {
             Verdict::NewConnection => {
                 self.end(End::Lost, stages);
-                *self = Self::new(stages, meta, tcp);
-                let dir = self.who.dir(source);
+                *self = Self::new(stages, meta, tcp, ends);
+                let dir = self.who.dir(ends.0);
                 self.feed(&Segment { dir, ..segment }, verify, stages);
             }
             Verdict::Ignored(_) => stages.counters.segments_ignored += 1,
@@ -478,10 +470,7 @@ impl Stages {
         if hashes.is_empty() {
             return;
         }
-        let mut conn = who.conn();
-        if dir == Dir::ToClient {
-            std::mem::swap(&mut conn.client, &mut conn.server);
-        }
+        let conn = if dir == Dir::ToClient { who.conn().turned() } else { who.conn() };
         let tokens = Tokens { conn, time: at.time, hashes, hint: None };
         self.emit(at.time, at.index, 3, What::Tokens(Box::new(tokens)));
     }

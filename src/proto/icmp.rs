@@ -217,52 +217,31 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
     use super::*;
-    use crate::decode::meta::{Checksum, Hops, Net, Vlans};
+    use crate::decode::meta::Net;
 
     const A: &str = "10.0.0.1";
     const B: &str = "10.0.0.2";
 
     fn meta(index: u64, millis: i64, from: &str, to: &str, kind: u8, code: u8) -> Meta {
         let source: IpAddr = from.parse().unwrap();
+        let protocol = if source.is_ipv6() { 58 } else { 1 };
         Meta {
-            index,
-            time: Timestamp(millis * 1_000_000),
-            interface: 0,
-            wire_len: 60,
-            header_len: 0,
-            macs: None,
-            vlans: Vlans::default(),
             ethertype: 0x0800,
-            net: Some(Net {
-                source,
-                destination: to.parse().unwrap(),
-                protocol: if source.is_ipv6() { 58 } else { 1 },
-                ttl: 64,
-                checksum: Checksum::Unknown,
-                fragment: false,
-                reassembled: false,
-            }),
+            net: Some(Net::new(source, to.parse().unwrap(), protocol, 64)),
             transport: Transport::Icmp { kind, code },
-            hops: Hops::default(),
-            innermost: true,
-            missing: 0,
-            stop: None,
+            ..Meta::new(index, Timestamp(millis * 1_000_000), 0, 60)
         }
     }
 
     fn conn(meta: &Meta) -> Conn {
         let net = meta.net.unwrap();
         Conn {
-            client: Endpoint { ip: net.source, port: 0 },
-            server: Endpoint { ip: net.destination, port: 0 },
-            proto: if net.protocol == 58 { Proto::Icmp6 } else { Proto::Icmp },
             first_index: meta.index,
-            client_ttl: None,
-            server_ttl: None,
-            macs: None,
-            vlans: Vlans::default(),
-            hops: Hops::default(),
-            process: None,
+            ..Conn::between(
+                Endpoint { ip: net.source, port: 0 },
+                Endpoint { ip: net.destination, port: 0 },
+                if net.protocol == 58 { Proto::Icmp6 } else { Proto::Icmp },
+            )
         }
     }
 

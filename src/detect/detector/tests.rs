@@ -41,16 +41,9 @@ fn conn(server: &str) -> Conn {
     let server: std::net::SocketAddr = server.parse().unwrap();
     let end = |ip: IpAddr, port| observe::Endpoint { ip, port };
     Conn {
-        client: end("10.20.0.10".parse().unwrap(), 40000),
-        server: end(server.ip(), server.port()),
-        proto: Proto::Tcp,
-        first_index: 0,
         client_ttl: Some(64),
         server_ttl: Some(64),
-        macs: None,
-        vlans: Default::default(),
-        hops: Default::default(),
-        process: None,
+        ..Conn::between(end("10.20.0.10".parse().unwrap(), 40000), end(server.ip(), server.port()), Proto::Tcp)
     }
 }
 

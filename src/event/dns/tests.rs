@@ -5,7 +5,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decode::meta::{Hops, Vlans};
 use crate::event::{Settings, event_id};
 use crate::observe::{Conn, Endpoint, Proto};
 use crate::packet::Timestamp;
@@ -13,18 +12,7 @@ use crate::proto::dns::parse;
 
 fn conn() -> Conn {
     let end = |ip: &str, port| Endpoint { ip: ip.parse().unwrap(), port };
-    Conn {
-        client: end("10.0.0.10", 4000),
-        server: end("10.0.0.2", 53),
-        proto: Proto::Udp,
-        first_index: 0,
-        client_ttl: None,
-        server_ttl: None,
-        macs: None,
-        vlans: Vlans::default(),
-        hops: Hops::default(),
-        process: None,
-    }
+    Conn::between(end("10.0.0.10", 4000), end("10.0.0.2", 53), Proto::Udp)
 }
 
 fn event_of(tx: &Transaction, settings: Settings, verdict: &DnsVerdict) -> Value {

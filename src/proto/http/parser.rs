@@ -301,22 +301,9 @@ impl Env<'_> {
             (request.is_none(), Note::UnmatchedResponse),
         ];
         let notes = remarks.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note).collect();
-        let conn = if self.swapped { turned((self.conn)()) } else { (self.conn)() };
+        let conn = if self.swapped { (self.conn)().turned() } else { (self.conn)() };
         let ordinal = *self.ordinal;
         *self.ordinal = ordinal.saturating_add(1);
         (self.out)(Transaction { conn, request, response, notes, conflict, via: self.via.cloned(), ordinal, stream });
-    }
-}
-
-/// The connection seen from the other end.
-fn turned(conn: Conn) -> Conn {
-    Conn {
-        client: conn.server,
-        server: conn.client,
-        client_ttl: conn.server_ttl,
-        server_ttl: conn.client_ttl,
-        macs: conn.macs.map(|(client, server)| (server, client)),
-        process: None,
-        ..conn
     }
 }

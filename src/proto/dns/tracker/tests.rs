@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::decode::meta::{Checksum, Hop, Hops, Net, Transport, TunnelKind, Vlans};
+use crate::decode::meta::{Checksum, Hop, Net, Transport, TunnelKind};
 
 const CLIENT: &str = "10.0.0.10";
 const SERVER: &str = "10.0.0.2";
@@ -37,43 +37,23 @@ fn meta(index: u64, millis: i64, back: bool) -> Meta {
     let (source, destination) = if back { (server, client) } else { (client, server) };
     let (from, to) = if back { (53, 4000) } else { (4000, 53) };
     Meta {
-        index,
-        time: Timestamp(millis * 1_000_000),
-        interface: 0,
-        wire_len: 100,
-        header_len: 0,
         macs: Some(([1; 6], [2; 6])),
-        vlans: Vlans::default(),
         ethertype: 0x0800,
-        net: Some(Net {
-            source,
-            destination,
-            protocol: 17,
-            ttl: 64,
-            checksum: Checksum::Unknown,
-            fragment: false,
-            reassembled: false,
-        }),
+        net: Some(Net::new(source, destination, 17, 64)),
         transport: Transport::Udp { source: from, destination: to, checksum: Checksum::Unknown },
-        hops: Hops::default(),
-        innermost: true,
-        missing: 0,
-        stop: None,
+        ..Meta::new(index, Timestamp(millis * 1_000_000), 0, 100)
     }
 }
 
 pub(in crate::proto::dns) fn conn(proto: Proto) -> Conn {
     Conn {
-        client: Endpoint { ip: CLIENT.parse().unwrap(), port: 4000 },
-        server: Endpoint { ip: SERVER.parse().unwrap(), port: 53 },
-        proto,
-        first_index: 0,
         client_ttl: Some(64),
         server_ttl: Some(255),
-        macs: None,
-        vlans: Vlans::default(),
-        hops: Hops::default(),
-        process: None,
+        ..Conn::between(
+            Endpoint { ip: CLIENT.parse().unwrap(), port: 4000 },
+            Endpoint { ip: SERVER.parse().unwrap(), port: 53 },
+            proto,
+        )
     }
 }
 

@@ -10,7 +10,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 
 use super::*;
-use crate::decode::meta::{Hops, Vlans};
 use crate::observe::{Conn, Endpoint, Proto};
 use crate::packet::Timestamp;
 use crate::stream::{Chunk, Context, Dir, End};
@@ -42,18 +41,7 @@ use Ev::{C, S};
 
 fn conn() -> Conn {
     let end = |last, port| Endpoint { ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), port };
-    Conn {
-        client: end(1, 40000),
-        server: end(2, 80),
-        proto: Proto::Tcp,
-        first_index: 0,
-        client_ttl: None,
-        server_ttl: None,
-        macs: None,
-        vlans: Vlans::default(),
-        hops: Hops::default(),
-        process: None,
-    }
+    Conn::between(end(1, 40000), end(2, 80), Proto::Tcp)
 }
 
 /// Runs a conversation from its beginning to its end.
