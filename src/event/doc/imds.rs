@@ -1,0 +1,137 @@
+//! The `imds` object.
+
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+
+use super::Text;
+use crate::detect::Signals;
+use crate::event::time::Stamp;
+
+/// The `imds` object (contract section 3).
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Imds<'a> {
+    /// Provider.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub provider: &'a str,
+    /// Service.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub service: &'a str,
+    /// Normalised path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Text<'a>>,
+    /// Catalogue entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<&'a str>,
+    /// What the path gives away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<&'static str>,
+    /// `v1` or `v2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'a str>,
+    /// Credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Credential<'a>>,
+    /// Headers that tell metadata clients apart.
+    #[serde(skip_serializing_if = "NamedTexts::is_empty")]
+    pub headers: NamedTexts<'a>,
+    /// What was noticed.
+    #[serde(skip_serializing_if = "SignalList::is_empty")]
+    pub signals: SignalList,
+    /// Allow-list entry that kept an alert back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_by: Option<&'a str>,
+    /// Joined events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Link<'a>>,
+    /// How many followed the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u64>,
+}
+
+impl Imds<'_> {
+    /// Whether nothing would be written: an attempt at request forgery of which nothing more came.
+    pub fn is_empty(&self) -> bool {
+        self.provider.is_empty()
+            && self.path.is_none()
+            && self.signals.is_empty()
+            && self.chain.is_empty()
+            && self.repeats.is_none()
+    }
+}
+
+/// `imds.credential`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Credential<'a> {
+    /// Whether the response proves it.
+    pub issued: bool,
+    /// Kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'a str>,
+    /// Non-secret identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// Role, resource, audience.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'a str>,
+    /// Expiry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<&'a str>,
+    /// Keyed hash of the secret value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<&'a str>,
+}
+
+/// An object of texts, each name once.
+#[derive(Clone, Debug, Default)]
+pub struct NamedTexts<'a>(pub Vec<(&'a str, Text<'a>)>);
+
+impl NamedTexts<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for NamedTexts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// Signals as a sorted array of slugs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SignalList(pub Signals);
+
+impl SignalList {
+    fn is_empty(&self) -> bool {
+        self.0 == Signals::default()
+    }
+}
+
+impl Serialize for SignalList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let slugs = self.0.slugs();
+        let mut list = serializer.serialize_seq(Some(slugs.len()))?;
+        for slug in slugs {
+            list.serialize_element(slug)?;
+        }
+        list.end()
+    }
+}
+
+/// One step of `imds.chain`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Link<'a> {
+    /// `event.id`.
+    pub id: &'a str,
+    /// Its time.
+    pub time: Stamp,
+    /// request, response, dns, redirect, fetch, issued, relayed.
+    pub what: &'static str,
+    /// `ip:port`.
+    pub source: &'a str,
+    /// `ip:port`.
+    pub destination: &'a str,
+    /// URL or name.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub url: Text<'a>,
+}

@@ -1,0 +1,205 @@
+//! What an event says of network, link, ends, ICMP and flow.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Serialize, Serializer};
+
+use super::{ProcessDoc, Text};
+use crate::decode::meta::{Hop, Mac};
+use crate::event::envelope::CommunityId;
+use crate::event::flow::FlowId;
+
+/// ECS `network`.
+#[derive(Debug, Default, Serialize)]
+pub struct Network<'a> {
+    /// `ipv4` or `ipv6`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// Transport.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<&'static str>,
+    /// Application protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
+    /// Direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<&'static str>,
+    /// Community ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub community_id: Option<CommunityId>,
+    /// Both directions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Both directions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// First value of the real-IP header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded_ip: Option<Text<'a>>,
+    /// Tunnels that the packets came out of, outermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tunnel: Vec<Tunnel>,
+}
+
+/// One tunnel of `network.tunnel`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Tunnel {
+    /// Which.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// VNI, key, session or label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    /// Outer source address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Ip>,
+    /// Outer destination address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Ip>,
+}
+
+impl From<&Hop> for Tunnel {
+    fn from(hop: &Hop) -> Self {
+        let (source, destination) = hop.ends.unzip();
+        Self { kind: hop.kind.name(), id: hop.id, source: source.map(Ip), destination: destination.map(Ip) }
+    }
+}
+
+/// An address as Go prints it: an IPv4-mapped IPv6 address is written as the IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ip(pub IpAddr);
+
+impl Ip {
+    /// The text that it is displayed as.
+    pub fn text(self) -> String {
+        let IpAddr::V4(v4) = self.0.to_canonical() else { return self.to_string() };
+        let mut out = String::with_capacity("255.255.255.255".len());
+        for octet in v4.octets() {
+            if !out.is_empty() {
+                out.push('.');
+            }
+            out.push_str(itoa::Buffer::new().format(octet));
+        }
+        out
+    }
+}
+
+impl fmt::Display for Ip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_canonical().fmt(f)
+    }
+}
+
+impl Serialize for Ip {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.to_canonical().serialize(serializer)
+    }
+}
+
+/// A MAC as Packetbeat prints it since 8.5: `AA-BB-CC-DD-EE-FF`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacText(pub Mac);
+
+impl MacText {
+    fn write(self, text: &mut [u8; 17]) -> &str {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        for (pair, byte) in text.chunks_mut(3).zip(self.0) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for MacText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.write(&mut [b'-'; 17]))
+    }
+}
+
+impl Serialize for MacText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.write(&mut [b'-'; 17]))
+    }
+}
+
+/// One end: `source`, `destination`, `client`, `server`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct End<'a> {
+    /// MAC, on flows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacText>,
+    /// Address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Ip>,
+    /// The same as text, on destinations (ours).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ip>,
+    /// Port; never 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Host name, if it is no address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Text<'a>>,
+    /// Bytes that it sent; never 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Packets that it sent, on flows; never 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// Process at this end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessDoc<'a>>,
+}
+
+/// Packetbeat's `icmp`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Icmp<'a> {
+    /// 4 or 6.
+    pub version: u8,
+    /// Request or one-way message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<IcmpMessage<'a>>,
+    /// Answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<IcmpMessage<'a>>,
+}
+
+/// `icmp.request`, `icmp.response`.
+#[derive(Clone, Debug, Serialize)]
+pub struct IcmpMessage<'a> {
+    /// Name of type and code.
+    pub message: Text<'a>,
+    /// Type.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+}
+
+/// Packetbeat's `flow`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Flow<'a> {
+    /// Base64 of the flow's key.
+    pub id: FlowId,
+    /// Whether the flow is over.
+    #[serde(rename = "final")]
+    pub last: bool,
+    /// VLAN ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<OneOrMany<'a>>,
+}
+
+/// A number when there is one, an array when there are more.
+#[derive(Clone, Copy, Debug)]
+pub struct OneOrMany<'a>(pub &'a [u16]);
+
+impl Serialize for OneOrMany<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            [one] => serializer.serialize_u16(*one),
+            many => many.serialize(serializer),
+        }
+    }
+}
