@@ -19,7 +19,7 @@ use imdswatch::capture::{FileSource, Input, Status};
 use imdswatch::catalogue::Catalogue;
 use imdswatch::cli::Args;
 use imdswatch::config::Config;
-use imdswatch::decode::meta::{Checksum, Hops, Net, Tcp, TcpFlags, Transport, Vlans};
+use imdswatch::decode::meta::{Checksum, Net, Tcp, TcpFlags, Transport};
 use imdswatch::decode::{self, Decoder};
 use imdswatch::detect::{self, Detector, canonical, tokens};
 use imdswatch::event::fields;
@@ -262,18 +262,7 @@ pub fn decode(data: &[u8]) {
 /// The two ends of every conversation here.
 fn conn() -> Conn {
     let end = |ip: Ipv4Addr, port| Endpoint { ip: IpAddr::V4(ip), port };
-    Conn {
-        client: end(Ipv4Addr::new(10, 0, 0, 1), 40_000),
-        server: end(Ipv4Addr::new(169, 254, 169, 254), 80),
-        proto: Proto::Tcp,
-        first_index: 0,
-        client_ttl: None,
-        server_ttl: None,
-        macs: None,
-        vlans: Vlans::default(),
-        hops: Hops::default(),
-        process: None,
-    }
+    Conn::between(end(Ipv4Addr::new(10, 0, 0, 1), 40_000), end(Ipv4Addr::new(169, 254, 169, 254), 80), Proto::Tcp)
 }
 
 /// TCP segments of one connection. A record is a segment; its first byte: direction, and what is wrong with it; its
@@ -289,15 +278,8 @@ pub fn stream(data: &[u8]) {
         let Some((&[s0, s1, a0, a1, flags, w0, w1, ttl], payload)) = bytes.split_first_chunk() else { continue };
         let dir = if kind & 1 == 0 { Dir::ToServer } else { Dir::ToClient };
         let checksum = [Checksum::Good, Checksum::Bad, Checksum::Unknown][usize::from(kind >> 1 & 7) % 3];
-        let net = Net {
-            source: conn().client.ip,
-            destination: conn().server.ip,
-            protocol: 6,
-            ttl,
-            checksum: Checksum::Good,
-            fragment: false,
-            reassembled: false,
-        };
+        let Conn { client, server, .. } = conn();
+        let net = Net { checksum: Checksum::Good, ..Net::new(client.ip, server.ip, 6, ttl) };
         let tcp = Tcp {
             source: 40_000,
             destination: 80,
