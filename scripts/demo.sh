@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 cargo build --release --quiet
 capture=pcaps/aws/theft-through-curl/input.pcap
 echo "\$ imdswatch -r $capture --format text" >&2
-exec target/release/imdswatch -r "$capture" --format text
+exec "${CARGO_TARGET_DIR:-target}"/release/imdswatch -r "$capture" --format text

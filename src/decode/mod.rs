@@ -5,7 +5,7 @@
 //! Whatever is damaged, unknown or cut is reported as far as it could be read, with a [`Stop`]; nothing here fails.
 //!
 //! Each layer is a method of [`Walk`] that reads its header and calls the next one, so Ethernet, IPv4 and TCP are one
-//! straight line; everything rarer hangs off it. Depth is bounded: [`Hops::MAX`] tunnels, [`MAX_TAGS`] tags or labels,
+//! straight line; everything rarer hangs off it. Depth is bounded: [`meta::Hops::MAX`] tunnels, [`MAX_TAGS`] tags or labels,
 //! [`MAX_EXTENSIONS`] IPv6 extension headers; memory by the fragment table ([`Config::memory`]).
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
@@ -55,7 +55,7 @@ pub struct Counters {
     pub packets: u64,
     /// Tunnels entered.
     pub tunnels: u64,
-    /// VLAN ids that [`Vlans`] had no room for.
+    /// VLAN ids that [`meta::Vlans`] had no room for.
     pub vlans_skipped: u64,
     /// IP fragments, at any level.
     pub fragments: u64,
