@@ -8,6 +8,12 @@ pub fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
+/// Where `needle` begins in `bytes`: for short needles with a rare first byte, since no searcher is built for it.
+pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    let first = needle.first()?;
+    memchr::memchr_iter(*first, bytes).find(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(needle)))
+}
+
 /// A slice and a position in it. Integers are big-endian unless the name says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -88,6 +94,12 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_needles_are_found_where_they_first_stand() {
+        assert_eq!(find(b"a/b//c//", b"//"), Some(3));
+        assert_eq!((find(b"a/", b"//"), find(b"", b"//"), find(b"a", b"")), (None, None, None));
+    }
 
     #[test]
     fn reads_in_order_and_a_short_read_changes_nothing() {

@@ -17,7 +17,7 @@ pub use host::canonical_ip;
 pub use text::{entities, fold, json_unescape, percent_once, percent_stable};
 
 use super::HostRef;
-use crate::bytes::lossy;
+use crate::bytes::{find, lossy};
 
 /// Most bytes of a value that are looked at.
 pub const INPUT: usize = 8192;
@@ -56,26 +56,37 @@ pub struct Parsed {
 
 /// Every reading of `value` as a URL; as a bare host with a path only if it is no URL.
 pub fn hosts(value: &[u8]) -> Vec<Parsed> {
+    read(value, true)
+}
+
+/// Every reading of `value` as a URL: with a scheme or two slashes.
+pub fn urls(value: &[u8]) -> Vec<Parsed> {
+    read(value, false)
+}
+
+fn read(value: &[u8], bare: bool) -> Vec<Parsed> {
     let mut out = Vec::new();
     let value = trim(value.get(..INPUT).unwrap_or(value));
     let mut level = Cow::Borrowed(value);
     for round in 0..=text::ROUNDS {
-        let text = lossy(&level);
-        read_url(&text, &mut out);
-        for plainer in [json_unescape(&text), entities(&text)].into_iter().flatten() {
-            read_url(&plainer, &mut out);
+        read_url(&lossy(&level), &mut out);
+        for plainer in [json_unescape(&level), entities(&level)].into_iter().flatten() {
+            read_url(&lossy(&plainer), &mut out);
         }
         match percent_once(&level) {
             Some(next) if round < text::ROUNDS => level = Cow::Owned(next),
             _ => break,
         }
     }
+    if !bare && level.is_ascii() {
+        return out;
+    }
     let text = lossy(&level);
     let folded = fold(&text);
     if !text.is_ascii() {
         read_url(&folded, &mut out);
     }
-    if out.is_empty() {
+    if bare && out.is_empty() {
         read_authority(Scheme::Bare, trim_str(&folded), &mut out);
     }
     out
@@ -88,35 +99,31 @@ pub fn canonical_host(authority: &[u8]) -> Option<HostRef> {
 
 /// The same with the port, if one is written.
 pub fn canonical_authority(authority: &[u8]) -> Option<(HostRef, Option<u16>)> {
-    if let Some(name) = plain_name(authority) {
-        return Some((HostRef::Name(name), None));
+    let (written, port) = plain_port(authority);
+    if let Some(host) = host::plain(written) {
+        return Some((host, port));
     }
     let text = lossy(trim(authority.get(..INPUT).unwrap_or(authority)));
     let (host, port) = split_port(&text);
     host::read(host).into_iter().next().map(|host| (host, port))
 }
 
-/// A name in the usual spelling, without digits, in lower case: most hosts, and there is nothing to undo in them.
-pub fn plain_name(authority: &[u8]) -> Option<String> {
-    let is_plain = |b: &u8| b.is_ascii_alphabetic() || matches!(b, b'.' | b'-');
-    let [first, .., last] = authority else { return None };
-    let plain = first.is_ascii_alphabetic()
-        && last.is_ascii_alphabetic()
-        && authority.len() <= MAX_NAME
-        && authority.iter().all(is_plain)
-        && memchr::memmem::find(authority, b"..").is_none();
-    let name = std::str::from_utf8(authority).ok().filter(|_| plain)?;
-    Some(name.to_ascii_lowercase())
+/// Splits a port in the usual spelling off: one to five digits that do not begin with 0.
+fn plain_port(authority: &[u8]) -> (&[u8], Option<u16>) {
+    let digits = authority.iter().rev().take(5).take_while(|b| b.is_ascii_digit()).count();
+    let split = authority.split_at_checked(authority.len().saturating_sub(digits));
+    let port = |digits: &[u8]| std::str::from_utf8(digits).ok().filter(|d| !d.starts_with('0'))?.parse().ok();
+    match split.and_then(|(head, digits)| Some((head.strip_suffix(b":")?, port(digits)?))) {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    }
 }
-
-/// Longest name in bytes (RFC 1035 section 2.3.4).
-const MAX_NAME: usize = 253;
 
 /// A target's path as it is compared (contract, `imds.path`): scheme and authority dropped, cut at the first raw `?` or
 /// `#`, percent-decoded until stable, empty and dot segments resolved, no trailing `/`. At least `/`.
 pub fn normalise_path(target: &[u8]) -> String {
     let target = target.get(..INPUT).unwrap_or(target);
-    let path = match memchr::memmem::find(target, b"://") {
+    let path = match find(target, b"://") {
         Some(at) if target.get(..at).is_some_and(|scheme| is_scheme(&lossy(scheme))) => {
             let rest = target.get(at.saturating_add(3)..).unwrap_or_default();
             let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
@@ -241,7 +248,8 @@ fn read_host(scheme: Scheme, authority: &str, tail: &str, after: &str, user: boo
     let after = if tail.starts_with(['?', '#']) { "" } else { after };
     let (method, path) = match scheme {
         Scheme::Gopher => embedded_request(after),
-        _ => (None, normalise_path(after.replace('\\', "/").as_bytes())),
+        _ if after.contains('\\') => (None, normalise_path(after.replace('\\', "/").as_bytes())),
+        _ => (None, normalise_path(after.as_bytes())),
     };
     for host in readings {
         if out.len() >= HOSTS {

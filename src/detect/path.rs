@@ -3,6 +3,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use super::canonical;
+use crate::bytes::find;
 
 /// A request target in its parts, as sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl<'a> Target<'a> {
 
 /// Authority and rest of an absolute-form target.
 fn absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = memchr::memmem::find(target.get(..64).unwrap_or(target), b"://")?;
+    let at = find(target.get(..64).unwrap_or(target), b"://")?;
     let (scheme, rest) = target.split_at_checked(at)?;
     let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
         && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use super::canonical::{self, Parsed, Scheme, normalise_path, percent_once};
 use super::{Candidate, CandidateKind, HostRef, Imds, Leg, Place, Verdict};
-use crate::bytes::lossy;
+use crate::bytes::{find, lossy};
 use crate::catalogue::Catalogue;
 use crate::proto::http::{Message, Transaction};
 
@@ -166,8 +166,7 @@ impl<'c> Search<'c> {
 
     /// The rest of the path from any segment on: a URL, or a metadata host followed by one of its paths.
     fn path(&mut self, path: &[u8], target: &[u8]) {
-        let start =
-            if is_absolute(path) { memchr::memmem::find(path, b"://").map_or(0, |at| at.saturating_add(3)) } else { 0 };
+        let start = if is_absolute(path) { find(path, b"://").map_or(0, |at| at.saturating_add(3)) } else { 0 };
         let is_veiled = memchr::memchr2(b'%', b'\\', path).is_some();
         for slash in memchr::memchr_iter(b'/', path).filter(|at| *at >= start) {
             let Some(rest) = path.get(slash.saturating_add(1)..) else { continue };
@@ -218,7 +217,7 @@ impl<'c> Search<'c> {
                 }
                 HeaderKind::Excluded if prose::may_mention(value) && !self.is_plain_url(value) => {
                     let decoded = canonical::percent_stable(value);
-                    self.urls_in(&|| Place::Header(lower(name)), &lossy(&decoded));
+                    self.urls_in(&|| Place::Header(lower(name)), &decoded);
                 }
                 HeaderKind::Other if may_be_url(value) => {
                     self.value(&|| Place::Header(lower(name)), value, Document::No);
@@ -290,9 +289,8 @@ impl<'c> Search<'c> {
         if !may_be_url(value) {
             return false;
         }
-        let parsed = canonical::hosts(value);
-        let is_url = parsed.iter().any(|parsed| parsed.scheme != Scheme::Bare);
-        if !is_url || prose::is_prose(value) {
+        let parsed = canonical::urls(value);
+        if parsed.is_empty() || prose::is_prose(value) {
             return false;
         }
         let target = parsed.iter().position(|parsed| self.names_target(parsed));
@@ -329,8 +327,7 @@ impl<'c> Search<'c> {
             rest.iter().position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))).unwrap_or(rest.len());
         let (host, after) = rest.split_at_checked(end).unwrap_or((rest, b""));
         let is_name = host.last().is_some_and(u8::is_ascii_alphabetic) && !host.iter().any(u8::is_ascii_digit);
-        let is_simple =
-            is_name && memchr::memmem::find(after, b"//").is_none() && memchr::memchr(b'%', after).is_none();
+        let is_simple = is_name && find(after, b"//").is_none() && memchr::memchr(b'%', after).is_none();
         is_simple
             && str::from_utf8(host)
                 .is_ok_and(|name| self.catalogue.endpoints_named(&name.to_ascii_lowercase()).is_empty())
@@ -369,7 +366,7 @@ fn absolute_form(target: &[u8]) -> Option<Parsed> {
 }
 
 fn is_absolute(target: &[u8]) -> bool {
-    target.first().is_some_and(u8::is_ascii_alphabetic) && memchr::memmem::find(target, b"://").is_some()
+    target.first().is_some_and(u8::is_ascii_alphabetic) && find(target, b"://").is_some()
 }
 
 /// What a header may hold.
@@ -421,10 +418,7 @@ fn may_be_url(bytes: &[u8]) -> bool {
     let is_scheme = bytes.get(..3).is_some_and(|head| {
         [b"htt", b"ftp", b"gop", b"ws:", b"wss"].iter().any(|scheme| head.eq_ignore_ascii_case(*scheme))
     });
-    is_scheme
-        || memchr::memmem::find(bytes, b"//").is_some()
-        || memchr::memchr2(b'%', b'\\', bytes).is_some()
-        || !bytes.is_ascii()
+    is_scheme || find(bytes, b"//").is_some() || memchr::memchr2(b'%', b'\\', bytes).is_some() || !bytes.is_ascii()
 }
 
 /// `+` is a space, then one layer of percent-encoding.

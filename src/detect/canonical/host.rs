@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::text::{fold, percent_stable};
-use crate::bytes::lossy;
+use crate::bytes::{find, lossy};
 use crate::detect::HostRef;
 
 /// Most readings of one host.
@@ -16,6 +16,10 @@ pub const READINGS: usize = 16;
 
 /// All readings of `host`, the commonest first; empty when it cannot be a host.
 pub fn read(host: &str) -> Vec<HostRef> {
+    plain(host.as_bytes()).map_or_else(|| readings(host), |plain| vec![plain])
+}
+
+fn readings(host: &str) -> Vec<HostRef> {
     let mut out = Readings::default();
     if let Some(address) = zoned(host) {
         out.ipv6(address);
@@ -37,6 +41,34 @@ pub fn read(host: &str) -> Vec<HostRef> {
         wildcard(&name, &mut out);
     }
     out.0
+}
+
+/// The only reading of a host in the usual spelling, which most are: a dotted quad, or a name in which no address is
+/// hidden. `None` says nothing: [`read`] takes all spellings.
+pub fn plain(host: &[u8]) -> Option<HostRef> {
+    let text = std::str::from_utf8(host).ok().filter(|text| text.len() <= MAX_NAME)?;
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Some(HostRef::Address(address.into()));
+    }
+    let [first, .., last] = host else { return None };
+    let is_plain = first.is_ascii_alphabetic()
+        && last.is_ascii_alphanumeric()
+        && host.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+        && host.split(|b| *b == b'.').all(|label| (1..=MAX_LABEL).contains(&label.len()))
+        && !(host.iter().any(u8::is_ascii_digit) && may_hide_address(host));
+    is_plain.then(|| HostRef::Name(text.to_ascii_lowercase()))
+}
+
+/// Longest name and longest label in bytes (RFC 1035 section 2.3.4).
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// Whether a name with digits may be one of [`wildcard`]; says yes rather than no.
+fn may_hide_address(name: &[u8]) -> bool {
+    let is_separator = |b: &u8| matches!(b, b'.' | b'-');
+    let numbers = name.split(is_separator).filter(|token| token.first().is_some_and(u8::is_ascii_digit)).count();
+    let is_word = |token: &[u8]| matches!(token.len(), 8 | 10) && token.iter().rev().take(8).all(u8::is_ascii_hexdigit);
+    numbers >= 4 || name.split(is_separator).any(is_word) || find(name, b"--").is_some()
 }
 
 /// Readings so far, without repetition, bounded.
@@ -74,10 +106,10 @@ pub fn canonical_ip(address: IpAddr) -> IpAddr {
 /// `text` as a name of DNS or of a hosts file: labels of letters, digits, `-` and `_`; other scripts pass.
 fn is_name(text: &str) -> bool {
     let label = |label: &str| {
-        (1..=63).contains(&label.len())
+        (1..=MAX_LABEL).contains(&label.len())
             && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c.is_alphanumeric())
     };
-    text.len() <= 253 && text.split('.').all(label)
+    text.len() <= MAX_NAME && text.split('.').all(label)
 }
 
 /// Every reading of an IPv4 address in the manner of inet_aton: one to four parts, each decimal, octal (leading 0) or
@@ -227,7 +259,7 @@ fn wildcard(name: &str, out: &mut Readings) {
             out.push(HostRef::Address(Ipv4Addr::from(address).into()));
         }
     }
-    for label in name.split('.').filter(|label| memchr::memmem::find(label.as_bytes(), b"--").is_some()) {
+    for label in name.split('.').filter(|label| find(label.as_bytes(), b"--").is_some()) {
         if let Some(address) = ipv6(&label.replace('-', ":")) {
             out.ipv6(address);
         }
@@ -237,10 +269,37 @@ fn wildcard(name: &str, out: &mut Readings) {
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
     use super::*;
 
     fn v4(text: &str) -> HostRef {
         HostRef::Address(text.parse().unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), cases: 4096, ..ProptestConfig::default() })]
+
+        /// The short way gives what the long way gives.
+        #[test]
+        fn plain_hosts_have_one_reading(host in "([a-cx.-]|[0-9]|0x|aaf3|[0-9]{1,3}[.-]){1,12}") {
+            if let Some(plain) = plain(host.as_bytes()) {
+                prop_assert_eq!(readings(&host), [plain], "{}", host);
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_hosts_are_plain_and_disguises_are_not() {
+        for ordinary in ["www2.Example.com", "cdn-1.example.net", "10.0.0.1", "ip-10-0-0.internal", "a1"] {
+            assert!(plain(ordinary.as_bytes()).is_some(), "{ordinary}");
+        }
+        for other in
+            ["www.169-254-169-254.x.io", "a9fea9fe.x.io", "x.0xa9fea9fe", "fd00-ec2--254.x.io", "0251.1.1.1", "7"]
+        {
+            assert!(plain(other.as_bytes()).is_none(), "{other}");
+        }
     }
 
     #[test]

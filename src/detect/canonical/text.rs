@@ -14,25 +14,52 @@ pub const ROUNDS: usize = 5;
 
 /// One layer of percent-encoding (`%XX`, and IIS's `%uXXXX`) undone; `None` if there is nothing to undo.
 pub fn percent_once(bytes: &[u8]) -> Option<Vec<u8>> {
-    let first = memchr::memchr_iter(b'%', bytes).find(|&at| bytes.get(at..).and_then(escape).is_some())?;
+    undo(bytes, b'%', percent)
+}
+
+/// Escapes of JSON and JavaScript strings undone (`\\/`, `\\u002e`, `\\x2e`, `\\n`, …); `None` if there are none.
+pub fn json_unescape(bytes: &[u8]) -> Option<Vec<u8>> {
+    undo(bytes, b'\\', backslash)
+}
+
+/// HTML and XML character references undone; `None` if there are none.
+pub fn entities(bytes: &[u8]) -> Option<Vec<u8>> {
+    undo(bytes, b'&', entity)
+}
+
+/// What an escape stands for.
+enum Escape {
+    Byte(u8),
+    Char(char),
+}
+
+/// Every escape undone that begins with `mark` and that `read` takes, which tells its length too; `None` if there is
+/// none. No escape is shorter than what it stands for.
+fn undo(bytes: &[u8], mark: u8, read: fn(&[u8]) -> Option<(Escape, usize)>) -> Option<Vec<u8>> {
+    let first = memchr::memchr_iter(mark, bytes).find(|&at| bytes.get(at..).and_then(read).is_some())?;
     let (clean, mut rest) = bytes.split_at_checked(first)?;
     let mut out = Vec::with_capacity(bytes.len());
     out.extend_from_slice(clean);
-    while let Some((&byte, tail)) = rest.split_first() {
-        match (byte == b'%').then(|| escape(rest)).flatten() {
-            Some((value, len)) => {
-                let mut utf8 = [0; 4];
-                match value {
-                    Escape::Byte(byte) => out.push(byte),
-                    Escape::Unit(c) => out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes()),
-                }
-                rest = rest.get(len..).unwrap_or_default();
+    while !rest.is_empty() {
+        let used = match read(rest) {
+            Some((Escape::Byte(byte), len)) => {
+                out.push(byte);
+                len
+            }
+            Some((Escape::Char(c), len)) => {
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                len
             }
             None => {
-                out.push(byte);
-                rest = tail;
+                out.push(mark);
+                1
             }
-        }
+        };
+        rest = rest.get(used..).unwrap_or_default();
+        let next = memchr::memchr(mark, rest).unwrap_or(rest.len());
+        let (plain, from_mark) = rest.split_at_checked(next)?;
+        out.extend_from_slice(plain);
+        rest = from_mark;
     }
     Some(out)
 }
@@ -49,127 +76,68 @@ pub fn percent_stable(bytes: &[u8]) -> Cow<'_, [u8]> {
     out
 }
 
-/// What a percent escape stands for.
-enum Escape {
-    Byte(u8),
-    Unit(char),
-}
-
-/// The escape that `bytes` begins with, and its length.
-fn escape(bytes: &[u8]) -> Option<(Escape, usize)> {
+/// The percent escape that `bytes` begin with.
+fn percent(bytes: &[u8]) -> Option<(Escape, usize)> {
     match bytes {
-        [b'%', b'u' | b'U', a, b, c, d, ..] => {
-            let unit = [a, b, c, d].into_iter().try_fold(0u32, |sum, digit| Some(sum << 4 | hex(*digit)?))?;
-            Some((Escape::Unit(char::from_u32(unit)?), 6))
-        }
+        [b'%', b'u' | b'U', digits @ ..] => Some((Escape::Char(code(digits.get(..4)?)?), 6)),
         [b'%', high, low, ..] => Some((Escape::Byte((hex(*high)? << 4 | hex(*low)?) as u8), 3)),
         _ => None,
     }
 }
 
+/// The escape of JSON or JavaScript that `bytes` begin with.
+fn backslash(bytes: &[u8]) -> Option<(Escape, usize)> {
+    let byte = match bytes {
+        [b'\\', b'u', digits @ ..] => return Some((Escape::Char(code(digits.get(..4)?)?), 6)),
+        [b'\\', b'x', digits @ ..] => return Some((Escape::Char(code(digits.get(..2)?)?), 4)),
+        [b'\\', same @ (b'/' | b'"' | b'\\'), ..] => *same,
+        [b'\\', b'n', ..] => b'\n',
+        [b'\\', b'r', ..] => b'\r',
+        [b'\\', b't', ..] => b'\t',
+        _ => return None,
+    };
+    Some((Escape::Byte(byte), 2))
+}
+
+/// The character reference that `bytes` begin with.
+fn entity(bytes: &[u8]) -> Option<(Escape, usize)> {
+    const NAMED: &[(&[u8], u8)] = &[
+        (b"&amp;", b'&'),
+        (b"&colon;", b':'),
+        (b"&sol;", b'/'),
+        (b"&period;", b'.'),
+        (b"&quot;", b'"'),
+        (b"&apos;", b'\''),
+        (b"&lt;", b'<'),
+        (b"&gt;", b'>'),
+        (b"&commat;", b'@'),
+        (b"&num;", b'#'),
+        (b"&quest;", b'?'),
+        (b"&lowbar;", b'_'),
+    ];
+    if let Some((name, byte)) = NAMED.iter().find(|(name, _)| bytes.starts_with(name)) {
+        return Some((Escape::Byte(*byte), name.len()));
+    }
+    let (base, digits) = match bytes {
+        [b'&', b'#', b'x' | b'X', digits @ ..] => (16, digits),
+        [b'&', b'#', digits @ ..] => (10, digits),
+        _ => return None,
+    };
+    let len = digits.iter().take_while(|b| char::from(**b).is_digit(base)).count();
+    let (digits, behind) = digits.split_at_checked(len)?;
+    let c = u32::from_str_radix(str::from_utf8(digits).ok()?, base).ok().and_then(char::from_u32)?;
+    let behind = behind.strip_prefix(b";").unwrap_or(behind);
+    Some((Escape::Char(c), bytes.len().saturating_sub(behind.len())))
+}
+
+/// The character whose code these hexadecimal digits are.
+fn code(digits: &[u8]) -> Option<char> {
+    digits.iter().try_fold(0u32, |sum, digit| Some(sum << 4 | hex(*digit)?)).and_then(char::from_u32)
+}
+
 /// Value of a hexadecimal digit.
 pub fn hex(digit: u8) -> Option<u32> {
     char::from(digit).to_digit(16)
-}
-
-/// Escapes of JSON and JavaScript strings undone (`\\/`, `\\u002e`, `\\x2e`, `\\n`, …); `None` if there are none.
-pub fn json_unescape(text: &str) -> Option<String> {
-    let first = memchr::memchr(b'\\', text.as_bytes())?;
-    let (clean, mut rest) = text.split_at_checked(first)?;
-    let mut out = String::with_capacity(text.len());
-    out.push_str(clean);
-    let mut undone = false;
-    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
-        let (plain, escape) = rest.split_at_checked(at)?;
-        out.push_str(plain);
-        let (c, len) = match escape.as_bytes() {
-            [_, b'u', ..] => (code(escape, 2, 6), 6),
-            [_, b'x', ..] => (code(escape, 2, 4), 4),
-            [_, b'/', ..] => (Some('/'), 2),
-            [_, b'"', ..] => (Some('"'), 2),
-            [_, b'\\', ..] => (Some('\\'), 2),
-            [_, b'n', ..] => (Some('\n'), 2),
-            [_, b'r', ..] => (Some('\r'), 2),
-            [_, b't', ..] => (Some('\t'), 2),
-            _ => (None, 1),
-        };
-        match (c, escape.get(len..)) {
-            (Some(c), Some(tail)) => {
-                undone = true;
-                out.push(c);
-                rest = tail;
-            }
-            _ => {
-                out.push('\\');
-                rest = escape.get(1..)?;
-            }
-        }
-    }
-    out.push_str(rest);
-    undone.then_some(out)
-}
-
-/// The character whose hexadecimal code stands at `from..to`.
-fn code(text: &str, from: usize, to: usize) -> Option<char> {
-    let digits = text.get(from..to)?;
-    let value = digits.bytes().try_fold(0u32, |sum, digit| Some(sum << 4 | hex(digit)?))?;
-    char::from_u32(value)
-}
-
-/// HTML and XML character references undone; `None` if there are none.
-pub fn entities(text: &str) -> Option<String> {
-    let refers = |at: &usize| text.get(*at..).and_then(entity).is_some();
-    let first = memchr::memchr_iter(b'&', text.as_bytes()).find(refers)?;
-    let (clean, mut rest) = text.split_at_checked(first)?;
-    let mut out = String::with_capacity(text.len());
-    out.push_str(clean);
-    let mut undone = false;
-    while let Some(at) = memchr::memchr(b'&', rest.as_bytes()) {
-        let (plain, reference) = rest.split_at_checked(at)?;
-        out.push_str(plain);
-        match entity(reference) {
-            Some((c, len)) => {
-                undone = true;
-                out.push(c);
-                rest = reference.get(len..)?;
-            }
-            None => {
-                out.push('&');
-                rest = reference.get(1..)?;
-            }
-        }
-    }
-    out.push_str(rest);
-    undone.then_some(out)
-}
-
-/// The character that a reference at the start of `text` stands for, and the reference's length.
-fn entity(text: &str) -> Option<(char, usize)> {
-    const NAMED: &[(&str, char)] = &[
-        ("&amp;", '&'),
-        ("&colon;", ':'),
-        ("&sol;", '/'),
-        ("&period;", '.'),
-        ("&quot;", '"'),
-        ("&apos;", '\''),
-        ("&lt;", '<'),
-        ("&gt;", '>'),
-        ("&commat;", '@'),
-        ("&num;", '#'),
-        ("&quest;", '?'),
-        ("&lowbar;", '_'),
-    ];
-    if let Some((name, c)) = NAMED.iter().find(|(name, _)| text.starts_with(name)) {
-        return Some((*c, name.len()));
-    }
-    let digits = text.strip_prefix("&#")?;
-    let (base, prefix) = if digits.starts_with(['x', 'X']) { (16, 3usize) } else { (10, 2) };
-    let digits = text.get(prefix..)?;
-    let len = digits.find(|c: char| !c.is_digit(base)).unwrap_or(digits.len());
-    let c = u32::from_str_radix(digits.get(..len)?, base).ok().and_then(char::from_u32)?;
-    let end = prefix.checked_add(len)?;
-    let semicolon = text.as_bytes().get(end) == Some(&b';');
-    Some((c, end.checked_add(usize::from(semicolon))?))
 }
 
 /// Unicode look-alikes folded to ASCII as resolvers fold them: compatibility forms (NFKC: full-width, circled,
@@ -248,11 +216,11 @@ mod tests {
 
     #[test]
     fn escapes_and_references_are_undone() {
-        assert_eq!(json_unescape("http:\\/\\/169\\u002e254\\x2e1"), Some("http://169.254.1".into()));
-        assert_eq!(json_unescape("C:\\q"), None);
-        assert_eq!(json_unescape("\\ud83d\\u00e9\\"), Some("\\ud83dé\\".into()));
-        assert_eq!(entities("169&#46;254&#x2e;169&period;2"), Some("169.254.169.2".into()));
-        assert_eq!(entities("a=1&b=2&#zz"), None);
+        assert_eq!(json_unescape(b"http:\\/\\/169\\u002e254\\x2e1"), Some("http://169.254.1".into()));
+        assert_eq!(json_unescape(b"C:\\q"), None);
+        assert_eq!(json_unescape(b"\\ud83d\\u00e9\\"), Some("\\ud83dé\\".into()));
+        assert_eq!(entities(b"169&#46;254&#x2e;169&period;2"), Some("169.254.169.2".into()));
+        assert_eq!(entities(b"a=1&b=2&#zz"), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Values inside request bodies: forms, JSON, multipart, XML. Readers are tolerant: what is cut off, nested or slightly
 //! wrong is read as far as it makes sense. Anything else is searched as text.
 
+use std::borrow::Cow;
+
 use super::{BODY, Document, Search, may_be_url, prose};
 use crate::bytes::lossy;
 use crate::detect::Place;
@@ -70,7 +72,7 @@ impl Search<'_> {
     /// Strings of JSON text: values and keys, escapes undone. Takes any number of documents, and cut-off ones.
     fn json(&mut self, text: &[u8], depth: usize) {
         let mut rest = text;
-        let mut key = String::new();
+        let mut key = &b""[..];
         while let Some(at) = memchr::memchr(b'"', rest) {
             let Some(after) = rest.get(at.saturating_add(1)..) else { return };
             let len = string_len(after);
@@ -78,20 +80,19 @@ impl Search<'_> {
             rest = tail.get(1..).unwrap_or_default();
             let is_key = rest.trim_ascii_start().first() == Some(&b':');
             if is_key {
-                key = lossy(string.get(..128).unwrap_or(string)).into_owned();
+                key = string.get(..128).unwrap_or(string);
             }
             if string.len() < 8 || !(prose::may_mention(string) || may_be_url(string) || prose::may_be_base64(string)) {
                 continue;
             }
-            let plain = lossy(string);
-            let plain = json_unescape(&plain).map_or(plain, Into::into);
-            let place = || Place::Json(key.clone());
+            let plain = json_unescape(string).map_or(Cow::Borrowed(string), Cow::Owned);
+            let place = || Place::Json(lossy(key).into_owned());
             if is_key {
-                self.mentions(&place, plain.as_bytes());
-            } else if depth > 0 && plain.trim_start().starts_with(['{', '[']) && plain.contains('"') {
-                self.json(plain.as_bytes(), depth.saturating_sub(1));
+                self.mentions(&place, &plain);
+            } else if depth > 0 && is_document(&plain) {
+                self.json(&plain, depth.saturating_sub(1));
             } else {
-                self.value(&place, plain.as_bytes(), Document::Yes);
+                self.value(&place, &plain, Document::Yes);
             }
         }
     }
@@ -173,10 +174,14 @@ impl Search<'_> {
         if value.len() < 8 || !(prose::may_mention(value) || may_be_url(value) || prose::may_be_base64(value)) {
             return;
         }
-        let plain = lossy(value);
-        let plain = entities(&plain).map_or(plain, Into::into);
-        self.value(&|| Place::Xml, plain.as_bytes(), Document::Yes);
+        let plain = entities(value).map_or(Cow::Borrowed(value), Cow::Owned);
+        self.value(&|| Place::Xml, &plain, Document::Yes);
     }
+}
+
+/// A JSON object or array in a string.
+fn is_document(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) && memchr::memchr(b'"', text).is_some()
 }
 
 fn kind(content_type: &[u8], body: &[u8]) -> Kind {

@@ -6,7 +6,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::Search;
-use crate::bytes::lossy;
+use crate::bytes::find;
 use crate::detect::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
 use crate::detect::{CandidateKind, Place};
 
@@ -18,34 +18,38 @@ const RUN: usize = 16;
 impl Search<'_> {
     /// Every target that `text` mentions, plainly or in base64.
     pub(super) fn mentions(&mut self, place: &dyn Fn() -> Place, text: &[u8]) {
-        let decoded = percent_stable(text);
-        let mut text = lossy(&decoded);
+        let mut text = percent_stable(text);
         for undo in [json_unescape, entities] {
             if let Some(plainer) = undo(&text) {
                 text = plainer.into();
             }
         }
         self.urls_in(place, &text);
-        for run in text.as_bytes().split(|b| !is_base64(*b)).filter(|run| run.len() >= RUN) {
+        for run in text.split(|b| !is_base64(*b)).filter(|run| run.len() >= RUN) {
             self.base64(place, run);
         }
     }
 
     /// A run of base64: decoded at each of the four places where a group of it may begin.
     fn base64(&mut self, place: &dyn Fn() -> Place, run: &[u8]) {
+        let run: Vec<u8> = run.iter().map(|b| standard(*b)).collect();
+        let mut decoded = Vec::with_capacity(run.len());
         for offset in 0..4 {
             let Some(left) = self.base64.checked_sub(run.len()) else { return };
             self.base64 = left;
             let before = self.found.len();
-            let bytes: Vec<u8> = run.iter().skip(offset).map(|b| standard(*b)).collect();
+            let bytes = run.get(offset..).unwrap_or_default();
             let whole = bytes.len().saturating_sub(usize::from(bytes.len() % 4 == 1));
-            let Ok(mut decoded) = LENIENT.decode(bytes.get(..whole).unwrap_or_default()) else { continue };
+            decoded.clear();
+            if LENIENT.decode_vec(bytes.get(..whole).unwrap_or_default(), &mut decoded).is_err() {
+                continue;
+            }
             // UTF-16, as PowerShell takes its commands
             if decoded.get(1) == Some(&0) && decoded.get(3) == Some(&0) {
                 decoded.retain(|b| *b != 0);
             }
             if memchr::memchr2(b'/', b'\\', &decoded).is_some() {
-                self.urls_in(place, &lossy(&decoded));
+                self.urls_in(place, &decoded);
             }
             if self.found.len() > before {
                 return;
@@ -53,9 +57,8 @@ impl Search<'_> {
         }
     }
 
-    /// Every target that `text` mentions plainly: URLs, and hosts with a path.
-    pub(super) fn urls_in(&mut self, place: &dyn Fn() -> Place, text: &str) {
-        let bytes = text.as_bytes();
+    /// Every target that `bytes` mention plainly: URLs, and hosts with a path.
+    pub(super) fn urls_in(&mut self, place: &dyn Fn() -> Place, bytes: &[u8]) {
         let mut next = 0;
         for slash in memchr::memchr_iter(b'/', bytes).take(TRIES) {
             if slash < next {
@@ -136,7 +139,7 @@ pub(super) fn may_be_host(run: &[u8]) -> bool {
 
 /// Whether text may mention a host with a path.
 pub(super) fn may_mention(text: &[u8]) -> bool {
-    memchr::memchr3(b'/', b'%', b'\\', text).is_some() || memchr::memmem::find(text, b"&#").is_some()
+    memchr::memchr3(b'/', b'%', b'\\', text).is_some() || find(text, b"&#").is_some()
 }
 
 /// Whether text holds a run of base64 that is long enough.
@@ -151,7 +154,7 @@ pub(super) fn is_prose(value: &[u8]) -> bool {
     let (head, rest) = value.split_at_checked(blank).unwrap_or((value, b""));
     let carries_request = head.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"gopher:"))
         || rest.get(..6).is_some_and(|rest| rest.eq_ignore_ascii_case(b" http/"));
-    let authority = memchr::memmem::find(head, b"//").map_or(0, |at| at.saturating_add(2));
+    let authority = find(head, b"//").map_or(0, |at| at.saturating_add(2));
     let in_authority = head.get(authority..).is_some_and(|host| memchr::memchr(b'/', host).is_none());
     !(carries_request || in_authority && memchr::memchr(b'@', rest).is_some())
 }

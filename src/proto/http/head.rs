@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::message::{Head, Start, Version};
 use super::probe::PREFACE;
+use crate::bytes::find;
 
 /// Fields kept of one head; further ones stay in `raw` only.
 pub const MAX_FIELDS: usize = 4096;
@@ -123,7 +124,7 @@ fn begins_request(bytes: &[u8]) -> Option<bool> {
     if known_method(method) || matches!(first, b'/' | b'*') {
         return Some(*first > b' ');
     }
-    match memchr::memmem::find(target, b"://") {
+    match find(target, b"://") {
         Some(_) => Some(true),
         None if target.len() > MAX_UNDECIDED => Some(false),
         None => None,
@@ -165,7 +166,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// `tchar` of RFC 9110, section 5.6.2.
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

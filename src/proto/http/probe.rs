@@ -43,6 +43,9 @@ pub fn probe(bytes: &[u8]) -> Probe {
     if blank == 0 && PREFACE.starts_with(bytes) {
         return Probe::More;
     }
+    if !head::is_token(*first) {
+        return Probe::No;
+    }
     match (head::begins(Role::Response, bytes), head::begins(Role::Request, bytes)) {
         (Some(true), _) => Probe::Response,
         (_, Some(true)) => Probe::Http1,
