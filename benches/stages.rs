@@ -271,7 +271,8 @@ impl Chunks {
         let conn = || self.conn.clone();
         for (number, dir, bytes, at) in &self.list {
             let Some(stream) = streams.get_mut(*number).filter(|stream| stream.wants_more()) else { continue };
-            let mut sink = http::Sink { conn: &conn, limits: &limits, counters: &mut counters, out };
+            let mut sink =
+                http::Sink { conn: &conn, limits: &limits, is_of_use: &|_| true, counters: &mut counters, out };
             stream.feed(*dir, Chunk::Data(bytes), *at, true, &mut sink);
         }
     }

@@ -363,11 +363,18 @@ fn converse<'d>(from_start: bool, chunks: impl Iterator<Item = (u8, Cow<'d, [u8]
             15 => Chunk::End(End::Lost),
             _ => Chunk::Data(bytes),
         };
-        let mut sink = http_proto::Sink { conn: &conn, limits: &limits, counters: &mut counters, out: &mut out };
+        let mut sink = http_proto::Sink {
+            conn: &conn,
+            limits: &limits,
+            is_of_use: &|_| true,
+            counters: &mut counters,
+            out: &mut out,
+        };
         http.feed(dir, chunk, at, from_start, &mut sink);
         assert!(http.memory() <= HTTP_MEMORY, "{} bytes are held", http.memory());
     }
-    let mut sink = http_proto::Sink { conn: &conn, limits: &limits, counters: &mut counters, out: &mut out };
+    let mut sink =
+        http_proto::Sink { conn: &conn, limits: &limits, is_of_use: &|_| true, counters: &mut counters, out: &mut out };
     http.finish(at, &mut sink);
     assert!(!http.wants_more() && http.memory() == 0, "what is finished holds nothing");
 }

@@ -206,7 +206,7 @@ impl Config {
     fn http_limits(&self) -> http::Limits {
         let default = http::Limits::default();
         if !self.event.http.writes_bodies() {
-            return default;
+            return http::Limits { every_response: false, ..default };
         }
         let body = self.event.http.max_message_size.min(self.memory as usize / 32).max(default.body);
         http::Limits { body, memory: default.memory.max(2 * body), ..default }

@@ -61,7 +61,15 @@ pub fn hosts(value: &[u8]) -> Vec<Parsed> {
 
 /// Every reading of `value` as a URL: with a scheme or two slashes.
 pub fn urls(value: &[u8]) -> Vec<Parsed> {
-    read(value, false)
+    if begins_otherwise(trim(value)) { Vec::new() } else { read(value, false) }
+}
+
+/// Whether `value` begins with a word that is no scheme, in whatever disguise: with something else than a colon or an
+/// escape behind it.
+fn begins_otherwise(value: &[u8]) -> bool {
+    let word = value.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')).count();
+    word > 0
+        && value.get(word).is_none_or(|next| (b' '..0x7F).contains(next) && !matches!(next, b':' | b'%' | b'\\' | b'&'))
 }
 
 fn read(value: &[u8], bare: bool) -> Vec<Parsed> {

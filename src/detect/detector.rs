@@ -13,10 +13,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::body::Content;
-use super::canonical::{canonical_ip, percent_stable};
+use super::canonical::{canonical_host, canonical_ip, percent_stable};
 use super::proof::{Answer, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
-use super::request::{Request, UserAgents};
+use super::request::{Request, UserAgents, endpoints_of, host_fields};
 use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
@@ -25,7 +25,7 @@ use crate::catalogue::{Catalogue, Endpoint, Path, PathEntry, PathMatch, Recognis
 use crate::observe::{self, Conn};
 use crate::packet::Timestamp;
 use crate::proto::dns;
-use crate::proto::http::Transaction;
+use crate::proto::http::{Message, Transaction};
 
 /// Key of credential fingerprints unless the configuration sets one: fixed, so that replays and sensors agree.
 pub const DEFAULT_FINGERPRINT_KEY: &[u8] = b"imdswatch fingerprint key 1";
@@ -89,6 +89,16 @@ impl Detector {
     /// Whether tokens in cleartext can join anything: a credential may have been issued before.
     pub fn searches_tokens(&self) -> bool {
         self.searching || !self.config.alone
+    }
+
+    /// Whether the body of the response to `request` may tell anything, if the server is at no metadata address: the
+    /// request names such a service, or may be for a path of one. Says yes rather than no.
+    pub fn reads_response(&self, request: &Message) -> bool {
+        let (target, catalogue) = (request.head.target(), &self.catalogue);
+        let mut hosts = host_fields(&request.head).filter_map(canonical_host);
+        target.first() != Some(&b'/')
+            || catalogue.may_be_path(target)
+            || hosts.any(|host| !endpoints_of(&host, catalogue).is_empty())
     }
 
     /// Judges an HTTP exchange.

@@ -3,7 +3,6 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::cell::OnceCell;
-use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
 
@@ -43,7 +42,7 @@ impl<'t> Request<'t> {
             false => (Target::new(raw), normalise_path(raw)),
         };
         let authorities = target.authority.into_iter().chain(tx.via.as_deref()).chain(host_fields(head));
-        let hosts = authorities.map(without_user).filter_map(host).collect();
+        let hosts = authorities.map(without_user).filter_map(canonical_host).collect();
         Self { message, head, target, path, hosts, facts: OnceCell::new() }
     }
 
@@ -55,11 +54,7 @@ impl<'t> Request<'t> {
 
     /// Endpoints that the request names by host name or address.
     pub(super) fn named(&self, catalogue: &Catalogue) -> Vec<&'static Endpoint> {
-        let of = |host: &HostRef| match host {
-            HostRef::Name(name) => catalogue.endpoints_named(name),
-            HostRef::Address(ip) => catalogue.endpoints_at(*ip).to_vec(),
-        };
-        self.hosts.iter().map(of).find(|found| !found.is_empty()).unwrap_or_default()
+        self.hosts.iter().map(|host| endpoints_of(host, catalogue)).find(|found| !found.is_empty()).unwrap_or_default()
     }
 
     /// What target and headers tell of who asks.
@@ -92,7 +87,7 @@ impl<'t> Request<'t> {
     /// Whether the Host field names something that is neither a metadata service nor the server itself.
     pub(super) fn has_foreign_host(&self, catalogue: &Catalogue, server: std::net::IpAddr) -> bool {
         let Some(written) = host_fields(self.head).next() else { return false };
-        match host(written) {
+        match canonical_host(written) {
             None => !written.is_empty(),
             Some(HostRef::Name(name)) => catalogue.endpoints_named(&name).is_empty(),
             Some(HostRef::Address(ip)) => {
@@ -143,17 +138,16 @@ impl UserAgents {
     }
 }
 
-/// The canonical host of an authority; the usual spellings need no canonicaliser.
-fn host(authority: &[u8]) -> Option<HostRef> {
-    let text = std::str::from_utf8(authority).ok();
-    if let Some(address) = text.and_then(|text| text.strip_suffix(":80").unwrap_or(text).parse::<Ipv4Addr>().ok()) {
-        return Some(HostRef::Address(address.into()));
+/// Services that a host is an address or a name of.
+pub(super) fn endpoints_of(host: &HostRef, catalogue: &Catalogue) -> Vec<&'static Endpoint> {
+    match host {
+        HostRef::Name(name) => catalogue.endpoints_named(name),
+        HostRef::Address(ip) => catalogue.endpoints_at(*ip).to_vec(),
     }
-    canonical_host(authority)
 }
 
 /// Host fields, and HTTP/2's `:authority`.
-fn host_fields(head: &Head) -> impl Iterator<Item = &[u8]> {
+pub(super) fn host_fields(head: &Head) -> impl Iterator<Item = &[u8]> {
     let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host") || name == b":authority";
     head.fields().filter(move |(name, _)| is_host(name)).map(|(_, value)| value)
 }

@@ -133,7 +133,8 @@ struct Stages {
 
 impl Pipeline {
     /// A pipeline that has seen nothing.
-    pub fn new(config: Config, detector: Detector) -> Self {
+    pub fn new(mut config: Config, detector: Detector) -> Self {
+        config.http.every_response |= detector.searches_tokens();
         Self {
             sessions: session::Table::new(config.sessions),
             flows: config.flows.map(flow::Table::new),
@@ -162,6 +163,7 @@ impl Pipeline {
     /// A credential was issued before whatever comes from now on: it may be seen leaving.
     pub fn search_tokens(&mut self) {
         self.stages.detector.search();
+        self.stages.config.http.every_response = true;
     }
 
     /// The input is over: everything still open is reported.
@@ -377,6 +379,7 @@ impl Stages {
     fn http(&mut self, tx: http::Transaction) {
         self.counters.http += 1;
         let verdict = self.detector.http(&tx);
+        self.config.http.every_response |= self.detector.searches_tokens();
         let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.now, |m| m.last);
         let first = tx.conn.first_index;
         if self.config.everything || verdict.matters() || verdict.unsearched {

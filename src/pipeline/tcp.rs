@@ -457,6 +457,7 @@ impl Stages {
         run(&mut http::Sink {
             conn: &conn,
             limits: &self.config.http,
+            is_of_use: &|request| who.metadata || self.detector.reads_response(request),
             counters: &mut self.counters.http_parsers,
             out: &mut |tx| found.push(tx),
         });

@@ -271,6 +271,41 @@ fn ordinary_hosts_are_never_taken_for_the_target() {
     runner().run(&urls, check).unwrap();
 }
 
+/// What is passed over at a glance would have given nothing.
+#[test]
+fn what_begins_otherwise_is_no_url() {
+    let pieces = prop::sample::select(vec![
+        "http",
+        ":",
+        "//",
+        "%3a",
+        "%253A",
+        "&colon;",
+        "\\u003a",
+        "\t",
+        "=",
+        "&",
+        " ",
+        "url:",
+        "\u{FF11}:",
+        "a",
+        "+",
+        "<",
+        "169.254.169.254",
+        "\u{200B}",
+        "\"",
+        "'",
+        "-",
+    ]);
+    let values = prop::collection::vec(pieces, 1..8).prop_map(|pieces| pieces.concat());
+    let check = |value: String| {
+        prop_assert_eq!(urls(value.as_bytes()), read(value.as_bytes(), false), "{}", value);
+        Ok(())
+    };
+    runner().run(&values, check).unwrap();
+    assert!(begins_otherwise(b"page=1&next=http://h/") && !begins_otherwise(b"http%3A//h/"));
+}
+
 #[test]
 fn no_bytes_break_it() {
     let bytes = prop::collection::vec(

@@ -314,6 +314,9 @@ impl Http1 {
         }
         let framing = if switches || kind == Some(Kind::Head) { Framing::None } else { response_framing(head, status) };
         let counted_len = if kind == Some(Kind::Head) { None } else { content_length(head) };
+        if !env.captures_response(self.answered().and_then(|open| open.request.as_ref())) {
+            self.server.skip_body();
+        }
         let mut message = self.server.frame(framing)?;
         message.body.len = counted_len.filter(|_| !switches).unwrap_or_default();
         if switches {

@@ -17,6 +17,8 @@ pub struct Limits {
     pub head: usize,
     /// Bytes captured of each body.
     pub body: usize,
+    /// Capture the bodies of all responses, not only of those that [`Sink::is_of_use`] asks for; may be set at any time.
+    pub every_response: bool,
     /// Requests (and HTTP/2 streams) waiting for their answer; beyond it the oldest is written without one.
     pub pending: usize,
     /// Heap bytes of waiting messages; beyond it the oldest is written as it is.
@@ -25,7 +27,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: 64 * 1024, body: 64 * 1024, pending: 4096, memory: 1024 * 1024 }
+        Self { head: 64 * 1024, body: 64 * 1024, every_response: true, pending: 4096, memory: 1024 * 1024 }
     }
 }
 
@@ -58,6 +60,8 @@ pub struct Sink<'a> {
     pub conn: &'a dyn Fn() -> Conn,
     /// Bounds.
     pub limits: &'a Limits,
+    /// Whether the response to a request may tell anything by its body: most bodies are bulk that nobody reads.
+    pub is_of_use: &'a dyn Fn(&Message) -> bool,
     /// Counters.
     pub counters: &'a mut Counters,
     /// Takes what is found.
@@ -262,6 +266,7 @@ impl Parser {
     fn split<'s>(&'s mut self, sink: &'s mut Sink<'_>) -> (&'s mut Mode, Env<'s>) {
         let env = Env {
             limits: sink.limits,
+            is_of_use: sink.is_of_use,
             counters: sink.counters,
             conn: sink.conn,
             out: sink.out,
@@ -276,6 +281,7 @@ impl Parser {
 /// Surroundings of a protocol's state machine.
 pub(super) struct Env<'a> {
     pub(super) limits: &'a Limits,
+    is_of_use: &'a dyn Fn(&Message) -> bool,
     pub(super) counters: &'a mut Counters,
     conn: &'a dyn Fn() -> Conn,
     out: &'a mut dyn FnMut(Transaction),
@@ -285,6 +291,11 @@ pub(super) struct Env<'a> {
 }
 
 impl Env<'_> {
+    /// Whether the body of the response to `request` is to be captured. What a tunnel carries is, in any case.
+    pub(super) fn captures_response(&self, request: Option<&Message>) -> bool {
+        self.limits.every_response || self.via.is_some() || request.is_none_or(|request| (self.is_of_use)(request))
+    }
+
     /// Hands on an exchange, or the half of it that there is, with Packetbeat's remarks.
     pub(super) fn emit(
         &mut self,

@@ -83,6 +83,8 @@ pub(super) struct Reader {
     seen: u64,
     /// Whether the owner knows of `message`.
     framed: bool,
+    /// The body of `message` is counted and not captured.
+    skips_body: bool,
     /// Bytes were lost since the last head began.
     gap: bool,
 }
@@ -99,6 +101,7 @@ impl Reader {
             received: 0,
             seen: 0,
             framed: false,
+            skips_body: false,
             gap: false,
         }
     }
@@ -221,6 +224,11 @@ impl Reader {
             Framing::UntilClose { counted } => State::UntilClose { counted },
         };
         None
+    }
+
+    /// Says that nobody needs the body of the message in progress, unless the limits say otherwise.
+    pub(super) fn skip_body(&mut self) {
+        self.skips_body = true;
     }
 
     /// Takes note that `len` bytes are missing; gives the message that this ends.
@@ -440,6 +448,7 @@ impl Reader {
     fn open(&mut self, head: Head, len: usize, at: Context) {
         self.seen = self.seen.saturating_add(1);
         self.framed = false;
+        self.skips_body = false;
         self.received = 0;
         self.message = Some(Message {
             first: self.first.time,
@@ -479,6 +488,9 @@ impl Reader {
     fn body_bytes(&mut self, bytes: &[u8], at: Context, limits: &Limits, left: Option<u64>) {
         self.count(bytes.len(), at);
         self.received = self.received.saturating_add(bytes.len() as u64);
+        if self.skips_body && !limits.every_response {
+            return;
+        }
         if let Some(message) = &mut self.message {
             capture(&mut message.body.captured, bytes, limits.body, left);
         }

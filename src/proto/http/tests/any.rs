@@ -113,7 +113,7 @@ proptest! {
 
     #[test]
     fn nothing_panics_and_limits_hold(script in prop::collection::vec(any_event(), 1..30)) {
-        let limits = Limits { head: 200, body: 50, pending: 3, memory: 4000 };
+        let limits = Limits { head: 200, body: 50, pending: 3, memory: 4000, ..Limits::default() };
         let events: Vec<Ev<'_>> = script.iter().map(|(kind, bytes, len)| match kind {
             0..=2 => C(bytes),
             3 | 4 => S(bytes),

@@ -412,6 +412,33 @@ fn a_head_beyond_the_limit_is_used_as_far_as_it_goes() {
     assert_eq!((head.target().len(), head.complete, found.len()), (96, false, 2));
 }
 
+/// Bodies that nobody asks for are counted and not captured; that can change while one is on its way.
+#[test]
+fn bodies_of_no_use_are_skipped_until_they_are() {
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc";
+    for (target, search, captured) in [("/bulk", false, ""), ("/bulk", true, "def"), ("/secret", false, "abcdef")] {
+        let mut found = Vec::new();
+        let mut http = HttpStream::default();
+        let request = format!("GET {target} HTTP/1.1\r\n\r\n");
+        let pieces = [(ToServer, request.as_bytes()), (ToClient, response), (ToClient, b"def")];
+        for (nth, (dir, bytes)) in pieces.into_iter().enumerate() {
+            let limits = Limits { every_response: search && nth == 2, ..Limits::default() };
+            let mut sink = Sink {
+                conn: &conn,
+                limits: &limits,
+                is_of_use: &|request| request.head.target() == b"/secret",
+                counters: &mut Counters::default(),
+                out: &mut |tx| found.push(tx),
+            };
+            let at = Context { time: Timestamp(0), index: nth as u64 };
+            http.feed(dir, Chunk::Data(bytes), at, true, &mut sink);
+        }
+        let body = &found[0].response.as_ref().unwrap().body;
+        assert_eq!((body.len, body.captured.as_slice()), (6, captured.as_bytes()), "{target} {search}");
+        assert_eq!(body.whole, target == "/secret");
+    }
+}
+
 #[test]
 fn waiting_requests_are_bounded() {
     let limits = Limits { pending: 3, ..Limits::default() };

@@ -62,7 +62,7 @@ fn run_from(from_start: bool, limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transa
     for event in events {
         at = Context { time: at.time.plus(1000), index: at.index + 1 };
         let mut out = |transaction| found.push(transaction);
-        let mut sink = Sink { conn: &conn, limits, counters: &mut counters, out: &mut out };
+        let mut sink = Sink { conn: &conn, limits, is_of_use: &|_| true, counters: &mut counters, out: &mut out };
         let (dir, chunk) = match *event {
             C(bytes) => (ToServer, Chunk::Data(bytes)),
             S(bytes) => (ToClient, Chunk::Data(bytes)),
@@ -74,7 +74,7 @@ fn run_from(from_start: bool, limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transa
         http.feed(dir, chunk, at, from_start, &mut sink);
     }
     let mut out = |transaction| found.push(transaction);
-    let mut sink = Sink { conn: &conn, limits, counters: &mut counters, out: &mut out };
+    let mut sink = Sink { conn: &conn, limits, is_of_use: &|_| true, counters: &mut counters, out: &mut out };
     http.finish(at, &mut sink);
     assert!(!http.wants_more() && http.memory() == 0);
     assert!(found.iter().enumerate().all(|(n, transaction)| transaction.ordinal as usize == n));
