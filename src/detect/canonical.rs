@@ -139,9 +139,13 @@ pub fn normalise_path(target: &[u8]) -> String {
         }
         _ => target,
     };
-    let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
-    let decoded = percent_stable(path.get(..end).unwrap_or_default());
+    let end = memchr::memchr2(b'?', b'#', path).unwrap_or(path.len());
+    let path = path.get(..end).unwrap_or_default();
+    let decoded = percent_stable(path);
     let text = lossy(&decoded);
+    if is_normal(&text) {
+        return text.into_owned();
+    }
     let mut segments: Vec<&str> = Vec::new();
     for segment in text.split('/') {
         match segment {
@@ -161,6 +165,14 @@ pub fn normalise_path(target: &[u8]) -> String {
         out.push('/');
     }
     out
+}
+
+/// Whether a path, percent-encoding undone, has no segments to drop.
+fn is_normal(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.ends_with('/')
+        && memchr::memchr_iter(b'/', path.as_bytes())
+            .all(|slash| !matches!(path.as_bytes().get(slash.saturating_add(1)), Some(b'/' | b'.')))
 }
 
 /// What a URL asks its host for: path and query as written, without fragment; `/` where there is nothing.

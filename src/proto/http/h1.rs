@@ -19,6 +19,8 @@ use crate::stream::{Context, Dir, End};
 
 /// Client bytes kept behind a request that may change the protocol, until its answer tells.
 const HOLD: usize = 16 * 1024;
+/// Bytes of the body of a response to no known request that are of use: one may still come, if packets are out of order.
+const UNASKED: usize = 16 * 1024;
 /// Second readings of a request alive at the same time.
 const FORKS: usize = 2;
 
@@ -314,9 +316,12 @@ impl Http1 {
         }
         let framing = if switches || kind == Some(Kind::Head) { Framing::None } else { response_framing(head, status) };
         let counted_len = if kind == Some(Kind::Head) { None } else { content_length(head) };
-        if !env.captures_response(self.answered().and_then(|open| open.request.as_ref())) {
-            self.server.skip_body();
-        }
+        let of_use = match self.answered().map(|open| open.request.as_ref()) {
+            Some(Some(request)) if !env.reads_response(request) => 0,
+            Some(_) => usize::MAX,
+            None => UNASKED,
+        };
+        self.server.limit_body(of_use);
         let mut message = self.server.frame(framing)?;
         message.body.len = counted_len.filter(|_| !switches).unwrap_or_default();
         if switches {

@@ -291,9 +291,9 @@ pub(super) struct Env<'a> {
 }
 
 impl Env<'_> {
-    /// Whether the body of the response to `request` is to be captured. What a tunnel carries is, in any case.
-    pub(super) fn captures_response(&self, request: Option<&Message>) -> bool {
-        self.limits.every_response || self.via.is_some() || request.is_none_or(|request| (self.is_of_use)(request))
+    /// Whether the body of the response to `request` is of use. What a tunnel carries is.
+    pub(super) fn reads_response(&self, request: &Message) -> bool {
+        self.via.is_some() || (self.is_of_use)(request)
     }
 
     /// Hands on an exchange, or the half of it that there is, with Packetbeat's remarks.

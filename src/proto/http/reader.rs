@@ -83,8 +83,8 @@ pub(super) struct Reader {
     seen: u64,
     /// Whether the owner knows of `message`.
     framed: bool,
-    /// The body of `message` is counted and not captured.
-    skips_body: bool,
+    /// Bytes of `message`'s body that are of use.
+    of_use: usize,
     /// Bytes were lost since the last head began.
     gap: bool,
 }
@@ -101,7 +101,7 @@ impl Reader {
             received: 0,
             seen: 0,
             framed: false,
-            skips_body: false,
+            of_use: usize::MAX,
             gap: false,
         }
     }
@@ -226,9 +226,9 @@ impl Reader {
         None
     }
 
-    /// Says that nobody needs the body of the message in progress, unless the limits say otherwise.
-    pub(super) fn skip_body(&mut self) {
-        self.skips_body = true;
+    /// Says how many bytes of the body of the message in progress are of use, unless the limits say that all are.
+    pub(super) fn limit_body(&mut self, of_use: usize) {
+        self.of_use = of_use;
     }
 
     /// Takes note that `len` bytes are missing; gives the message that this ends.
@@ -448,7 +448,7 @@ impl Reader {
     fn open(&mut self, head: Head, len: usize, at: Context) {
         self.seen = self.seen.saturating_add(1);
         self.framed = false;
-        self.skips_body = false;
+        self.of_use = usize::MAX;
         self.received = 0;
         self.message = Some(Message {
             first: self.first.time,
@@ -488,11 +488,9 @@ impl Reader {
     fn body_bytes(&mut self, bytes: &[u8], at: Context, limits: &Limits, left: Option<u64>) {
         self.count(bytes.len(), at);
         self.received = self.received.saturating_add(bytes.len() as u64);
-        if self.skips_body && !limits.every_response {
-            return;
-        }
+        let limit = if limits.every_response { limits.body } else { limits.body.min(self.of_use) };
         if let Some(message) = &mut self.message {
-            capture(&mut message.body.captured, bytes, limits.body, left);
+            capture(&mut message.body.captured, bytes, limit, left);
         }
     }
 
