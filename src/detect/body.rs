@@ -210,9 +210,12 @@ fn is_html(text: &[u8]) -> bool {
     [&b"<html"[..], b"<!doctype html"].iter().any(|tag| memchr::memmem::find(&head, tag).is_some())
 }
 
+/// Pairs of the usual credential document.
+const USUAL_PAIRS: usize = 8;
+
 /// All pairs of a JSON text, as far as it can be read.
 fn pairs(text: &[u8]) -> Vec<Pair<'_>> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(USUAL_PAIRS);
     let mut rest = text;
     let mut depth = 0u32;
     while let Some(quote) = memchr::memchr(b'"', rest) {

@@ -87,15 +87,16 @@ impl Evidence<'_> {
     /// Headers and names are the client's word: they do not hide a path that gives more away than configuration and that
     /// only endpoints have which they speak against.
     fn narrow(&self, left: &mut Vec<&'static Endpoint>, weight: impl Fn(&Endpoint) -> u8) -> bool {
-        let weights: Vec<_> = left.iter().map(|e| (weight(e), *e)).collect();
-        let top = weights.iter().map(|(weight, _)| *weight).max().unwrap_or(0);
+        let weights: Vec<u8> = left.iter().map(|e| weight(e)).collect();
+        let top = weights.iter().copied().max().unwrap_or(0);
         if top == 0 {
             return false;
         }
-        let kept: Vec<_> = weights.iter().filter(|(weight, _)| *weight == top).map(|(_, e)| *e).collect();
-        let hides = !kept.iter().any(|e| self.has_path(e)) && self.gives_away(left);
+        let mut kept = left.iter().zip(&weights).filter(|(_, weight)| **weight == top).map(|(e, _)| *e);
+        let hides = !kept.any(|e| self.has_path(e)) && self.gives_away(left);
         if !hides {
-            *left = kept;
+            let mut weights = weights.into_iter();
+            left.retain(|_| weights.next() == Some(top));
         }
         !hides
     }

@@ -43,7 +43,7 @@ fn target(target: &[u8], out: &mut Vec<TokenHash>) {
 }
 
 fn message(catalogue: &Catalogue, message: &Message, skip: impl Fn(&[u8]) -> bool, out: &mut Vec<TokenHash>) {
-    for (name, value) in message.head.fields() {
+    for (name, value) in message.head.fields().filter(|(_, value)| value.len() >= tokens::MIN_TOKEN) {
         let signing = name.eq_ignore_ascii_case(b"x-amz-security-token") || catalogue.header(name).session;
         if !signing && !skip(name) {
             tokens::tokens_in(value, out);

@@ -402,6 +402,9 @@ impl Http1 {
     }
 
     fn enqueue(&mut self, kind: Kind, first_index: u64) {
+        if self.open.capacity() == 0 {
+            self.open.reserve_exact(1); // few clients ask again before they are answered
+        }
         self.open.push_back(Open { kind, request: None, response: None, conflict: false, first_index });
     }
 
