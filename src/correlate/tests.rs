@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use std::net::IpAddr;
 
 use super::*;
-use crate::detect::{Credential, Leg};
+use crate::detect::{Credential, Leg, Recorded};
 use crate::observe::{Endpoint, Order, Proto};
 use crate::proto::http::message::{Body, Head, Message, Start, Version};
 
@@ -95,7 +95,7 @@ impl Exchange {
             sensitivity,
             version: Some("v1"),
             credential: None,
-            headers: Vec::new(),
+            headers: Recorded::default(),
             signals: Signals::default(),
             leg,
             session_token: None,

@@ -9,6 +9,7 @@ mod names;
 pub mod path;
 mod proof;
 mod provider;
+mod recorded;
 mod relay;
 mod request;
 pub mod ssrf;
@@ -17,6 +18,7 @@ pub mod verdict;
 
 pub use detector::{Config, DEFAULT_FINGERPRINT_KEY, Detector};
 pub use path::{Normalised, normalise_path};
+pub use recorded::Recorded;
 pub use tokens::token_hash;
 
 pub use verdict::{

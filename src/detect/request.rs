@@ -8,12 +8,11 @@ use hashbrown::HashMap;
 
 use super::canonical::canonical_host;
 use super::path::{Normalised, Target, normalise_path};
+use super::recorded::Recorded;
 use super::{HostRef, Signal, Signals};
 use crate::catalogue::{Catalogue, Endpoint, HeaderFacts};
 use crate::proto::http::{Head, Message, Transaction};
 
-/// Most bytes of a header value that are recorded.
-const MAX_VALUE: usize = 256;
 /// Most headers that are recorded.
 const MAX_RECORDED: usize = 48;
 
@@ -98,13 +97,13 @@ impl<'t> Request<'t> {
     }
 
     /// Headers that tell metadata clients apart, in order; secrets without value.
-    pub(super) fn recorded(&self, catalogue: &Catalogue) -> Vec<(String, String)> {
-        let fields = self.fields(catalogue).filter_map(|(name, value, facts)| {
-            let hidden = facts.secret && !catalogue.is_constant(name, value);
-            let name = || String::from_utf8_lossy(name).to_ascii_lowercase();
-            facts.recorded.then(|| (name(), if hidden { String::new() } else { shown(value) }))
-        });
-        fields.take(MAX_RECORDED).collect()
+    pub(super) fn recorded(&self, catalogue: &Catalogue) -> Recorded {
+        let mut out = Recorded::default();
+        for (name, value, facts) in self.fields(catalogue).filter(|(.., facts)| facts.recorded).take(MAX_RECORDED) {
+            let is_hidden = facts.secret && !catalogue.is_constant(name, value);
+            out.push(name, if is_hidden { b"" } else { value });
+        }
+        out
     }
 }
 
@@ -150,13 +149,6 @@ pub(super) fn endpoints_of(host: &HostRef, catalogue: &Catalogue) -> Vec<&'stati
 pub(super) fn host_fields(head: &Head) -> impl Iterator<Item = &[u8]> {
     let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host") || name == b":authority";
     head.fields().filter(move |(name, _)| is_host(name)).map(|(_, value)| value)
-}
-
-/// A header value as text, cut to [`MAX_VALUE`] bytes.
-fn shown(value: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(value).into_owned();
-    text.truncate(text.floor_char_boundary(MAX_VALUE));
-    text
 }
 
 fn without_user(authority: &[u8]) -> &[u8] {

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::recorded::Recorded;
 use super::relay;
 use crate::catalogue::Catalogue;
 pub use crate::catalogue::Sensitivity;
@@ -176,7 +177,7 @@ pub struct Imds {
     /// On credential paths, or when a body proves one.
     pub credential: Option<Credential>,
     /// Headers that tell metadata clients apart: lower-case name and value (token headers: value empty).
-    pub headers: Vec<(String, String)>,
+    pub headers: Recorded,
     /// What was noticed.
     pub signals: Signals,
     /// By which rule it is metadata traffic.

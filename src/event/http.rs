@@ -510,11 +510,11 @@ pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> 
 }
 
 /// The headers, a name once: JSON objects must not repeat a key.
-fn distinct<'a>(headers: &'a [(String, String)], context: &Context<'a>) -> Vec<(&'a str, Text<'a>)> {
+fn distinct<'a>(headers: &'a detect::Recorded, context: &Context<'a>) -> Vec<(&'a str, Text<'a>)> {
     let mut out: Vec<(&str, Text<'_>)> = Vec::with_capacity(headers.len());
-    for (name, value) in headers {
-        let value = context.mask.text(Cow::Borrowed(value.as_str()));
-        match out.iter_mut().find(|(other, _)| other == name) {
+    for (name, value) in headers.iter() {
+        let value = context.mask.text(Cow::Borrowed(value));
+        match out.iter_mut().find(|(other, _)| *other == name) {
             Some((_, sum)) => *sum = format!("{sum}, {value}").into(),
             None => out.push((name, value)),
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::alert::{Alert, ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Severity, Subject};
-use crate::detect::{Candidate, CandidateKind, Credential, HostRef, Imds, Leg, Place, Sensitivity, Signal};
+use crate::detect::{Candidate, CandidateKind, Credential, HostRef, Imds, Leg, Place, Recorded, Sensitivity, Signal};
 use crate::observe::{Conn, Endpoint, Proto};
 use crate::proto::http::{Body, Head, Message, Note, Start, Transaction, Version};
 
@@ -80,6 +80,8 @@ pub(super) fn exchange(conn: Conn, request: Option<&str>, response: Option<&str>
 pub(super) fn imds(path: &str) -> Imds {
     let mut signals = Signals::default();
     signals.add(Signal::V1);
+    let mut headers = Recorded::default();
+    headers.push(b"Host", b"169.254.169.254");
     Imds {
         provider: "aws",
         service: "imds",
@@ -94,7 +96,7 @@ pub(super) fn imds(path: &str) -> Imds {
             scope: Some("web-role".to_owned()),
             ..Credential::default()
         }),
-        headers: vec![("host".to_owned(), "169.254.169.254".to_owned())],
+        headers,
         signals,
         leg: Leg::Address,
         session_token: None,
