@@ -118,6 +118,8 @@ enum Interest {
 /// What connections are read with: apart from the tables, so that a session can be lent out meanwhile.
 struct Stages {
     config: Config,
+    /// Whether bodies of responses are wanted behind the matcher.
+    keeps_bodies: bool,
     dns: dns::Tracker,
     detector: Detector,
     counters: Counters,
@@ -134,6 +136,7 @@ struct Stages {
 impl Pipeline {
     /// A pipeline that has seen nothing.
     pub fn new(mut config: Config, detector: Detector) -> Self {
+        let keeps_bodies = config.http.every_response;
         config.http.every_response |= detector.searches_tokens();
         Self {
             sessions: session::Table::new(config.sessions),
@@ -143,6 +146,7 @@ impl Pipeline {
             stages: Stages {
                 dns: dns::Tracker::new(config.dns),
                 config,
+                keeps_bodies,
                 detector,
                 counters: Counters::default(),
                 out: Vec::new(),
@@ -376,10 +380,16 @@ impl Stages {
         self.out.push(Observation { order, time, what });
     }
 
-    fn http(&mut self, tx: http::Transaction) {
+    fn http(&mut self, mut tx: http::Transaction) {
         self.counters.http += 1;
         let verdict = self.detector.http(&tx);
         self.config.http.every_response |= self.detector.searches_tokens();
+        if !self.keeps_bodies
+            && !verdict.unsearched
+            && let Some(response) = &mut tx.response
+        {
+            response.body.release();
+        }
         let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.now, |m| m.last);
         let first = tx.conn.first_index;
         if self.config.everything || verdict.matters() || verdict.unsearched {

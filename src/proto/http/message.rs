@@ -128,6 +128,14 @@ pub(super) fn wipe(buffer: &mut Vec<u8>) {
     buffer.clear();
 }
 
+impl Body {
+    /// Wipes and gives back what was captured, once it was read.
+    pub fn release(&mut self) {
+        wipe(&mut self.captured);
+        self.captured = Vec::new();
+    }
+}
+
 impl Drop for Body {
     fn drop(&mut self) {
         wipe(&mut self.captured);
