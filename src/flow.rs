@@ -5,7 +5,7 @@
 //! number of flows given to [`Table::new`]; a flow costs about 150 bytes, and records leave one by one. A packet costs one lookup, a tick only what
 //! is due: flows wait in a wheel of one-second buckets and are looked at again when their bucket comes up.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -14,6 +14,7 @@ use std::hash::BuildHasher;
 use crate::decode::meta::{Mac, Meta, Net, Transport, Vlans};
 use crate::observe::Proto;
 use crate::packet::Timestamp;
+use crate::pair::{AddressPair, number};
 
 /// Counters of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -383,16 +384,12 @@ impl Entry {
     }
 
     fn record(&self, now: Timestamp, last_report: bool) -> Record {
-        let turn = |low, high| if self.reversed { (high, low) } else { (low, high) };
         let key = &self.key;
         Record {
-            addresses: key.addresses().map(|(low, high)| turn(low, high)),
-            ports: key.proto().map(|proto| match self.reversed {
-                false => (proto, key.port(0), key.port(1)),
-                true => (proto, key.port(1), key.port(0)),
-            }),
+            addresses: key.addresses().map(|pair| turned(pair, self.reversed)),
+            ports: key.proto().zip(Some(turned(key.ports(), self.reversed))).map(|(proto, (a, b))| (proto, a, b)),
             icmp: Some((self.icmp[0], self.icmp[1])).filter(|icmp| *icmp != (0, 0)),
-            macs: key.macs().map(|(low, high)| if self.reversed { (high, low) } else { (low, high) }),
+            macs: key.macs().map(|pair| turned(pair, self.reversed)),
             vlans: key.vlans(),
             first: self.first,
             last: self.last,
@@ -408,83 +405,72 @@ impl Entry {
 
 /// What makes a flow: MACs, VLAN ids, addresses and ports, each pair turned so that both directions have one key. As in
 /// Packetbeat the first pair that differs (MACs before addresses before ports) decides for all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key([u8; 60]);
-
-/// Offsets in [`Key`].
-mod at {
-    use std::ops::Range;
-
-    /// Which parts are there.
-    pub const FLAGS: usize = 0;
-    /// Number of VLAN ids.
-    pub const VLAN_COUNT: usize = 1;
-    /// Two ports, little-endian: Packetbeat compares them in that form.
-    pub const PORTS: Range<usize> = 2..6;
-    /// VLAN ids, little-endian.
-    pub const VLANS: Range<usize> = 6..14;
-    /// Two MACs.
-    pub const MACS: Range<usize> = 14..26;
-    /// Two addresses, IPv4 in the first four bytes of its sixteen.
-    pub const ADDRESSES: Range<usize> = 26..58;
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Key {
+    addresses: AddressPair,
+    /// For either end its MAC in the lower 48 bits, and above it its port with swapped bytes: Packetbeat compares ports
+    /// as they stand in memory, least significant byte first.
+    low: u64,
+    high: u64,
+    /// VLAN ids of 12 bits each, the outermost in the lowest, then their number in 8 bits, then which parts there are.
+    facts: u64,
 }
 
-const HAS_MACS: u8 = 1;
-const IS_V4: u8 = 2;
-const IS_V6: u8 = 4;
-const IS_TCP: u8 = 8;
-const IS_UDP: u8 = 16;
+const HAS_MACS: u64 = 1 << 56;
+const IS_V4: u64 = 2 << 56;
+const IS_V6: u64 = 4 << 56;
+const IS_TCP: u64 = 8 << 56;
+const IS_UDP: u64 = 16 << 56;
+
+/// Where the port, and the number of VLAN ids, begins.
+const ABOVE_48: u32 = 48;
+const VLAN_BITS: u32 = 12;
+const VLAN_MASK: u16 = (1 << VLAN_BITS) - 1;
 
 impl Key {
     /// The key of a packet, and whether its ends were turned round; `None` when it belongs to no flow.
+    #[inline]
     fn of(meta: &Meta) -> Option<(Self, bool)> {
+        let vlans = meta.vlans.ids();
         if meta.net.is_some_and(|net| net.fragment && net.source.is_ipv4()) {
             return None;
         }
-        if meta.macs.is_none() && meta.net.is_none() && meta.vlans.ids().is_empty() {
+        if meta.macs.is_none() && meta.net.is_none() && vlans.is_empty() {
             return None;
         }
         let mut pairs = Pairs::default();
-        let mut key = [0; 60];
+        let mut key = Self { facts: (vlans.len() as u64) << ABOVE_48, ..Self::default() };
         if let Some((source, destination)) = meta.macs {
-            key[at::FLAGS] |= HAS_MACS;
-            pairs.put(&mut key[at::MACS], source, destination);
+            key.facts |= HAS_MACS;
+            (key.low, key.high) = pairs.order(mac_number(source), mac_number(destination));
         }
-        let vlans = meta.vlans.ids();
-        key[at::VLAN_COUNT] = vlans.len() as u8;
-        for (place, id) in key[at::VLANS].chunks_mut(2).zip(vlans) {
-            place.copy_from_slice(&id.to_le_bytes());
+        for (nth, id) in (0..).zip(vlans) {
+            key.facts |= u64::from(*id & VLAN_MASK) << (nth * VLAN_BITS);
         }
         if let Some(Net { source, destination, .. }) = meta.net {
-            key[at::FLAGS] |= if source.is_ipv4() { IS_V4 } else { IS_V6 };
-            pairs.put(&mut key[at::ADDRESSES], octets(source), octets(destination));
+            key.facts |= if source.is_ipv4() { IS_V4 } else { IS_V6 };
+            let (low, high) = pairs.order(number(source), number(destination));
+            key.addresses = AddressPair::new(low, high);
             if let Some((source, destination)) = meta.ports() {
-                key[at::FLAGS] |= if matches!(meta.transport, Transport::Tcp(_)) { IS_TCP } else { IS_UDP };
-                pairs.put(&mut key[at::PORTS], source.to_le_bytes(), destination.to_le_bytes());
+                key.facts |= if matches!(meta.transport, Transport::Tcp(_)) { IS_TCP } else { IS_UDP };
+                let (low, high) = pairs.order(source.swap_bytes(), destination.swap_bytes());
+                key.low |= u64::from(low) << ABOVE_48;
+                key.high |= u64::from(high) << ABOVE_48;
             }
         }
-        Some((Self(key), pairs.reversed == Some(true)))
+        Some((key, pairs.reversed == Some(true)))
     }
 
-    fn has(&self, flag: u8) -> bool {
-        self.0[at::FLAGS] & flag != 0
+    fn has(&self, part: u64) -> bool {
+        self.facts & part != 0
     }
 
     fn macs(&self) -> Option<(Mac, Mac)> {
-        let (low, rest) = self.0[at::MACS].split_first_chunk()?;
-        self.has(HAS_MACS).then_some((*low, *rest.first_chunk()?))
+        self.has(HAS_MACS).then_some((mac(self.low), mac(self.high)))
     }
 
     fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
-        let (low, rest) = self.0[at::ADDRESSES].split_first_chunk::<16>()?;
-        let high = rest.first_chunk::<16>()?;
-        let v4 = |bytes: &[u8; 16]| IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]));
-        let v6 = |bytes: &[u8; 16]| IpAddr::V6(Ipv6Addr::from(*bytes));
-        match (self.has(IS_V4), self.has(IS_V6)) {
-            (true, _) => Some((v4(low), v4(high))),
-            (_, true) => Some((v6(low), v6(high))),
-            _ => None,
-        }
+        self.has(IS_V4 | IS_V6).then(|| self.addresses.addresses(self.has(IS_V4)))
     }
 
     fn proto(&self) -> Option<Proto> {
@@ -495,30 +481,34 @@ impl Key {
         }
     }
 
-    fn port(&self, nth: usize) -> u16 {
-        let at = at::PORTS.start + 2 * nth;
-        u16::from_le_bytes([self.0[at], self.0[at + 1]])
+    /// Ports of the lower end and of the other, if there are any.
+    fn ports(&self) -> (u16, u16) {
+        let port = |end: u64| ((end >> ABOVE_48) as u16).swap_bytes();
+        (port(self.low), port(self.high))
     }
 
     fn vlans(&self) -> Vlans {
         let mut vlans = Vlans::default();
-        let count = usize::from(self.0[at::VLAN_COUNT]);
-        for id in self.0[at::VLANS].chunks(2).take(count) {
-            vlans.push(u16::from_le_bytes([id[0], id[1]]));
+        for nth in 0..(self.facts >> ABOVE_48) as u8 {
+            vlans.push((self.facts >> (u32::from(nth) * VLAN_BITS)) as u16 & VLAN_MASK);
         }
         vlans
     }
 }
 
-fn octets(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V6(v6) => v6.octets(),
-        IpAddr::V4(v4) => {
-            let mut out = [0; 16];
-            out[..4].copy_from_slice(&v4.octets());
-            out
-        }
-    }
+fn turned<T>((low, high): (T, T), reversed: bool) -> (T, T) {
+    if reversed { (high, low) } else { (low, high) }
+}
+
+/// A MAC as a number, in order.
+fn mac_number([a, b, c, d, e, f]: Mac) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// The MAC in the lower 48 bits.
+fn mac(number: u64) -> Mac {
+    let [_, _, mac @ ..] = number.to_be_bytes();
+    mac
 }
 
 /// Turns pairs as the first unequal one of them demands. Also the order in which a flow's id is written.
@@ -534,14 +524,6 @@ impl Pairs {
             self.reversed = Some(source > destination);
         }
         if self.reversed == Some(true) { (destination, source) } else { (source, destination) }
-    }
-
-    fn put<const N: usize>(&mut self, place: &mut [u8], source: [u8; N], destination: [u8; N]) {
-        let (low, high) = self.order(source, destination);
-        if let Some((first, second)) = place.split_first_chunk_mut::<N>() {
-            *first = low;
-            second.copy_from_slice(&high);
-        }
     }
 }
 

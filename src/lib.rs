@@ -36,6 +36,7 @@ pub mod route;
 pub mod pipeline;
 
 pub mod flow;
+pub mod pair;
 pub mod process;
 pub mod proto;
 pub mod session;

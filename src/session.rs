@@ -9,13 +9,13 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::observe::Endpoint;
 use crate::packet::Timestamp;
+use crate::pair::{AddressPair, number};
 
 /// How much an entry is worth keeping; smaller ones make room first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,56 +66,35 @@ pub struct Counters {
 /// The two ends, turned so that both directions have one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
-    /// Address of the lower end, then of the other (IPv4 in the upper 32 bits), most significant half first.
-    addresses: [u64; 4],
+    /// Address of the lower end, then of the other.
+    addresses: AddressPair,
     /// Port of the lower end in the upper half, then of the other.
     ports: u32,
     v4: bool,
 }
 
 impl Hash for Key {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b, c, d] = self.addresses;
-        state.write_u64(a);
-        state.write_u64(c);
-        if !self.v4 {
-            state.write_u64(b);
-            state.write_u64(d);
-        }
+        self.addresses.hash(state);
         state.write_u32(self.ports);
     }
 }
 
 impl Key {
     /// The key, and whether the ends were turned round for it.
+    #[inline]
     fn new(source: Endpoint, destination: Endpoint) -> (Self, bool) {
-        let (from, to) = ((wide(source.ip), source.port), (wide(destination.ip), destination.port));
+        let (from, to) = ((number(source.ip), source.port), (number(destination.ip), destination.port));
         let reversed = from > to;
         let (low, high) = if reversed { (to, from) } else { (from, to) };
-        let [(a, b), (c, d)] = [low.0, high.0].map(|address| ((address >> 64) as u64, address as u64));
         let ports = u32::from(low.1) << 16 | u32::from(high.1);
-        (Self { addresses: [a, b, c, d], ports, v4: source.ip.is_ipv4() }, reversed)
+        (Self { addresses: AddressPair::new(low.0, high.0), ports, v4: source.ip.is_ipv4() }, reversed)
     }
 
     fn ends(&self) -> (Endpoint, Endpoint) {
-        let [a, b, c, d] = self.addresses;
-        let end = |high: u64, low: u64, port: u32| {
-            let ip = if self.v4 {
-                Ipv4Addr::from_bits((high >> 32) as u32).into()
-            } else {
-                Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into()
-            };
-            Endpoint { ip, port: port as u16 }
-        };
-        (end(a, b, self.ports >> 16), end(c, d, self.ports))
-    }
-}
-
-/// An address as a number; IPv4 in the first four of sixteen bytes.
-fn wide(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
-        IpAddr::V6(v6) => v6.to_bits(),
+        let (low, high) = self.addresses.addresses(self.v4);
+        (Endpoint { ip: low, port: (self.ports >> 16) as u16 }, Endpoint { ip: high, port: self.ports as u16 })
     }
 }
 
@@ -218,7 +197,13 @@ impl<S: Evict + Default> Table<S> {
         let (key, reversed) = Key::new(source, destination);
         let at = match self.entries.get(self.recent as usize) {
             Some(entry) if entry.key == key => self.recent,
-            _ => self.find_or_create(key, reversed, now.plus(idle), evicted),
+            _ => {
+                let hash = self.hasher.hash_one(key);
+                match self.index.find(hash, |at| is_at(&self.entries, *at, &key)) {
+                    Some(at) => *at,
+                    None => self.create(key, hash, reversed, now.plus(idle), evicted),
+                }
+            }
         };
         self.recent = at;
         if self.bytes > self.config.bytes {
@@ -305,11 +290,8 @@ impl<S: Evict + Default> Table<S> {
         entries.saturating_add(self.index.allocation_size()).saturating_add(self.bytes).saturating_add(WHEEL_BYTES)
     }
 
-    fn find_or_create(&mut self, key: Key, reversed: bool, deadline: Timestamp, evicted: &mut impl FnMut(S)) -> u32 {
-        let hash = self.hasher.hash_one(key);
-        if let Some(at) = self.index.find(hash, |at| is_at(&self.entries, *at, &key)) {
-            return *at;
-        }
+    #[inline(never)]
+    fn create(&mut self, key: Key, hash: u64, reversed: bool, deadline: Timestamp, evicted: &mut impl FnMut(S)) -> u32 {
         self.counters.created = self.counters.created.wrapping_add(1);
         let full = self.index.len() >= self.config.entries;
         self.recent = NONE;
@@ -430,6 +412,7 @@ impl<S: Evict + Default> Table<S> {
     }
 }
 
+#[inline]
 fn is_at<S>(entries: &[Entry<S>], at: u32, key: &Key) -> bool {
     entries.get(at as usize).is_some_and(|entry| entry.key == *key)
 }

@@ -39,6 +39,8 @@ pub struct Catalogue {
     /// Sorted by address; endpoints whose address alone makes traffic metadata traffic.
     v4: Vec<(u32, Vec<&'static Endpoint>)>,
     v6: Vec<(u128, Vec<&'static Endpoint>)>,
+    /// Refuses nearly every other address at once.
+    known: Known,
     /// Ports of such addresses that serve something else.
     excluded: Vec<(IpAddr, u16)>,
     names: HashMap<&'static str, Vec<&'static Endpoint>>,
@@ -124,6 +126,7 @@ impl Catalogue {
             agents: data.agent.iter().chain(&added.agent).collect(),
             v4: Vec::new(),
             v6: Vec::new(),
+            known: Known::default(),
             excluded: Vec::new(),
             names: HashMap::new(),
             name_globs: Vec::new(),
@@ -143,13 +146,19 @@ impl Catalogue {
     }
 
     /// Whether a connection to this end is metadata traffic by its address alone (contract section 3, rule 1).
+    #[inline]
     pub fn is_metadata(&self, ip: IpAddr, port: u16) -> bool {
         !self.endpoints_at(ip).is_empty() && !self.is_other_service(ip.to_canonical(), port)
     }
 
     /// Services whose address this is, in catalogue order; IPv4-mapped addresses count as IPv4.
+    #[inline]
     pub fn endpoints_at(&self, ip: IpAddr) -> &[&'static Endpoint] {
-        let found = match ip.to_canonical() {
+        let ip = ip.to_canonical();
+        if !self.known.may_hold(ip) {
+            return &[];
+        }
+        let found = match ip {
             IpAddr::V4(v4) => find(&self.v4, u32::from(v4)),
             IpAddr::V6(v6) => find(&self.v6, u128::from(v6)),
         };
@@ -292,7 +301,9 @@ impl Catalogue {
                 continue;
             }
             for ip in &endpoint.addresses {
-                match ip.to_canonical() {
+                let ip = ip.to_canonical();
+                self.known.insert(ip);
+                match ip {
                     IpAddr::V4(v4) => insert(&mut self.v4, u32::from(v4), endpoint),
                     IpAddr::V6(v6) => insert(&mut self.v6, u128::from(v6), endpoint),
                 }
@@ -393,6 +404,34 @@ fn resolve(file: &File, paths: &mut [PathEntry], agents: &mut [Agent]) -> Result
         }
     }
     Ok(())
+}
+
+/// A set of addresses that may hold a few more than were put in: one bit for each of 1024 hashes. It is asked for both
+/// ends of every packet.
+#[derive(Debug, Default)]
+struct Known([u64; 16]);
+
+impl Known {
+    /// Word and bit. The addresses of the catalogue need not be hidden from anybody, so the hash has no seed.
+    fn place(ip: IpAddr) -> (usize, u64) {
+        let number = match ip {
+            IpAddr::V4(v4) => u64::from(v4.to_bits()),
+            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
+        };
+        let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+        (hash as usize / 64, 1 << (hash % 64))
+    }
+
+    fn insert(&mut self, ip: IpAddr) {
+        let (word, bit) = Self::place(ip);
+        self.0[word] |= bit;
+    }
+
+    #[inline]
+    fn may_hold(&self, ip: IpAddr) -> bool {
+        let (word, bit) = Self::place(ip);
+        self.0[word] & bit != 0
+    }
 }
 
 fn find<K: Ord + Copy, V>(table: &[(K, Vec<V>)], key: K) -> Option<&[V]> {
