@@ -23,8 +23,6 @@ pub use pattern::{Fit, Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
 use file::File;
 use tree::PathTree;
 
-use crate::bytes;
-
 /// Form of the data file.
 const SCHEMA: u32 = 1;
 const TEXT: &str = include_str!("../data/catalogue.toml");
@@ -201,16 +199,6 @@ impl Catalogue {
     pub fn paths_like<'c, 'p>(&'c self, path: &'p str, query: &[u8]) -> Vec<PathMatch<'c, 'p>> {
         let found = self.tree.entries(path).into_iter().filter_map(|at| self.path_match(at, path));
         found.filter(|m| m.path.entry.query.iter().all(|rule| has_parameter(query, rule))).collect()
-    }
-
-    /// Whether a target as sent may be one of the paths: yes rather than no, for it is not normalised.
-    pub fn may_be_path(&self, target: &[u8]) -> bool {
-        let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
-        let path = target.get(..end).unwrap_or_default();
-        let is_plain = memchr::memchr(b'%', path).is_none()
-            && bytes::find(path, b"//").is_none()
-            && bytes::find(path, b"/.").is_none();
-        str::from_utf8(path).ok().filter(|_| is_plain).is_none_or(|path| !self.tree.entries(path).is_empty())
     }
 
     fn path_match<'p>(&self, order: usize, path: &'p str) -> Option<PathMatch<'_, 'p>> {

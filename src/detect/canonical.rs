@@ -168,11 +168,9 @@ pub fn normalise_path(target: &[u8]) -> String {
 }
 
 /// Whether a path, percent-encoding undone, has no segments to drop.
-fn is_normal(path: &str) -> bool {
-    path.starts_with('/')
-        && !path.ends_with('/')
-        && memchr::memchr_iter(b'/', path.as_bytes())
-            .all(|slash| !matches!(path.as_bytes().get(slash.saturating_add(1)), Some(b'/' | b'.')))
+pub(super) fn is_normal(path: &str) -> bool {
+    let is_kept = |slash| !matches!(path.as_bytes().get(usize::saturating_add(slash, 1)), None | Some(b'/' | b'.'));
+    path == "/" || path.starts_with('/') && memchr::memchr_iter(b'/', path.as_bytes()).all(is_kept)
 }
 
 /// What a URL asks its host for: path and query as written, without fragment; `/` where there is nothing.

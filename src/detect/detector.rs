@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 
 use super::body::Content;
 use super::canonical::{canonical_host, canonical_ip, percent_stable};
+use super::path::{Target, plain_path};
 use super::proof::{Answer, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
 use super::request::{Request, UserAgents, endpoints_of, host_fields};
@@ -25,7 +26,7 @@ use crate::catalogue::{Catalogue, Endpoint, Path, PathEntry, PathMatch, Recognis
 use crate::observe::{self, Conn};
 use crate::packet::Timestamp;
 use crate::proto::dns;
-use crate::proto::http::{Message, Transaction};
+use crate::proto::http::{Head, Message, Transaction};
 
 /// Key of credential fingerprints unless the configuration sets one: fixed, so that replays and sensors agree.
 pub const DEFAULT_FINGERPRINT_KEY: &[u8] = b"imdswatch fingerprint key 1";
@@ -91,13 +92,14 @@ impl Detector {
         self.searching || !self.config.alone
     }
 
-    /// Whether the body of the response to `request` may tell anything, if the server is at no metadata address: the
-    /// request names such a service, or may be for a path of one. Says yes rather than no.
-    pub fn reads_response(&self, request: &Message) -> bool {
-        let (target, catalogue) = (request.head.target(), &self.catalogue);
-        let mut hosts = host_fields(&request.head).filter_map(canonical_host);
-        target.first() != Some(&b'/')
-            || catalogue.may_be_path(target)
+    /// Whether the body of the response to `request` may tell anything, if the server is at no metadata address; either of
+    /// `ports` may be its. Says yes rather than no: this is asked before the response is read.
+    pub fn reads_response(&self, request: &Message, ports: [u16; 2]) -> bool {
+        let (head, catalogue) = (&request.head, &self.catalogue);
+        let mut hosts = host_fields(head).filter_map(canonical_host);
+        let target = Target::new(head.target());
+        let Some(path) = plain_path(target.path).filter(|_| target.authority.is_none()) else { return true };
+        catalogue.paths_like(path, target.query).iter().any(|m| ports.iter().any(|port| is_possible(m, head, *port)))
             || hosts.any(|host| !endpoints_of(&host, catalogue).is_empty())
     }
 
@@ -139,10 +141,7 @@ impl Detector {
             // Paths are shared with ordinary services: look at the answer only where it could prove something.
             let port = tx.conn.server.port;
             let request = request?;
-            let possible = |m: &PathMatch<'_, '_>| {
-                m.path.entry.has_required_headers(request.head.fields()) && (is_by_path(m, port) || is_provable(m))
-            };
-            if !matches.iter().any(possible) {
+            if !matches.iter().any(|m| is_possible(m, request.head, port)) {
                 return None;
             }
         }
@@ -340,6 +339,11 @@ impl Detector {
         conditions.into_iter().filter(|(_, holds)| *holds).for_each(|(signal, _)| signals.add(signal));
         signals
     }
+}
+
+/// Rules 3 and 4, as far as the request goes: where neither address nor name tells, the answer is looked at only then.
+fn is_possible(found: &PathMatch<'_, '_>, request: &Head, port: u16) -> bool {
+    found.path.entry.has_required_headers(request.fields()) && (is_by_path(found, port) || is_provable(found))
 }
 
 fn is_credential(found: &PathMatch<'_, '_>) -> bool {

@@ -41,6 +41,12 @@ fn absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len()))
 }
 
+/// What [`normalise_path`] makes of a path, if that is the path as sent, but for a `/` at its end.
+pub(super) fn plain_path(path: &[u8]) -> Option<&str> {
+    let path = path.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(path);
+    str::from_utf8(path).ok().filter(|path| !path.contains('%') && canonical::is_normal(path))
+}
+
 /// A path as it is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Normalised {
@@ -95,6 +101,9 @@ mod tests {
             ("/%zz", "/%zz", false),
         ] {
             let got = normalise_path(target.as_bytes());
+            let plain = plain_path(target.as_bytes());
+            assert!(plain.is_none_or(|plain| plain == got.path), "{target}");
+            assert!(plain.is_some() || obfuscated || target.contains(['%', '?', ':']) || target.starts_with("//"));
             assert_eq!((got.path.as_str(), got.obfuscated), (path, obfuscated), "{target}");
         }
     }

@@ -457,7 +457,9 @@ impl Stages {
         run(&mut http::Sink {
             conn: &conn,
             limits: &self.config.http,
-            is_of_use: &|request| who.metadata || self.detector.reads_response(request),
+            is_of_use: &|request| {
+                who.metadata || self.detector.reads_response(request, [who.server.port, who.client.port])
+            },
             counters: &mut self.counters.http_parsers,
             out: &mut |tx| found.push(tx),
         });
