@@ -41,7 +41,7 @@ pub fn tokens_in(text: &[u8], out: &mut Vec<TokenHash>) {
 /// Hashes of a secret as [`tokens_in`] would find it, without what many secrets share (the header of a JWT).
 pub fn secret_hashes(secret: &[u8], out: &mut Vec<TokenHash>) {
     let mut rest = secret;
-    while let Some((run, after)) = next_run(rest) {
+    while let Some((run, after)) = next_run(rest, is_token_byte) {
         rest = after;
         hash_run(run, out);
         if run.starts_with(b"eyJ") {
@@ -74,7 +74,7 @@ pub fn tokens_in_name(name: &dns::Name, out: &mut Vec<TokenHash>) {
 
 fn search(text: &[u8], depth: u8, out: &mut Vec<TokenHash>) {
     let mut rest = text;
-    while let Some((run, after)) = next_run(rest) {
+    while let Some((run, after)) = next_run(rest, is_token_byte) {
         rest = after;
         if out.len() >= MAX_TOKENS {
             return;
@@ -157,19 +157,24 @@ fn kind(byte: u8) -> u8 {
     KIND.get(usize::from(byte)).copied().unwrap_or(0)
 }
 
-/// The next run of at least [`MIN_TOKEN`] token characters, without padding, and what follows it.
-fn next_run(text: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Whether tokens are made of bytes like this; padding is none of them.
+pub fn is_token_byte(byte: u8) -> bool {
+    kind(byte) != 0
+}
+
+/// The next run of at least [`MIN_TOKEN`] bytes that belong to it, and what follows it.
+pub fn next_run(text: &[u8], belongs: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8])> {
     let mut start = 0usize;
     loop {
         // A run that covers the next 16 bytes covers the last of them: look there first and walk back.
         let window = text.get(start..start.checked_add(MIN_TOKEN)?)?;
-        match window.iter().rposition(|b| kind(*b) == 0) {
+        match window.iter().rposition(|b| !belongs(*b)) {
             Some(at) => start = start.checked_add(at)?.checked_add(1)?,
             None => break,
         }
     }
     let rest = text.get(start..)?;
-    let end = rest.iter().position(|b| kind(*b) == 0).unwrap_or(rest.len());
+    let end = rest.iter().position(|b| !belongs(*b)).unwrap_or(rest.len());
     rest.split_at_checked(end)
 }
 
@@ -392,7 +397,7 @@ mod tests {
                 let slow: Vec<&[u8]> = text.split(|b| kind(*b) == 0).filter(|run| run.len() >= MIN_TOKEN).collect();
                 let mut fast = Vec::new();
                 let mut rest = text.as_slice();
-                while let Some((run, after)) = next_run(rest) {
+                while let Some((run, after)) = next_run(rest, is_token_byte) {
                     fast.push(run);
                     rest = after;
                 }

@@ -2,12 +2,18 @@
 //!
 //! In: any text that came from the wire. Out: the same text with every issued secret replaced by `xxxxx`. The masker
 //! knows secrets only by asking whether the keyed hash of a token was issued, never by value. Costs one branch while
-//! nothing was issued, and one search per text afterwards.
+//! nothing was issued, and one search per text afterwards, in which runs that were met lately need not be taken apart
+//! again. Bound: [`PLACES`] runs of at most [`LONGEST`] bytes.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::hash::BuildHasher;
+
+use foldhash::quality::RandomState;
+use zeroize::Zeroize;
 
 use super::doc::Text;
-use crate::detect::tokens::{MIN_TOKEN, tokens_in};
+use crate::detect::tokens::{MIN_TOKEN, is_token_byte, next_run, tokens_in};
 use crate::detect::{TokenHash, token_hash};
 
 /// What stands in the place of a secret.
@@ -18,6 +24,12 @@ const MAX_LABELS: usize = 16;
 
 /// A run of more parts than this is hidden whole when a secret is in it.
 const MAX_PARTS: usize = 24;
+
+/// Runs that are remembered.
+const PLACES: usize = 1024;
+
+/// Longest run that is remembered, in bytes.
+const LONGEST: usize = 256;
 
 /// Finds issued secrets in text.
 #[derive(Clone, Copy, Default)]
@@ -30,6 +42,7 @@ pub struct Masker<'m> {
 #[derive(Clone, Copy)]
 struct Secrets<'m> {
     issued: &'m dyn Fn(TokenHash) -> bool,
+    runs: &'m Runs,
 }
 
 impl fmt::Debug for Masker<'_> {
@@ -40,9 +53,10 @@ impl fmt::Debug for Masker<'_> {
 
 impl<'m> Masker<'m> {
     /// Hides the tokens of which `issued` says that they are secrets that were issued, in every spelling that
-    /// [`tokens_in`] undoes. Leave it at [`Masker::default`] while nothing was issued.
-    pub fn new(issued: &'m dyn Fn(TokenHash) -> bool) -> Self {
-        Self { secrets: Some(Secrets { issued }), hides_all: false }
+    /// [`tokens_in`] undoes. Leave it at [`Masker::default`] while nothing was issued. `runs` outlives the masker, so
+    /// that the next one knows what this one met.
+    pub fn new(issued: &'m dyn Fn(TokenHash) -> bool, runs: &'m Runs) -> Self {
+        Self { secrets: Some(Secrets { issued, runs }), hides_all: false }
     }
 
     /// For the names of one DNS transaction, in whose labels the matcher found `tokens`: where one of them was issued
@@ -79,29 +93,19 @@ impl Secrets<'_> {
     /// Whether a secret is in the text, or spread over the first labels of a name in it. Looks at one run after the
     /// other, so that the bound of [`tokens_in`] does not end the search.
     fn is_in(&self, text: &[u8]) -> bool {
-        let mut hashes = Vec::new();
-        let runs = text.split(|byte| !is_run_byte(*byte));
-        runs.filter(|run| run.len() >= MIN_TOKEN).any(|run| {
-            hashes.clear();
-            tokens_in(run, &mut hashes);
-            hashes.iter().any(|hash| (self.issued)(*hash))
-                || run.split(|byte| !is_name_byte(*byte)).any(|name| self.labels_of_secret(name).is_some())
-        })
+        let mut rest = text;
+        while let Some((run, after)) = next_run(rest, is_run_byte) {
+            if self.runs.spells(run, self.issued) {
+                return true;
+            }
+            rest = after;
+        }
+        false
     }
 
     /// Length of the first labels of a name which together are, or hold, a secret.
     fn labels_of_secret(&self, name: &[u8]) -> Option<usize> {
-        if name.len() <= MIN_TOKEN || !name.contains(&b'.') {
-            return None;
-        }
-        let (mut joined, mut hashes) = (Vec::with_capacity(name.len()), Vec::new());
-        let mut labels = name.split(|byte| *byte == b'.').take(MAX_LABELS).enumerate();
-        labels.find_map(|(dots, label)| {
-            joined.extend_from_slice(label);
-            hashes.clear();
-            tokens_in(&joined, &mut hashes);
-            hashes.iter().any(|hash| (self.issued)(*hash)).then_some(joined.len() + dots)
-        })
+        first_labels(name, |len, tokens| tokens.iter().any(|token| (self.issued)(*token)).then_some(len))
     }
 
     fn is_issued(&self, token: &str) -> bool {
@@ -177,9 +181,89 @@ impl Secrets<'_> {
     }
 }
 
+/// Runs met lately, each with the tokens that it spells, its own and those of the first labels of names in it.
+///
+/// What a run spells follows from the run alone, so nothing here grows old when another secret is issued; and a run is
+/// compared byte by byte, so none is ever taken for another.
+pub struct Runs {
+    places: RefCell<Box<[Run]>>,
+    /// Spreads runs over places.
+    seed: RandomState,
+}
+
+#[derive(Clone, Default)]
+struct Run {
+    bytes: Vec<u8>,
+    tokens: Vec<TokenHash>,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self { places: RefCell::new(vec![Run::default(); PLACES].into()), seed: RandomState::default() }
+    }
+}
+
+impl Runs {
+    /// Whether one of the tokens that the run spells was issued. A run with a secret in it is not kept.
+    fn spells(&self, run: &[u8], issued: &dyn Fn(TokenHash) -> bool) -> bool {
+        let any_issued = |tokens: &[TokenHash]| tokens.iter().any(|token| issued(*token));
+        if run.len() > LONGEST {
+            return spelt_by(run, any_issued);
+        }
+        let mut places = self.places.borrow_mut();
+        let known = &mut places[self.seed.hash_one(run) as usize % PLACES];
+        if known.bytes != run {
+            known.learn(run);
+        }
+        let is_secret = any_issued(&known.tokens);
+        if is_secret {
+            known.bytes.zeroize();
+        }
+        is_secret
+    }
+}
+
+impl Run {
+    fn learn(&mut self, run: &[u8]) {
+        self.bytes.zeroize();
+        self.bytes.extend_from_slice(run);
+        self.tokens.clear();
+        spelt_by(run, |tokens| {
+            self.tokens.extend_from_slice(tokens);
+            false
+        });
+    }
+}
+
+/// Hands out the tokens that a run spells, some at a time, until it is told that this is enough; whether it was.
+fn spelt_by(run: &[u8], mut is_enough: impl FnMut(&[TokenHash]) -> bool) -> bool {
+    let mut tokens = Vec::new();
+    tokens_in(run, &mut tokens);
+    is_enough(&tokens)
+        || run
+            .split(|byte| !is_name_byte(*byte))
+            .any(|name| first_labels(name, |_, tokens| is_enough(tokens).then_some(())).is_some())
+}
+
+/// Joins the first label of a name, the first two and so on, and hands out the length of these labels in the name with the
+/// tokens in them, until something is found.
+fn first_labels<T>(name: &[u8], mut find: impl FnMut(usize, &[TokenHash]) -> Option<T>) -> Option<T> {
+    if name.len() <= MIN_TOKEN || !name.contains(&b'.') {
+        return None;
+    }
+    let (mut joined, mut tokens) = (Vec::with_capacity(name.len()), Vec::new());
+    let mut labels = name.split(|byte| *byte == b'.').take(MAX_LABELS).enumerate();
+    labels.find_map(|(dots, label)| {
+        joined.extend_from_slice(label);
+        tokens.clear();
+        tokens_in(&joined, &mut tokens);
+        find(joined.len() + dots, &tokens)
+    })
+}
+
 /// Characters of tokens, and those that spell them otherwise (percent-encoding, JSON escapes).
 fn is_run_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-' | b'.' | b'~' | b'%' | b'\\')
+    is_token_byte(byte) || matches!(byte, b'%' | b'\\')
 }
 
 /// Characters of host names.
@@ -203,9 +287,12 @@ mod tests {
         secret_hashes(KEY.as_bytes(), &mut secrets);
         secret_hashes(TOKEN.as_bytes(), &mut secrets);
         let issued = |hash| secrets.contains(&hash);
-        let mask = Masker::new(&issued);
-        assert_eq!(mask.text(text.into()), expected);
-        assert_eq!(mask.is_clean(text.as_bytes()), text == expected);
+        let runs = Runs::default();
+        let mask = Masker::new(&issued, &runs);
+        for _ in 0..2 {
+            assert_eq!(mask.text(text.into()), expected);
+            assert_eq!(mask.is_clean(text.as_bytes()), text == expected);
+        }
     }
 
     #[test]
@@ -231,11 +318,27 @@ mod tests {
     #[test]
     fn names_are_hidden_when_the_matcher_saw_more() {
         let issued = |hash| hash == TokenHash(7);
-        let mask = Masker::new(&issued);
+        let runs = Runs::default();
+        let mask = Masker::new(&issued, &runs);
         let name = "jfiw4zlsmvxgg2lon4qgk3tu.drop.example";
         let shown = |tokens: &[TokenHash]| mask.for_name(name, tokens).text(name.into()).into_owned();
         assert_eq!(shown(&[TokenHash(7)]), "xxxxx.drop.example");
         assert_eq!(shown(&[TokenHash(8)]), name);
+    }
+
+    #[test]
+    fn what_was_met_before_it_was_issued_is_hidden_afterwards() {
+        let (runs, mut secrets) = (Runs::default(), Vec::new());
+        let text = format!("/in/{KEY}?a=b");
+        let shown = |secrets: &[TokenHash]| {
+            let issued = |hash| secrets.contains(&hash);
+            Masker::new(&issued, &runs).text(text.as_str().into()).into_owned()
+        };
+        assert_eq!(shown(&secrets), text);
+        secret_hashes(KEY.as_bytes(), &mut secrets);
+        assert_eq!(shown(&secrets), "/in/xxxxx?a=b");
+        let kept = runs.places.borrow();
+        assert!(kept.iter().all(|run| !run.bytes.ends_with(KEY.as_bytes())), "a run with a secret in it stays");
     }
 
     #[test]

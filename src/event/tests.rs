@@ -325,7 +325,8 @@ fn issued_credentials_are_masked_in_every_text() {
     let tx = exchange(conn("10.0.0.1:1", "10.0.0.2:80"), Some(get), None);
     let secret = crate::detect::token_hash(b"IQoJb3JpZ2luX2VjE");
     let issued = |token| token == secret;
-    let context = Context { mask: Masker::new(&issued), ..Context::default() };
+    let runs = mask::Runs::default();
+    let context = Context { mask: Masker::new(&issued, &runs), ..Context::default() };
     let masked = write(all_headers(), &tx, &Verdict::default(), &context);
     assert!(!masked.to_string().contains("IQoJb3JpZ2luX2VjE"), "{masked}");
     assert_eq!(masked["url"]["query"], "ok=1&t=xxxxx");

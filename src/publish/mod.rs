@@ -11,6 +11,7 @@ use crate::alert::{Alert, Rule, Severity};
 use crate::catalogue::{self, Catalogue};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
+use crate::event::mask::Runs;
 use crate::event::{self, EventId, FlowContext, Masker, Writer};
 use crate::flow;
 use crate::observe::{Conn, Endpoint, Observation, What};
@@ -93,6 +94,8 @@ pub struct Publisher {
     writer: Writer,
     /// For terminals, where text is wanted.
     text_writer: Option<Writer>,
+    /// Runs of text that need not be searched for secrets again.
+    runs: Runs,
     counters: Counters,
     alerts: Vec<Arc<Alert>>,
     /// Alerts of the end of the run that were not raised yet.
@@ -113,6 +116,7 @@ impl Publisher {
             text_writer: config
                 .text
                 .map(|colour| Writer::new(config.event.clone()).with_format(event::Format::Text { colour })),
+            runs: Runs::default(),
             counters: Counters::default(),
             alerts: Vec::new(),
             last: None,
@@ -251,7 +255,7 @@ impl Publisher {
     fn event(&mut self, observation: &Observation, id: EventId, remarks: &correlate::Remarks) {
         let correlator = &self.correlator;
         let issued = |token| correlator.is_issued(token);
-        let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
+        let mask = if correlator.has_issued() { Masker::new(&issued, &self.runs) } else { Masker::default() };
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
         let json = self.config.json.then_some((&self.writer, &mut self.lines.json, &mut self.lines.json_count));
         // People read alerts; whoever asks for everything gets a line for each event too.
@@ -292,7 +296,7 @@ impl Publisher {
             }
             let correlator = &self.correlator;
             let issued = |token| correlator.is_issued(token);
-            let mask = if correlator.has_issued() { Masker::new(&issued) } else { Masker::default() };
+            let mask = if correlator.has_issued() { Masker::new(&issued, &self.runs) } else { Masker::default() };
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
                 self.writer.alert(&mut self.lines.json, &alert, &context);
