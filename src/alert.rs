@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::detect::{Imds, Signals};
-use crate::observe::Conn;
+use crate::id::EventId;
+use crate::observe::{Conn, Endpoint};
 use crate::packet::Timestamp;
 
 /// `event.severity`.
@@ -142,7 +143,7 @@ pub enum Outcome {
     Failure,
 }
 
-/// The HTTP part of an alert's subject, already as text, bounded in length.
+/// The HTTP part of an alert's subject, already as text, bounded in length. Shared by subjects that have it in common.
 #[derive(Clone, Debug, Default)]
 pub struct HttpSubject {
     /// Method.
@@ -155,8 +156,8 @@ pub struct HttpSubject {
     pub user_agent: Option<String>,
     /// Status of the response.
     pub status: Option<u16>,
-    /// Version of the request, `1.1`.
-    pub version: Option<String>,
+    /// Major and minor version of the request.
+    pub version: Option<(u8, u8)>,
 }
 
 /// The DNS part of an alert's subject.
@@ -182,11 +183,11 @@ pub struct Subject {
     /// Last byte of the answer seen.
     pub end: Option<Timestamp>,
     /// `event.id` of the transaction's own event.
-    pub event_id: String,
+    pub event_id: EventId,
     /// HTTP facts.
-    pub http: Option<HttpSubject>,
+    pub http: Option<Arc<HttpSubject>>,
     /// DNS facts.
-    pub dns: Option<DnsSubject>,
+    pub dns: Option<Box<DnsSubject>>,
     /// The `imds` object, if it has one.
     pub imds: Option<Arc<Imds>>,
     /// Its signals, with those that the correlator adds.
@@ -199,17 +200,17 @@ pub struct Subject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainLink {
     /// `event.id` of the event joined.
-    pub id: String,
+    pub id: EventId,
     /// Its time.
     pub time: Timestamp,
     /// request, response, dns, redirect, fetch, issued, relayed.
     pub what: &'static str,
-    /// `ip:port`.
-    pub source: String,
-    /// `ip:port`.
-    pub destination: String,
+    /// Who asked.
+    pub source: Endpoint,
+    /// Who was asked.
+    pub destination: Endpoint,
     /// URL or name.
-    pub url: String,
+    pub url: Box<str>,
 }
 
 /// One alert, ready to be written.
@@ -222,7 +223,7 @@ pub struct Alert {
     /// 0 to 100.
     pub risk_score: u8,
     /// `event.id`, stable across replays of the same packets.
-    pub id: String,
+    pub id: EventId,
     /// When it was raised: packet time of what completed it.
     pub time: Timestamp,
     /// What it is about.

@@ -8,6 +8,7 @@ mod allow;
 mod client;
 mod issue;
 mod message;
+mod pool;
 mod raise;
 mod rebind;
 mod relay;
@@ -16,7 +17,6 @@ mod ssrf;
 mod subject;
 mod table;
 
-use std::cell::OnceCell;
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ pub use allow::{AllowEntry, Date, Network, matches_glob};
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
 use crate::detect::{Connection, DnsVerdict, Imds, Leg, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict};
+use crate::id::EventId;
 use crate::observe::{Conn, Observation, What};
 use crate::packet::Timestamp;
 use crate::proto::{dns, http};
@@ -37,7 +38,7 @@ use rebind::{Lookup, Rebinds};
 use relay::{Relays, Sighting};
 use repeats::{Key, Repeats};
 use ssrf::{Fetch, Finding, Inbound, Ssrf};
-use subject::key;
+use subject::{Subjects, key};
 use table::Table;
 
 /// Settings.
@@ -94,6 +95,7 @@ pub struct Correlator {
     relays: Relays,
     ssrf: Ssrf,
     rebinds: Rebinds,
+    subjects: Subjects,
     /// Clients and servers with a readable request between them.
     readable: Table<(std::net::IpAddr, std::net::IpAddr), ()>,
     counters: Counters,
@@ -110,6 +112,7 @@ impl Correlator {
             relays: Relays::new(config.limit),
             ssrf: Ssrf::new(config.window, config.limit),
             rebinds: Rebinds::new(config.limit, config.window),
+            subjects: Subjects::default(),
             readable: Table::new(config.limit),
             counters: Counters::default(),
             catalogue,
@@ -119,7 +122,7 @@ impl Correlator {
 
     /// Takes one observation, in packet order. `event_id` is the `event.id` of its own event. What it raises, and what
     /// waited for it, is appended to `alerts`.
-    pub fn observe(&mut self, obs: &Observation, event_id: &str, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
+    pub fn observe(&mut self, obs: &Observation, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
         self.advance(obs.time, alerts);
         match &obs.what {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
@@ -199,7 +202,7 @@ impl Correlator {
         &mut self,
         tx: &http::Transaction,
         verdict: &Verdict,
-        event_id: &str,
+        event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
     ) -> Remarks {
         let (first, end) = span(tx);
@@ -218,7 +221,7 @@ impl Correlator {
         }
         if !verdict.candidates.is_empty() {
             let inbound = Inbound {
-                subject: subject::of_http(tx, imds, remarks.signals, event_id),
+                subject: self.subjects.of_http(tx, imds, remarks.signals, event_id),
                 first,
                 end: if tx.response.is_some() { end } else { self.now },
                 candidates: verdict.candidates.clone(),
@@ -236,19 +239,18 @@ impl Correlator {
         tx: &http::Transaction,
         imds: &Imds,
         signals: Signals,
-        subject: impl FnOnce() -> Arc<Subject>,
+        subject: Arc<Subject>,
         alerts: &mut Vec<Arc<Alert>>,
     ) {
         let issued = imds.credential.as_ref().is_some_and(|credential| credential.issued);
         if tx.request.is_none() || !(imds.leg == Leg::Address || issued) {
             return;
         }
-        let subject = subject();
         let mut lookups = Vec::new();
         self.rebinds.fetch(&subject, &mut lookups);
         self.tell(Vec::new(), lookups, Vec::new(), alerts);
         let (first, _) = span(tx);
-        let fetch = Fetch { subject, first, path: imds.path.clone(), sdk: is_sdk_like(signals) };
+        let fetch = Fetch { subject, first, sdk: is_sdk_like(signals) };
         self.ssrf.leg(fetch, self.now);
     }
 
@@ -257,7 +259,7 @@ impl Correlator {
         &mut self,
         tx: &http::Transaction,
         verdict: &Verdict,
-        event_id: &str,
+        event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
     ) -> bool {
         if verdict.tokens.is_empty() || self.relays.is_empty() {
@@ -277,14 +279,14 @@ impl Correlator {
                 continue;
             }
             any = true;
-            let subject = subject::of_http(tx, imds, Signals::default(), event_id);
+            let subject = self.subjects.of_http(tx, imds, Signals::default(), event_id);
             self.sight(Sighting { subject, span: (first, end), issued, in_request }, alerts);
         }
         any
     }
 
     /// Tokens in clear text that is neither HTTP nor DNS.
-    fn tokens(&mut self, tokens: &Tokens, event_id: &str, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
+    fn tokens(&mut self, tokens: &Tokens, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
         let issued = self.relays.find(&tokens.hashes, tokens.time, None);
         if !issued.is_empty() && !issued.iter().any(|issued| subject::same_ends(&issued.conn, &tokens.conn)) {
             let subject = subject::of_tokens(tokens, event_id);
@@ -304,7 +306,7 @@ impl Correlator {
         &mut self,
         tx: &http::Transaction,
         imds: &Arc<Imds>,
-        event_id: &str,
+        event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
     ) -> Remarks {
         let request = tx.request.as_ref();
@@ -333,10 +335,9 @@ impl Correlator {
         let contradicted = all.has(Signal::ForeignHost) || all.has(Signal::Forwarded);
         let allowed_by = if contradicted { None } else { self.allowed(&asked) };
 
-        let copy = OnceCell::new();
-        let subject = || copy.get_or_init(|| subject::of_http(tx, Some(imds), signals, event_id)).clone();
+        let subject = self.subjects.of_http(tx, Some(imds), signals, event_id);
         if let Some(credential) = imds.credential.as_ref().filter(|credential| credential.issued) {
-            self.relays.issue(&credential.secrets, credential.fingerprint.as_deref(), end, &subject());
+            self.relays.issue(&credential.secrets, end, &subject);
         }
         match allowed_by {
             Some(_) => self.counters.allowed += 1,
@@ -352,16 +353,15 @@ impl Correlator {
         (tx, imds, signals): (&http::Transaction, &Imds, Signals),
         leg: Option<LegSeen>,
         habit: Habit,
-        subject: &dyn Fn() -> Arc<Subject>,
+        subject: &Arc<Subject>,
         alerts: &mut Vec<Arc<Alert>>,
     ) {
         let (_, end) = span(tx);
         let rule = rule(imds);
         let severity = severity(rule, signals, &habit);
         let make = |_: &mut Self| {
-            let subject = subject();
-            let message = message::request(rule, &subject, imds, signals);
-            alert(rule, severity, subject, signals, end, message)
+            let message = message::request(rule, subject, imds, signals);
+            alert(rule, severity, subject.clone(), signals, end, message)
         };
         match leg {
             Some(leg) => {
@@ -377,7 +377,7 @@ impl Correlator {
             }
         }
         if let Some(chain) = habit.walk {
-            self.walk(tx, imds, signals, (subject(), end, chain), alerts);
+            self.walk(tx, imds, signals, (subject.clone(), end, chain), alerts);
         }
     }
 
@@ -403,7 +403,7 @@ impl Correlator {
         &mut self,
         tx: &dns::Transaction,
         verdict: &DnsVerdict,
-        event_id: &str,
+        event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
     ) -> Remarks {
         let mut remarks = Remarks::default();
@@ -429,7 +429,7 @@ impl Correlator {
         tx: &dns::Transaction,
         verdict: &DnsVerdict,
         provider: &str,
-        event_id: &str,
+        event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
     ) -> Option<Arc<str>> {
         let allowed_by = self.allowed(&self.question(&tx.conn, None));
@@ -453,7 +453,7 @@ impl Correlator {
         &mut self,
         tx: &dns::Transaction,
         verdict: &DnsVerdict,
-        event_id: &str,
+        event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
     ) {
         if let Some((address, provider, _)) = verdict.metadata_answers.first() {
@@ -495,7 +495,7 @@ impl Correlator {
     fn attempt(&mut self, finding: &Finding, alerts: &mut Vec<Arc<Alert>>) {
         let rule = Rule::SsrfAttempt;
         let subject = finding.inbound.clone();
-        let http = subject.http.as_ref();
+        let http = subject.http.as_deref();
         let user_agent = http.and_then(|http| http.user_agent.as_deref());
         let asked = Question { user_agent, ..self.question(&subject.conn, finding.candidate.path.as_deref()) };
         if self.allowed(&asked).is_some() {
@@ -526,7 +526,7 @@ impl Correlator {
     }
 
     /// `imds-connection`: a connection without a readable request, unless the two have talked readably.
-    fn connection(&mut self, connection: &Connection, event_id: &str, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
+    fn connection(&mut self, connection: &Connection, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
         let conn = &connection.conn;
         if self.readable.peek(&(conn.client.ip, conn.server.ip)).is_some() {
             return Remarks::default();

@@ -45,6 +45,7 @@ pub mod stream;
 // What is looked for, and what one observation means.
 pub mod catalogue;
 pub mod detect;
+pub mod id;
 pub mod observe;
 
 // What observations mean together.

@@ -4,13 +4,16 @@
 //! Bounded by clients, by kinds of request per client and by paths per walk; what is forgotten only makes a client look
 //! new again.
 
-use std::hash::Hasher;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::subject::key;
+use foldhash::quality::RandomState;
+
+use super::pool::Pool;
 use super::table::Table;
 use crate::alert::ChainLink;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Agent, Catalogue};
 use crate::detect::{Imds, Leg, Sensitivity, Signal, Signals, TokenHash};
 use crate::packet::Timestamp;
 use crate::proto::http;
@@ -23,6 +26,8 @@ const LINKS: usize = 16;
 const WALK_DIRECTORIES: usize = 3;
 /// Directories followed down and paths missed together.
 const WALK_STEPS: usize = 4;
+/// Longest User-Agent of which is remembered whose it is, in bytes.
+const USER_AGENT: usize = 512;
 /// Most clients that one session token is known to have been issued to (the legs of a proxied request).
 const HOLDERS: usize = 4;
 
@@ -31,6 +36,9 @@ const HOLDERS: usize = 4;
 pub struct Clients {
     clients: Table<IpAddr, Client>,
     tokens: Table<TokenHash, Session>,
+    callers: Pool<Caller>,
+    /// Hashes what is remembered of clients.
+    seed: RandomState,
     /// Quiet time after which a walk counts as over, in nanoseconds.
     window: i64,
 }
@@ -57,11 +65,11 @@ struct Client {
     /// It asked for a session token.
     asked_token: bool,
     /// Hashes of (provider, kind of path) asked for.
-    kinds: Vec<u128>,
+    kinds: Vec<u64>,
     /// Hashes of (provider, path, scope) fetched in an SDK's way.
-    sdk: Vec<u128>,
+    sdk: Vec<u64>,
     /// Hashes of paths read.
-    paths: Vec<u128>,
+    paths: Vec<u64>,
     walk: Walk,
 }
 
@@ -69,10 +77,18 @@ struct Client {
 #[derive(Debug, Default)]
 struct Walk {
     last: Timestamp,
-    paths: Vec<u128>,
-    directories: Vec<u128>,
-    missing: Vec<u128>,
+    paths: Vec<u64>,
+    directories: Vec<u64>,
+    missing: Vec<u64>,
     links: Vec<ChainLink>,
+}
+
+/// Who sends a User-Agent.
+#[derive(Debug)]
+struct Caller {
+    user_agent: Box<[u8]>,
+    /// Known agents that claim it.
+    agents: Vec<&'static Agent>,
 }
 
 /// A session token of a metadata service.
@@ -99,7 +115,13 @@ pub struct Request<'a> {
 impl Clients {
     /// Room for `limit` clients and as many session tokens.
     pub fn new(limit: usize, window: i64) -> Self {
-        Self { clients: Table::new(limit), tokens: Table::new(limit), window }
+        Self {
+            clients: Table::new(limit),
+            tokens: Table::new(limit),
+            callers: Pool::default(),
+            seed: RandomState::default(),
+            window,
+        }
     }
 
     /// Entries that made room for others.
@@ -111,15 +133,16 @@ impl Clients {
     pub fn learn(&mut self, request: Request<'_>, catalogue: &Catalogue, link: impl FnOnce() -> ChainLink) -> Habit {
         let Request { tx, imds, start, .. } = request;
         let ip = tx.conn.client.ip;
-        let (agent, walks) = agent(request, catalogue);
+        let (agent, walks) = self.agent(request, catalogue);
         let mut habit = Habit { agent, ..Habit::default() };
         self.session(ip, imds, start, &mut habit.signals);
+        let hash = |parts: &[&str]| self.seed.hash_one(parts);
         let client = self.clients.entry(ip, Client::default);
-        client.over_time(imds, &mut habit.signals);
+        client.over_time(imds, hash, &mut habit.signals);
         if is_impostor(request, client) {
             habit.signals.add(Signal::ClaimedIdentityMismatch);
         }
-        if is_sdk(request, imds.signals.union(habit.signals), client) {
+        if is_sdk(request, imds.signals.union(habit.signals), client, hash) {
             habit.signals.add(Signal::SdkPattern);
             let scope = imds.credential.as_ref().and_then(|credential| credential.scope.as_deref());
             habit.sdk_before =
@@ -129,7 +152,7 @@ impl Clients {
         client.v2 |= imds.session_token.is_some();
         remember(&mut client.paths, hash(&[&imds.path]));
         if !walks {
-            habit.walk = client.walk(imds, start, self.window, link);
+            habit.walk = client.walk(imds, hash, (start, self.window), link);
         }
         habit
     }
@@ -142,6 +165,35 @@ impl Clients {
     /// Whether any session token was issued.
     pub fn has_sessions(&self) -> bool {
         !self.tokens.is_empty()
+    }
+
+    /// Whether User-Agent, path and headers are those of a known agent, and whether they explain a walk of the tree. Several
+    /// agents send the User-Agent of a library that any tool may use: then the agent has to belong to this provider, and use
+    /// its present version, to explain more than a walk.
+    fn agent(&mut self, request: Request<'_>, catalogue: &Catalogue) -> (bool, bool) {
+        let Some(message) = request.tx.request.as_ref().filter(|_| !request.user_agent.is_empty()) else {
+            return (false, false);
+        };
+        let signals = request.imds.signals;
+        let (mut explains, mut walks) = (false, false);
+        for agent in &self.caller(request.user_agent, catalogue).agents {
+            let provider = agent.provider.as_ref();
+            let fits = provider.is_none_or(|provider| provider == request.imds.provider)
+                && agent.reads(&request.imds.path)
+                && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)));
+            let is_shared = signals.has(Signal::ToolUserAgent) || signals.has(Signal::BrowserLike);
+            walks |= fits;
+            explains |= fits && (!is_shared || provider.is_some() && !signals.has(Signal::V1));
+        }
+        (explains, walks)
+    }
+
+    fn caller(&mut self, user_agent: &[u8], catalogue: &Catalogue) -> Arc<Caller> {
+        let caller = || Caller { user_agent: user_agent.into(), agents: catalogue.agents_called(user_agent).collect() };
+        match user_agent.len() {
+            ..=USER_AGENT => self.callers.share(user_agent, |known| *known.user_agent == *user_agent, caller),
+            _ => Arc::new(caller()),
+        }
     }
 
     /// Session tokens: who holds them, and until when.
@@ -168,7 +220,7 @@ impl Clients {
 
 impl Client {
     /// `first-seen`, `v1-after-v2`, `multi-cloud`.
-    fn over_time(&mut self, imds: &Imds, signals: &mut Signals) {
+    fn over_time(&mut self, imds: &Imds, hash: impl Fn(&[&str]) -> u64, signals: &mut Signals) {
         if remember(&mut self.kinds, hash(&[imds.provider, imds.service, imds.path_id.unwrap_or("")])) {
             signals.add(Signal::FirstSeen);
         }
@@ -187,8 +239,8 @@ impl Client {
     fn walk(
         &mut self,
         imds: &Imds,
-        now: Timestamp,
-        idle: i64,
+        hash: impl Fn(&[&str]) -> u64,
+        (now, idle): (Timestamp, i64),
         link: impl FnOnce() -> ChainLink,
     ) -> Option<Vec<ChainLink>> {
         let walk = &mut self.walk;
@@ -217,29 +269,8 @@ impl Client {
     }
 }
 
-/// Whether User-Agent, path and headers are those of a known agent, and whether they explain a walk of the tree. Several
-/// agents send the User-Agent of a library that any tool may use: then the agent has to belong to this provider, and use
-/// its present version, to explain more than a walk.
-fn agent(request: Request<'_>, catalogue: &Catalogue) -> (bool, bool) {
-    let Some(message) = request.tx.request.as_ref().filter(|_| !request.user_agent.is_empty()) else {
-        return (false, false);
-    };
-    let signals = request.imds.signals;
-    let (mut explains, mut walks) = (false, false);
-    for agent in catalogue.agents_called(request.user_agent) {
-        let provider = agent.provider.as_ref();
-        let fits = provider.is_none_or(|provider| provider == request.imds.provider)
-            && agent.reads(&request.imds.path)
-            && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)));
-        let is_shared = signals.has(Signal::ToolUserAgent) || signals.has(Signal::BrowserLike);
-        walks |= fits;
-        explains |= fits && (!is_shared || provider.is_some() && !signals.has(Signal::V1));
-    }
-    (explains, walks)
-}
-
 /// Whether a credential fetch has the order, headers and version of an SDK, and nothing that speaks against one.
-fn is_sdk(request: Request<'_>, signals: Signals, client: &Client) -> bool {
+fn is_sdk(request: Request<'_>, signals: Signals, client: &Client, hash: impl Fn(&[&str]) -> u64) -> bool {
     const AGAINST: &[Signal] = &[
         Signal::V1,
         Signal::V1AfterV2,
@@ -308,7 +339,7 @@ fn parent(path: &str) -> &str {
 }
 
 /// Adds to a bounded set; whether it is new. A full set forgets its oldest.
-fn remember(set: &mut Vec<u128>, hash: u128) -> bool {
+fn remember(set: &mut Vec<u64>, hash: u64) -> bool {
     if set.contains(&hash) {
         return false;
     }
@@ -317,13 +348,4 @@ fn remember(set: &mut Vec<u128>, hash: u128) -> bool {
     }
     set.push(hash);
     true
-}
-
-fn hash(parts: &[&str]) -> u128 {
-    key(|hasher| {
-        for part in parts {
-            hasher.write(part.as_bytes());
-            hasher.write_u8(0);
-        }
-    })
 }

@@ -4,6 +4,7 @@
 //! catalogue, or not at all. Bounded by count and age.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
@@ -31,8 +32,8 @@ pub struct Issuances {
 /// One leg.
 #[derive(Clone, Debug)]
 pub struct LegSeen {
-    path: String,
-    fingerprint: String,
+    /// Path and credential.
+    imds: Arc<Imds>,
     first: Timestamp,
     end: Timestamp,
     client: crate::observe::Endpoint,
@@ -42,11 +43,10 @@ pub struct LegSeen {
 
 impl LegSeen {
     /// A leg, if the exchange issued a credential that has a fingerprint.
-    pub fn of(conn: &Conn, imds: &Imds, first: Timestamp, end: Timestamp) -> Option<Self> {
-        let credential = imds.credential.as_ref().filter(|credential| credential.issued)?;
+    pub fn of(conn: &Conn, imds: &Arc<Imds>, first: Timestamp, end: Timestamp) -> Option<Self> {
+        imds.credential.as_ref().filter(|credential| credential.issued)?.fingerprint.as_ref()?;
         Some(Self {
-            path: imds.path.clone(),
-            fingerprint: credential.fingerprint.clone()?,
+            imds: imds.clone(),
             first,
             end,
             client: conn.client,
@@ -55,13 +55,18 @@ impl LegSeen {
         })
     }
 
+    fn fingerprint(&self) -> &str {
+        let credential = self.imds.credential.as_ref();
+        credential.and_then(|credential| credential.fingerprint.as_deref()).unwrap_or_default()
+    }
+
     /// Whether both are legs of one issuance: same path and credential, one within the other, and not two clients of
     /// one server.
     fn joins(&self, other: &Self) -> bool {
         let within = |inner: &Self, outer: &Self| outer.first <= inner.first && inner.end <= outer.end;
         let other_ends = self.server != other.server || self.client.port == other.client.port;
-        self.path == other.path
-            && self.fingerprint == other.fingerprint
+        self.imds.path == other.imds.path
+            && self.fingerprint() == other.fingerprint()
             && other_ends
             && (within(self, other) || within(other, self))
     }
@@ -113,13 +118,13 @@ struct Legs {
     legs: VecDeque<LegSeen>,
     /// Number of the oldest leg.
     first: usize,
-    /// Numbers of the legs with each fingerprint, ascending.
-    numbers: HashMap<String, VecDeque<usize>, RandomState>,
+    /// Numbers of the legs whose fingerprints have this hash, ascending.
+    numbers: HashMap<u64, VecDeque<usize>, RandomState>,
 }
 
 impl Legs {
     fn are_joined_by(&self, leg: &LegSeen) -> bool {
-        let numbers = self.numbers.get(&leg.fingerprint).into_iter().flatten();
+        let numbers = self.numbers.get(&self.hash(leg)).into_iter().flatten();
         let mut same = numbers.filter_map(|number| self.legs.get(number.wrapping_sub(self.first)));
         same.any(|known| known.joins(leg))
     }
@@ -129,7 +134,7 @@ impl Legs {
             self.pop();
         }
         let number = self.first.wrapping_add(self.legs.len());
-        self.numbers.entry(leg.fingerprint.clone()).or_default().push_back(number);
+        self.numbers.entry(self.hash(&leg)).or_default().push_back(number);
         self.legs.push_back(leg);
     }
 
@@ -142,11 +147,16 @@ impl Legs {
     fn pop(&mut self) {
         let Some(leg) = self.legs.pop_front() else { return };
         self.first = self.first.wrapping_add(1);
-        if let Some(numbers) = self.numbers.get_mut(&leg.fingerprint) {
+        let hash = self.hash(&leg);
+        if let Some(numbers) = self.numbers.get_mut(&hash) {
             numbers.pop_front();
             if numbers.is_empty() {
-                self.numbers.remove(&leg.fingerprint);
+                self.numbers.remove(&hash);
             }
         }
+    }
+
+    fn hash(&self, leg: &LegSeen) -> u64 {
+        self.numbers.hasher().hash_one(leg.fingerprint())
     }
 }

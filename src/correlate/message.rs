@@ -1,6 +1,6 @@
 //! The sentence of each alert, for the person who has to act on it, and its risk score.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use super::rebind::Lookup;
@@ -18,10 +18,17 @@ pub fn risk(severity: Severity, signals: Signals) -> u8 {
 
 /// For alerts of the request family.
 pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> String {
+    let mut out = String::with_capacity(256);
+    let _ = write_request(&mut out, rule, subject, imds, signals); // a String takes everything
+    out
+}
+
+fn write_request(out: &mut String, rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> fmt::Result {
     let (client, service) = (subject.conn.client.ip, Service(imds));
     let with = With(subject);
-    let path = &imds.path;
-    let what = match rule {
+    let (path, ending) = (&imds.path, ending(signals));
+    write!(out, "{client} ")?;
+    match rule {
         Rule::ImdsCredentialIssued => {
             let credential = credential(imds);
             let advice = if signals.has(Signal::SdkPattern) {
@@ -29,21 +36,19 @@ pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> 
             } else {
                 "revoke the credential's sessions unless this was the host's own application"
             };
-            return format!("{client} was given {credential} by {service} ({path}){with}: {advice}");
+            return write!(out, "was given {credential} by {service} ({path}){with}: {advice}");
         }
-        Rule::ImdsCredentialRequest => format!("asked {service} for credentials at {path}{}", ending(signals)),
-        Rule::ImdsIdentity => format!("asked {service} for a signed identity at {path}{}", ending(signals)),
-        Rule::ImdsUserData => {
-            format!("read user data of {service} at {path}{}, which often holds secrets", ending(signals))
-        }
-        Rule::ImdsToken => format!("asked {service} for a session token{}", ending(signals)),
+        Rule::ImdsCredentialRequest => write!(out, "asked {service} for credentials at {path}{ending}"),
+        Rule::ImdsIdentity => write!(out, "asked {service} for a signed identity at {path}{ending}"),
+        Rule::ImdsUserData => write!(out, "read user data of {service} at {path}{ending}, which often holds secrets"),
+        Rule::ImdsToken => write!(out, "asked {service} for a session token{ending}"),
         _ if path.is_empty() => match subject.http.as_ref().map(|http| http.method.as_str()) {
-            Some("CONNECT") => format!("asked for a tunnel to {service}{}", ending(signals)),
-            _ => format!("was answered by {service}{}, its request was not captured", ending(signals)),
+            Some("CONNECT") => write!(out, "asked for a tunnel to {service}{ending}"),
+            _ => write!(out, "was answered by {service}{ending}, its request was not captured"),
         },
-        _ => format!("read {path} of {service}{}", ending(signals)),
-    };
-    format!("{client} {what}{with}{}", remark(signals))
+        _ => write!(out, "read {path} of {service}{ending}"),
+    }?;
+    write!(out, "{with}{}", remark(signals))
 }
 
 /// For `imds-enumeration`.

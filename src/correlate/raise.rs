@@ -29,7 +29,7 @@ pub fn alert(
         rule,
         severity,
         risk_score: message::risk(severity, signals),
-        id: alert_id(rule, &subject.event_id, 0),
+        id: alert_id(rule, subject.event_id, 0),
         time,
         subject,
         leg: None,
@@ -92,7 +92,7 @@ pub fn rebinding(lookup: &Lookup) -> Alert {
     chain.extend(lookup.fetch.iter().map(|fetch| fetch.link("fetch", fetch.start)));
     chain.sort_by_key(|link| link.time);
     let time = lookup.fetch.as_ref().map_or(lookup.span.1, |fetch| fetch.over());
-    let id = alert_id(rule, &subject.event_id, u64::from(lookup.fetch.is_some()));
+    let id = alert_id(rule, subject.event_id, u64::from(lookup.fetch.is_some()));
     let alert = alert(rule, severity, subject, Signals::default(), time, message::rebinding(lookup));
     Alert { id, leg: lookup.fetch.clone(), outcome: Outcome::Success, chain, ..alert }
 }
@@ -109,7 +109,7 @@ pub fn relayed(sighting: &Sighting) -> Option<Alert> {
     chain.push(subject.link("relayed", time));
     chain.sort_by_key(|link| link.time);
     let message = message::relayed(sighting, issued);
-    let id = alert_id(rule, &subject.event_id, u64::from(sighting.in_request));
+    let id = alert_id(rule, subject.event_id, u64::from(sighting.in_request));
     let alert = alert(rule, rule.base_severity(), subject, signals, time, message);
     Some(Alert { id, leg: Some(issued.clone()), outcome: Outcome::Success, chain, ..alert })
 }

@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::issue::HOLD;
-use super::subject::{end, key};
+use super::subject::key;
 use super::table::Table;
 use crate::alert::{ChainLink, Subject};
+use crate::id::EventId;
 use crate::observe::{Conn, Endpoint};
 use crate::packet::Timestamp;
 
@@ -42,7 +43,7 @@ struct Name {
 /// An earlier resolution: what its link in a chain needs, kept small because every name of the run has one.
 #[derive(Debug)]
 struct Elsewhere {
-    id: Box<str>,
+    id: EventId,
     time: Timestamp,
     client: Endpoint,
     server: Endpoint,
@@ -83,10 +84,10 @@ impl Rebinds {
     }
 
     /// A name resolved to ordinary addresses only.
-    pub fn elsewhere(&mut self, name: &str, conn: &Conn, time: Timestamp, event_id: &str) {
+    pub fn elsewhere(&mut self, name: &str, conn: &Conn, time: Timestamp, event_id: EventId) {
         let known = self.names.entry(hash(name), Name::default);
         let (client, server) = (conn.client, conn.server);
-        let new = || Box::new(Elsewhere { id: event_id.into(), time, client, server });
+        let new = || Box::new(Elsewhere { id: event_id, time, client, server });
         known.elsewhere.get_or_insert_with(new);
     }
 
@@ -102,12 +103,12 @@ impl Rebinds {
         let known = self.names.entry(hash(name), Name::default);
         known.metadata = Some(Box::new(subject.link("dns", span.1)));
         let elsewhere = known.elsewhere.as_ref().map(|seen| ChainLink {
-            id: seen.id.to_string(),
+            id: seen.id,
             time: seen.time,
             what: "dns",
-            source: end(&seen.client),
-            destination: end(&seen.server),
-            url: name.to_owned(),
+            source: seen.client,
+            destination: seen.server,
+            url: name.into(),
         });
         // of several resolvers on the way to one answer the first one's client is the one that asked
         let within =

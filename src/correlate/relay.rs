@@ -27,7 +27,12 @@ struct Issued {
     subject: Arc<Subject>,
     /// Last byte of the answer that issued it.
     end: Timestamp,
-    fingerprint: Option<String>,
+}
+
+impl Issued {
+    fn fingerprint(&self) -> Option<&str> {
+        self.subject.imds.as_ref()?.credential.as_ref()?.fingerprint.as_deref()
+    }
 }
 
 /// A message that carries issued secrets.
@@ -65,9 +70,9 @@ impl Relays {
     }
 
     /// Remembers the secrets of an issuance.
-    pub fn issue(&mut self, secrets: &[TokenHash], fingerprint: Option<&str>, end: Timestamp, subject: &Arc<Subject>) {
+    pub fn issue(&mut self, secrets: &[TokenHash], end: Timestamp, subject: &Arc<Subject>) {
         for secret in secrets {
-            let issued = Issued { subject: subject.clone(), end, fingerprint: fingerprint.map(str::to_owned) };
+            let issued = Issued { subject: subject.clone(), end };
             let slot = self.issued.entry(*secret, || issued.clone());
             *slot = issued;
         }
@@ -77,7 +82,7 @@ impl Relays {
     pub fn find(&self, tokens: &[TokenHash], last: Timestamp, own_fingerprint: Option<&str>) -> Vec<Arc<Subject>> {
         let mut found: Vec<Arc<Subject>> = Vec::new();
         for issued in tokens.iter().filter_map(|token| self.issued.peek(token)) {
-            let is_leg = own_fingerprint.is_some() && issued.fingerprint.as_deref() == own_fingerprint;
+            let is_leg = own_fingerprint.is_some() && issued.fingerprint() == own_fingerprint;
             if !is_leg && issued.end <= last && !found.iter().any(|known| Arc::ptr_eq(known, &issued.subject)) {
                 found.push(issued.subject.clone());
             }

@@ -88,18 +88,11 @@ impl Kind {
         let Self { first, count, last } = self;
         let first = Arc::unwrap_or_clone(first);
         let subject = &first.subject;
-        let link = ChainLink {
-            id: first.id.clone(),
-            time: first.time,
-            what: "request",
-            source: subject.source(),
-            destination: subject.destination(),
-            url: subject.url(),
-        };
+        let link = ChainLink { id: first.id, ..subject.link("request", first.time) };
         let times = if count == 1 { "once more".to_owned() } else { format!("{count} more times") };
         let message = format!("{} ({times} until {})", first.message, clock(last));
         Alert {
-            id: alert_id(first.rule, &first.id, count),
+            id: alert_id(first.rule, first.id, count),
             time: last,
             message,
             chain: vec![link],

@@ -73,10 +73,15 @@ pub struct Fetch {
     pub subject: Arc<Subject>,
     /// First byte of the request.
     pub first: Timestamp,
-    /// Normalised path.
-    pub path: String,
     /// It has the habits of an SDK.
     pub sdk: bool,
+}
+
+impl Fetch {
+    /// Normalised path.
+    fn path(&self) -> &str {
+        self.subject.imds.as_ref().map(|imds| imds.path.as_str()).unwrap_or_default()
+    }
 }
 
 /// What was found out about an inbound request.
@@ -299,7 +304,7 @@ impl Ssrf {
         // a request that was over before cannot have begun after
         let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD));
         for (at, leg) in self.legs.iter().enumerate().skip(from).filter(|(_, leg)| open(leg)) {
-            let Some(target) = targets.iter().find(|target| target.fits(&leg.fetch.path)) else { continue };
+            let Some(target) = targets.iter().find(|target| target.fits(leg.fetch.path())) else { continue };
             let (_, legs) = found.get_or_insert((target, Vec::new()));
             if legs.len() < LISTED {
                 legs.push(at);
@@ -332,7 +337,7 @@ impl Ssrf {
         self.settled_legs += 1;
         let Some(leg) = self.legs.get(at).filter(|leg| !leg.claimed) else { return };
         let fetch = &leg.fetch;
-        let fits = |request: &Request| self.targets(request, resolved).iter().any(|t| t.fits(&fetch.path));
+        let fits = |request: &Request| self.targets(request, resolved).iter().any(|t| t.fits(fetch.path()));
         let undecided = |request: &&Request| {
             request.state != State::Confirmed && request.inbound.subject.event_id != fetch.subject.event_id
         };
@@ -352,11 +357,10 @@ impl Ssrf {
         let later = || all().filter(after).filter(|r| fits(r)).max_by_key(|r| (r.inbound.end, r.number));
         let Some(number) = late.or_else(later).map(|request| self.outermost(request)) else { return };
         let subject = fetch.subject.clone();
-        let path = fetch.path.clone();
         let Some(place) = self.settled.iter().position(|request| request.number == number) else { return };
         let Some(request) = self.settled.get(place).filter(|request| request.state != State::Confirmed) else { return };
         let targets = self.targets(request, resolved);
-        let Some(target) = targets.iter().find(|target| target.fits(&path)) else { return };
+        let Some(target) = targets.iter().find(|target| target.fits(fetch.path())) else { return };
         out.push(request.finding(target.from, vec![subject], target.between.clone()));
         if let Some(request) = self.settled.get_mut(place) {
             request.state = State::Confirmed;

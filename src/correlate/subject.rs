@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::pool::Pool;
 use crate::alert::{ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Subject};
 use crate::detect::{Connection, DnsVerdict, Imds, Signal, Signals, Tokens};
+use crate::id::EventId;
 use crate::observe::{Conn, Endpoint};
 use crate::packet::Timestamp;
 use crate::proto::dns::names;
@@ -16,13 +18,13 @@ use crate::proto::{dns, http};
 const TEXT: usize = 2048;
 
 /// `event.id` of an alert: the same packets give the same id. `nth` tells apart alerts of one rule about one event.
-pub fn alert_id(rule: Rule, event: &str, nth: u64) -> String {
+pub fn alert_id(rule: Rule, event: EventId, nth: u64) -> EventId {
     let mut hasher = SipHasher13::new(); // ids need to be stable, not secret
     hasher.write(rule.id().as_bytes());
     hasher.write_u8(0);
-    hasher.write(event.as_bytes());
+    hasher.write(&event.text());
     hasher.write(&nth.to_le_bytes());
-    format!("{:032x}", hasher.finish128().as_u128())
+    EventId(hasher.finish128().as_u128())
 }
 
 /// Hash of what the closure writes, for keys of tables.
@@ -32,32 +34,86 @@ pub fn key(fill: impl FnOnce(&mut SipHasher13)) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// A copy of an HTTP exchange; `signals` are added to those of the verdict.
-pub fn of_http(tx: &http::Transaction, imds: Option<&Arc<Imds>>, signals: Signals, event_id: &str) -> Arc<Subject> {
-    let request = tx.request.as_ref();
-    let start = request.or(tx.response.as_ref()).map_or(Timestamp(0), |message| message.first);
-    Arc::new(Subject {
-        conn: tx.conn.clone(),
-        start,
-        end: tx.response.as_ref().map(|response| response.last),
-        event_id: event_id.to_owned(),
-        http: Some(HttpSubject {
-            method: request.map(|r| text(r.head.method())).unwrap_or_default(),
-            target: request.map(|r| text(r.head.target())).unwrap_or_default(),
-            host: request.and_then(|r| r.head.field("host")).map(text),
-            user_agent: request.and_then(|r| r.head.field("user-agent")).map(text),
-            status: tx.response.as_ref().and_then(|response| response.head.status()),
-            version: request.and_then(|r| r.head.version).map(|v| format!("{}.{}", v.major, v.minor)),
-        }),
-        dns: None,
-        imds: imds.cloned(),
-        signals: imds.map(|imds| imds.signals.union(signals)).unwrap_or_default(),
-        service: None,
-    })
+/// Makes subjects of HTTP exchanges, of which many say the same.
+#[derive(Debug, Default)]
+pub struct Subjects {
+    http: Pool<HttpSubject>,
+    imds: Pool<Imds>,
+}
+
+impl Subjects {
+    /// A copy of an exchange; `signals` are added to those of the verdict.
+    pub fn of_http(
+        &mut self,
+        tx: &http::Transaction,
+        imds: Option<&Arc<Imds>>,
+        signals: Signals,
+        event_id: EventId,
+    ) -> Arc<Subject> {
+        let start = tx.request.as_ref().or(tx.response.as_ref()).map_or(Timestamp(0), |message| message.first);
+        Arc::new(Subject {
+            conn: tx.conn.clone(),
+            start,
+            end: tx.response.as_ref().map(|response| response.last),
+            event_id,
+            http: Some(self.http(tx)),
+            dns: None,
+            imds: imds.map(|imds| self.imds(imds)),
+            signals: imds.map(|imds| imds.signals.union(signals)).unwrap_or_default(),
+            service: None,
+        })
+    }
+
+    fn http(&mut self, tx: &http::Transaction) -> Arc<HttpSubject> {
+        let head = tx.request.as_ref().map(|request| &request.head);
+        let method = head.map(|head| cut(head.method())).unwrap_or_default();
+        let target = head.map(|head| cut(head.target())).unwrap_or_default();
+        let host = head.and_then(|head| head.field("host")).map(cut);
+        let user_agent = head.and_then(|head| head.field("user-agent")).map(cut);
+        let status = tx.response.as_ref().and_then(|response| response.head.status());
+        let version = head.and_then(|head| head.version).map(|version| (version.major, version.minor));
+        let is_same = |known: &HttpSubject| {
+            known.target.as_bytes() == target
+                && known.user_agent.as_deref().map(str::as_bytes) == user_agent
+                && known.host.as_deref().map(str::as_bytes) == host
+                && known.method.as_bytes() == method
+                && (known.status, known.version) == (status, version)
+        };
+        self.http.share((target, user_agent, host, method, status, version), is_same, || HttpSubject {
+            method: text(method),
+            target: text(target),
+            host: host.map(text),
+            user_agent: user_agent.map(text),
+            status,
+            version,
+        })
+    }
+
+    /// The same without session tokens, which are another's business and differ each time. A credential that was issued
+    /// has no like.
+    fn imds(&mut self, imds: &Arc<Imds>) -> Arc<Imds> {
+        if imds.credential.as_ref().is_some_and(|credential| credential.issued) {
+            return imds.clone();
+        }
+        let is_same = |known: &Imds| {
+            let Imds {
+                provider, service, path, path_id, sensitivity, version, credential, headers, signals, leg, ..
+            } = known;
+            (path, headers, signals) == (&imds.path, &imds.headers, &imds.signals)
+                && (provider, service, path_id) == (&imds.provider, &imds.service, &imds.path_id)
+                && (sensitivity, version, leg) == (&imds.sensitivity, &imds.version, &imds.leg)
+                && *credential == imds.credential
+        };
+        self.imds.share((&imds.path, &imds.headers, imds.signals), is_same, || Imds {
+            session_token: None,
+            issued_token: None,
+            ..Imds::clone(imds)
+        })
+    }
 }
 
 /// A copy of a DNS transaction.
-pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str) -> Arc<Subject> {
+pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: EventId) -> Arc<Subject> {
     let messages = || tx.query.iter().chain(tx.response.iter());
     let question = messages().find_map(|message| message.questions.get(tx.question));
     let metadata = verdict.metadata_answers.iter().map(|(address, ..)| *address);
@@ -66,14 +122,14 @@ pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str) -> Ar
         conn: tx.conn.clone(),
         start: messages().next().map_or(Timestamp(0), |message| message.time),
         end: tx.response.as_ref().map(|response| response.time),
-        event_id: event_id.to_owned(),
+        event_id,
         http: None,
-        dns: Some(DnsSubject {
+        dns: Some(Box::new(DnsSubject {
             name: verdict.name.clone(),
             qtype: question.map(|question| names::rtype(question.qtype).into_owned()).unwrap_or_default(),
             resolved: metadata.chain(verdict.other_answers.iter().copied()).collect(),
             response_code: tx.response.as_ref().map(|response| names::rcode(response.flags & 15).into_owned()),
-        }),
+        })),
         imds: None,
         signals: Signals::default(),
         service: verdict.metadata_name.or(answer),
@@ -81,12 +137,12 @@ pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: &str) -> Ar
 }
 
 /// A copy of a connection without a readable request.
-pub fn of_connection(connection: &Connection, event_id: &str) -> Arc<Subject> {
+pub fn of_connection(connection: &Connection, event_id: EventId) -> Arc<Subject> {
     Arc::new(Subject {
         conn: connection.conn.clone(),
         start: connection.first,
         end: Some(connection.last),
-        event_id: event_id.to_owned(),
+        event_id,
         http: None,
         dns: None,
         imds: None,
@@ -96,12 +152,12 @@ pub fn of_connection(connection: &Connection, event_id: &str) -> Arc<Subject> {
 }
 
 /// A copy of a conversation in which tokens were seen.
-pub fn of_tokens(tokens: &Tokens, event_id: &str) -> Arc<Subject> {
+pub fn of_tokens(tokens: &Tokens, event_id: EventId) -> Arc<Subject> {
     Arc::new(Subject {
         conn: tokens.conn.clone(),
         start: tokens.time,
         end: None,
-        event_id: event_id.to_owned(),
+        event_id,
         http: None,
         dns: None,
         imds: None,
@@ -133,12 +189,12 @@ impl Subject {
     /// Its place in a chain.
     pub fn link(&self, what: &'static str, time: Timestamp) -> ChainLink {
         ChainLink {
-            id: self.event_id.clone(),
+            id: self.event_id,
             time,
             what,
-            source: self.source(),
-            destination: self.destination(),
-            url: self.url(),
+            source: self.conn.client,
+            destination: self.conn.server,
+            url: self.url().into(),
         }
     }
 
@@ -160,17 +216,18 @@ impl Subject {
 }
 
 /// The place of an HTTP exchange in a chain.
-pub fn link_of_http(tx: &http::Transaction, what: &'static str, time: Timestamp, event_id: &str) -> ChainLink {
+pub fn link_of_http(tx: &http::Transaction, what: &'static str, time: Timestamp, event_id: EventId) -> ChainLink {
     let head = tx.request.as_ref().map(|request| &request.head);
-    let target = head.map(|head| text(head.target())).unwrap_or_default();
-    let host = head.and_then(|head| head.field("host")).map(text);
+    let shown = |bytes| String::from_utf8_lossy(cut(bytes));
+    let target = head.map(|head| shown(head.target())).unwrap_or_default();
+    let host = head.and_then(|head| head.field("host")).map(shown);
     ChainLink {
-        id: event_id.to_owned(),
+        id: event_id,
         time,
         what,
-        source: end(&tx.conn.client),
-        destination: end(&tx.conn.server),
-        url: url(&target, host.as_deref(), &tx.conn.server),
+        source: tx.conn.client,
+        destination: tx.conn.server,
+        url: url(&target, host.as_deref(), &tx.conn.server).into(),
     }
 }
 
@@ -194,5 +251,10 @@ pub fn same_ends(a: &Conn, b: &Conn) -> bool {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes.get(..TEXT).unwrap_or(bytes)).into_owned()
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// As much as is copied of a text.
+fn cut(bytes: &[u8]) -> &[u8] {
+    bytes.get(..TEXT).unwrap_or(bytes)
 }

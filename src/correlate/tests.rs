@@ -153,9 +153,8 @@ impl Run {
 
     fn observe(&mut self, time: Timestamp, what: What) -> Remarks {
         self.next += 1;
-        let id = format!("event-{}", self.next);
         let obs = Observation { order: Order { at: self.next, ..Order::default() }, time, what };
-        self.correlator.observe(&obs, &id, &mut self.alerts)
+        self.correlator.observe(&obs, EventId(self.next.into()), &mut self.alerts)
     }
 
     fn alerts_so_far(&self) -> Vec<Alert> {

@@ -4,15 +4,17 @@
 //! `imds` object of its metadata leg.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 use super::doc::{
-    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, IdText, Imds, Ip, Link,
-    Network, RuleDoc, SignalList, Technique, Text, Threat, Url, UserAgent,
+    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Imds, Ip, Link, Network,
+    RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
 use super::envelope::end_of;
 use super::url::{self, Params, Target};
 use super::{Context, Writer, http};
 use crate::alert::{Alert, HttpSubject, Outcome, Rule, Subject};
+use crate::observe::Endpoint;
 use crate::rules;
 
 /// The document of an alert.
@@ -50,7 +52,7 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
 }
 
 fn event<'a>(writer: &Writer, alert: &'a Alert) -> Event<'a> {
-    let mut event = writer.event(IdText::Alert(&alert.id), "alert");
+    let mut event = writer.event(alert.id, "alert");
     event.kind = "alert";
     event.category = &["network", "intrusion_detection"];
     event.types = match alert.outcome {
@@ -166,7 +168,7 @@ fn add_http<'a>(
     }
     let method = Some(masked(Cow::Borrowed(&http.method))).filter(|method| !method.is_empty());
     doc.http = Some(Http {
-        version: http.version.as_deref().map(Cow::Borrowed),
+        version: http.version.map(version),
         request: method.map(|method| HttpRequest { method: Some(method), ..HttpRequest::default() }),
         response: http.status.map(|status| HttpResponse { status_code: Some(status), ..HttpResponse::default() }),
     });
@@ -200,6 +202,18 @@ fn subject_url<'a>(
     }
 }
 
+/// `http.version`.
+fn version(version: (u8, u8)) -> Text<'static> {
+    match version {
+        (1, 1) => Cow::Borrowed("1.1"),
+        (major, minor) => format!("{major}.{minor}").into(),
+    }
+}
+
+fn socket(end: &Endpoint) -> SocketAddr {
+    SocketAddr::new(end.ip, end.port)
+}
+
 /// The metadata leg's object where there is one, else the subject's own, with what the alert adds.
 fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a> {
     let leg = alert.leg.as_ref().and_then(|leg| leg.imds.as_deref());
@@ -215,11 +229,11 @@ fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a
         .chain
         .iter()
         .map(|link| Link {
-            id: &link.id,
+            id: link.id,
             time: writer.stamp(link.time),
             what: link.what,
-            source: &link.source,
-            destination: &link.destination,
+            source: Shown(socket(&link.source)),
+            destination: Shown(socket(&link.destination)),
             url: context.mask.text(Cow::Borrowed(&link.url)),
         })
         .collect();

@@ -7,9 +7,10 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::doc::{Doc, Imds, Ip, Shown, SignalList, Text};
-use super::envelope::{EventId, Exchange, Side};
+use super::envelope::{Exchange, Side};
 use super::{Context, Masker, Writer};
 use crate::detect::DnsVerdict;
+use crate::id::EventId;
 use crate::proto::dns::{Message, Name, Note, Opt, Question, Record, Transaction, names};
 use record::RecordDoc;
 

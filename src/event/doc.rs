@@ -19,8 +19,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::dns::Dns;
-use super::envelope::EventId;
 use super::time::Stamp;
+use crate::id::EventId;
 
 pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, RuleDoc, Technique, Threat};
 pub use self::http::{HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Url, UserAgent};
@@ -202,7 +202,7 @@ impl Serialize for Notes<'_> {
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
     /// Stable across replays of the same packets.
-    pub id: IdText<'a>,
+    pub id: EventId,
     /// `event`, `alert` or `metric`.
     pub kind: &'static str,
     /// Categories.
@@ -237,16 +237,6 @@ pub struct Event<'a> {
     /// Nanoseconds between the two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<i64>,
-}
-
-/// `event.id`: of transactions and flows a hash made here, of alerts what the correlator made.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(untagged)]
-pub enum IdText<'a> {
-    /// Transactions, flows, stats.
-    Event(EventId),
-    /// Alerts.
-    Alert(&'a str),
 }
 
 /// `data_stream.*`.

@@ -3,116 +3,20 @@
 //! In: [`Exchange`] (connection, times and sizes of the two messages) and the settings. Out: a [`Doc`] that the
 //! protocol's module completes. Pure: the same exchange gives the same document.
 
-use std::hash::Hasher;
 use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use sha1::{Digest, Sha1};
-use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::doc::{Doc, End, Event, IdText, Ip, Network, ProcessDoc, Tunnel};
+use super::doc::{Doc, End, Event, Ip, Network, ProcessDoc, Tunnel};
 use super::settings::Settings;
 use super::{Context, Writer};
 use crate::decode::meta::Mac;
+use crate::id::{EventId, IdHasher};
 use crate::observe::{Conn, Endpoint, Observation, Proto, What};
 use crate::packet::Timestamp;
-
-/// `event.id`: the same packets give the same ids in every run, and on every sensor that sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EventId([u8; 32]);
-
-impl EventId {
-    /// The id as 32 hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl Serialize for EventId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl std::fmt::Display for EventId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What tells one event from another: put in everything that does, in a fixed order.
-#[derive(Clone)]
-pub struct IdHasher {
-    hasher: SipHasher13,
-    /// What has not been hashed yet: many small pieces are hashed faster as one.
-    pending: [u8; 160],
-    len: usize,
-}
-
-impl IdHasher {
-    /// Ids of one kind of event (`http`, `flow`, `alert`, …).
-    pub fn new(kind: &str) -> Self {
-        let hasher = SipHasher13::new(); // ids need to be stable, not secret
-        let mut new = Self { hasher, pending: [0; 160], len: 0 };
-        new.write(kind.as_bytes());
-        new.write(&[0]);
-        new
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
-        match self.pending.get_mut(self.len..end) {
-            Some(place) => {
-                place.copy_from_slice(bytes);
-                self.len = end;
-            }
-            None => {
-                self.hasher.write(&self.pending[..self.len]);
-                self.hasher.write(bytes);
-                self.len = 0;
-            }
-        }
-    }
-
-    /// Adds bytes, with their length.
-    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.number(bytes.len() as u64).write(bytes);
-        self
-    }
-
-    /// Adds a number.
-    pub fn number(&mut self, number: u64) -> &mut Self {
-        self.write(&number.to_le_bytes());
-        self
-    }
-
-    /// Adds one end of a connection.
-    pub fn end(&mut self, end: &Endpoint) -> &mut Self {
-        self.ip(end.ip).number(u64::from(end.port))
-    }
-
-    /// Adds an address.
-    pub fn ip(&mut self, ip: IpAddr) -> &mut Self {
-        match ip {
-            IpAddr::V4(v4) => self.bytes(&v4.octets()),
-            IpAddr::V6(v6) => self.bytes(&v6.octets()),
-        }
-    }
-
-    /// The id.
-    pub fn finish(&mut self) -> EventId {
-        self.hasher.write(&self.pending[..self.len]);
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 32];
-        for (pair, byte) in text.chunks_mut(2).zip(self.hasher.finish128().as_bytes()) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
-        }
-        EventId(text)
-    }
-}
 
 /// Id of a transaction's event. `kind` is the event's type, `first` the time of its first packet, `ordinal` tells apart
 /// what has all else in common (number on the connection, HTTP/2 stream, question number).
@@ -313,7 +217,7 @@ impl Writer {
         let Exchange { kind, conn, request, response, .. } = *exchange;
         let start = request.map(|side| side.first);
         let end = response.map(|side| side.first);
-        let mut event = self.event(IdText::Event(id), kind);
+        let mut event = self.event(id, kind);
         event.types = if kind == "icmp" { &["connection"] } else { &["connection", "protocol"] };
         event.start = start.map(|time| self.stamp(time));
         event.end = end.map(|time| self.stamp(time));
@@ -347,7 +251,7 @@ impl Writer {
     }
 
     /// `event` with what every event of a kind has.
-    pub(super) fn event<'a>(&self, id: IdText<'a>, kind: &'static str) -> Event<'a> {
+    pub(super) fn event<'a>(&self, id: EventId, kind: &'static str) -> Event<'a> {
         Event {
             id,
             kind: "event",

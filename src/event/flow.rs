@@ -10,11 +10,12 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Serialize, Serializer};
 
 use super::Writer;
-use super::doc::{Doc, End, Flow, IdText, Imds, Ip, MacText, Network, OneOrMany, ProcessDoc, SignalList};
-use super::envelope::{CommunityId, EventId, IdHasher, ip_version, mac_bytes};
+use super::doc::{Doc, End, Flow, Imds, Ip, MacText, Network, OneOrMany, ProcessDoc, SignalList};
+use super::envelope::{CommunityId, ip_version, mac_bytes};
 use super::mask::Masker;
 use crate::detect::Signals;
 use crate::flow::{Counters, Pairs, Record};
+use crate::id::{EventId, IdHasher};
 use crate::observe::Proto;
 use crate::process::Process;
 
@@ -48,7 +49,7 @@ pub fn flow_event_id(record: &Record) -> EventId {
 
 /// The document of a flow.
 pub(super) fn document<'a>(writer: &'a Writer, id: EventId, record: &'a Record, context: &FlowContext<'a>) -> Doc<'a> {
-    let mut event = writer.event(IdText::Event(id), "flow");
+    let mut event = writer.event(id, "flow");
     event.types = if record.last_report { &["connection", "end"] } else { &["connection"] };
     event.action = Some("network_flow");
     event.start = Some(writer.stamp(record.first));

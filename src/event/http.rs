@@ -14,12 +14,13 @@ use super::doc::{
     Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, NamedTexts, SignalList,
     Text, Url, UserAgent,
 };
-use super::envelope::{EventId, Exchange, Side};
+use super::envelope::{Exchange, Side};
 use super::mask::{HIDDEN, Masker};
 use super::settings::HttpSettings;
 use super::url::{self, Params, Target};
 use super::{Context, Writer, lossy};
 use crate::detect::{self, Verdict};
+use crate::id::EventId;
 use crate::proto::http::{Message, Note, Transaction};
 
 /// The document of an exchange.

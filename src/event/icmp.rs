@@ -1,8 +1,9 @@
 //! The event of an ICMP transaction (section 4 of the event format).
 
 use super::doc::{Doc, Icmp, IcmpMessage, Ip, Text};
-use super::envelope::{EventId, Exchange, Side};
+use super::envelope::{Exchange, Side};
 use super::{Context, Writer};
+use crate::id::EventId;
 use crate::observe::Proto;
 use crate::proto::icmp::{Message, Note, Transaction};
 

@@ -23,13 +23,14 @@ pub mod url;
 use serde::Serialize;
 
 pub use doc::{Doc, Text};
-pub use envelope::{CommunityId, EventId, Exchange, IdHasher, Side, event_id, observation_id};
+pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp};
 
 use crate::detect::{DnsVerdict, Signals, Verdict};
+use crate::id::EventId;
 use crate::packet::Timestamp;
 use crate::proto;
 

@@ -393,13 +393,13 @@ pub(super) fn alert() -> Alert {
         host: Some("shop.example".into()),
         user_agent: Some("evil\u{1b}[31m".into()),
         status: Some(200),
-        version: Some("1.1".into()),
+        version: Some((1, 1)),
     };
     let subject = |conn, http, dns, imds: Option<Imds>| Subject {
         conn,
         start: Timestamp::new(1_789_899_330, 0),
         end: Some(Timestamp::new(1_789_899_331, 0)),
-        event_id: "e1".into(),
+        event_id: EventId(0xe1),
         http,
         dns,
         signals: imds.as_ref().map(|imds| imds.signals).unwrap_or_default(),
@@ -412,19 +412,19 @@ pub(super) fn alert() -> Alert {
         rule: Rule::SsrfConfirmed,
         severity: Severity::Critical,
         risk_score: 99,
-        id: "a1".into(),
+        id: EventId(0xa1),
         time: Timestamp::new(1_789_899_331, 500_000_000),
-        subject: subject(conn("203.0.113.66:41550", "10.20.0.10:80"), Some(http), None, None).into(),
+        subject: subject(conn("203.0.113.66:41550", "10.20.0.10:80"), Some(http.into()), None, None).into(),
         leg: Some(subject(conn("10.20.0.10:50000", "169.254.169.254:80"), None, None, Some(imds("/latest"))).into()),
         signals,
         outcome: Outcome::Success,
         message: "203.0.113.66 made 10.20.0.10 fetch /latest".into(),
         chain: vec![ChainLink {
-            id: "e0".into(),
+            id: EventId(0xe0),
             time: Timestamp::new(1_789_899_330, 0),
             what: "request",
-            source: "203.0.113.66:41550".into(),
-            destination: "10.20.0.10:80".into(),
+            source: end("203.0.113.66:41550"),
+            destination: end("10.20.0.10:80"),
             url: "http://shop.example/fetch".into(),
         }],
         repeats: None,
@@ -444,7 +444,7 @@ fn an_alert_has_rule_technique_ends_and_both_legs() {
     assert_eq!(
         event["event"],
         json!({
-            "id": "a1", "kind": "alert", "category": ["network", "intrusion_detection"], "type": ["info", "allowed"],
+            "id": format!("{:032x}", 0xa1), "kind": "alert", "category": ["network", "intrusion_detection"], "type": ["info", "allowed"],
             "dataset": "alert", "outcome": "success", "severity": 99, "risk_score": 99,
             "start": "2026-09-20T10:15:30.000Z", "end": "2026-09-20T10:15:31.000Z", "duration": 1_000_000_000
         })
@@ -475,7 +475,7 @@ fn a_lookup_alert_has_its_question_and_repeats_their_window() {
     };
     let mut conn = conn("10.0.0.1:5353", "10.0.0.2:53");
     conn.proto = Proto::Udp;
-    alert.subject = Subject { conn, http: None, dns: Some(dns), ..(*alert.subject).clone() }.into();
+    alert.subject = Subject { conn, http: None, dns: Some(dns.into()), ..(*alert.subject).clone() }.into();
     (alert.leg, alert.rule, alert.outcome) = (None, Rule::ImdsLookup, Outcome::Unknown);
     alert.repeats = Some((7, Timestamp::new(1_789_899_331, 0), Timestamp::new(1_789_899_390, 0)));
     let event = alert_event(&alert);
@@ -491,7 +491,7 @@ fn a_lookup_alert_has_its_question_and_repeats_their_window() {
 #[test]
 fn ids_are_stable_and_differ() {
     let (a, b) = (conn("10.0.0.1:1", "10.0.0.2:80"), conn("10.0.0.1:2", "10.0.0.2:80"));
-    let id = |conn: &Conn, kind: &str, ordinal| event_id(kind, conn, Timestamp(5), ordinal).as_str().to_owned();
+    let id = |conn: &Conn, kind: &str, ordinal| event_id(kind, conn, Timestamp(5), ordinal).to_string();
     assert_eq!(id(&a, "http", 0), id(&a.clone(), "http", 0));
     let all = [id(&a, "http", 0), id(&b, "http", 0), id(&a, "dns", 0), id(&a, "http", 1)];
     assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());

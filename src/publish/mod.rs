@@ -12,8 +12,9 @@ use crate::catalogue::{self, Catalogue};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
 use crate::event::mask::Runs;
-use crate::event::{self, EventId, FlowContext, Masker, Writer};
+use crate::event::{self, FlowContext, Masker, Writer};
 use crate::flow;
+use crate::id::EventId;
 use crate::observe::{Conn, Endpoint, Observation, What};
 use crate::packet::Timestamp;
 
@@ -148,7 +149,7 @@ impl Publisher {
             return;
         }
         let id = event::observation_id(observation);
-        let remarks = self.correlator.observe(observation, id.as_str(), &mut self.alerts);
+        let remarks = self.correlator.observe(observation, id, &mut self.alerts);
         if is_wanted {
             self.event(observation, id, &remarks);
         }

@@ -14,7 +14,7 @@ fn a_fetch_while_the_inbound_request_is_open_confirms_it() {
     assert_eq!(words(alert), ["request", "fetch", "issued", "relayed"]);
     assert_eq!(alert.signals.slugs(), ["issued", "relayed"]);
     assert_eq!((alert.severity, alert.outcome), (Severity::Critical, Outcome::Success));
-    assert_eq!(alert.leg.as_ref().unwrap().event_id, "event-1");
+    assert_eq!(alert.leg.as_ref().unwrap().event_id, EventId(1));
     assert_eq!(rules(&alerts).iter().filter(|(rule, _)| *rule == "imds-credential-issued").count(), 1);
     let relayed: Vec<_> = alerts.iter().filter(|alert| alert.rule == Rule::CredentialRelayed).collect();
     assert_eq!(relayed.len(), 1);

@@ -1,11 +1,14 @@
 //! The `imds` object.
 
+use std::net::SocketAddr;
+
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
-use super::Text;
+use super::{Shown, Text};
 use crate::detect::Signals;
 use crate::event::time::Stamp;
+use crate::id::EventId;
 
 /// The `imds` object (contract section 3).
 #[derive(Clone, Debug, Default, Serialize)]
@@ -122,15 +125,15 @@ impl Serialize for SignalList {
 #[derive(Clone, Debug, Serialize)]
 pub struct Link<'a> {
     /// `event.id`.
-    pub id: &'a str,
+    pub id: EventId,
     /// Its time.
     pub time: Stamp,
     /// request, response, dns, redirect, fetch, issued, relayed.
     pub what: &'static str,
     /// `ip:port`.
-    pub source: &'a str,
+    pub source: Shown<SocketAddr>,
     /// `ip:port`.
-    pub destination: &'a str,
+    pub destination: Shown<SocketAddr>,
     /// URL or name.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub url: Text<'a>,

@@ -1,0 +1,110 @@
+//! Ids of events and alerts: the same packets give the same ids in every run, and on every sensor that sees them.
+//!
+//! In: whatever tells one event from another. Out: 128 bits. Bound: holds [`PENDING`] bytes that are not hashed yet.
+
+use std::fmt;
+use std::hash::Hasher;
+use std::net::IpAddr;
+
+use serde::{Serialize, Serializer};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::observe::Endpoint;
+
+/// `event.id`; written as 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(pub u128);
+
+impl EventId {
+    /// The digits.
+    pub fn text(self) -> [u8; 32] {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_mut(2).zip(self.0.to_be_bytes()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        text
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(str::from_utf8(&self.text()).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&self.text()).unwrap_or_default())
+    }
+}
+
+/// Bytes that are hashed as one.
+const PENDING: usize = 160;
+
+/// What tells one event from another: put in everything that does, in a fixed order.
+#[derive(Clone)]
+pub struct IdHasher {
+    hasher: SipHasher13,
+    /// What has not been hashed yet: many small pieces are hashed faster as one.
+    pending: [u8; PENDING],
+    len: usize,
+}
+
+impl IdHasher {
+    /// Ids of one kind of event (`http`, `flow`, `alert`, …).
+    pub fn new(kind: &str) -> Self {
+        let hasher = SipHasher13::new(); // ids need to be stable, not secret
+        let mut new = Self { hasher, pending: [0; PENDING], len: 0 };
+        new.write(kind.as_bytes());
+        new.write(&[0]);
+        new
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        match self.pending.get_mut(self.len..end) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.len = end;
+            }
+            None => {
+                self.hasher.write(&self.pending[..self.len]);
+                self.hasher.write(bytes);
+                self.len = 0;
+            }
+        }
+    }
+
+    /// Adds bytes, with their length.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.number(bytes.len() as u64).write(bytes);
+        self
+    }
+
+    /// Adds a number.
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        self.write(&number.to_le_bytes());
+        self
+    }
+
+    /// Adds one end of a connection.
+    pub fn end(&mut self, end: &Endpoint) -> &mut Self {
+        self.ip(end.ip).number(u64::from(end.port))
+    }
+
+    /// Adds an address.
+    pub fn ip(&mut self, ip: IpAddr) -> &mut Self {
+        match ip {
+            IpAddr::V4(v4) => self.bytes(&v4.octets()),
+            IpAddr::V6(v6) => self.bytes(&v6.octets()),
+        }
+    }
+
+    /// The id.
+    pub fn finish(&mut self) -> EventId {
+        self.hasher.write(&self.pending[..self.len]);
+        EventId(u128::from_be_bytes(self.hasher.finish128().as_bytes()))
+    }
+}
