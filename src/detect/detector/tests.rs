@@ -66,7 +66,17 @@ fn detector() -> Detector {
 }
 
 fn imds(request: &str, response: &str, server: &str) -> Option<Imds> {
-    detector().http(&exchange(request, response, server)).imds.map(Arc::unwrap_or_clone)
+    judged(&mut detector(), &exchange(request, response, server)).imds.map(Arc::unwrap_or_clone)
+}
+
+/// The verdict; what the response counts for is never skipped.
+fn judged(detector: &mut Detector, tx: &Transaction) -> Verdict {
+    let verdict = detector.http(tx);
+    if let (Some(_), Some(request)) = (&verdict.imds, &tx.request) {
+        let at_service = detector.metadata_endpoint(tx.conn.server);
+        assert!(at_service || detector.reads_response(request, [tx.conn.server.port, 0]), "{request:?}");
+    }
+    verdict
 }
 
 const AWS: &str = "169.254.169.254:80";
@@ -537,6 +547,7 @@ fn every_entry_can_be_reached() {
         for pattern in &entry.patterns {
             let query: String = entry.query.iter().map(|rule| format!("{}&", rule.sample())).collect();
             let request = format!("GET {}?{query} HTTP/1.1\nHost: {host}{headers}", pattern.sample());
+            imds(&request, &ok(&aws_keys()), "93.184.216.34:80");
             let got = imds(&request, "", &server);
             let told = got.as_ref().map(|i| (i.provider, i.path_id.unwrap_or("-"), i.sensitivity));
             if told != Some((&entry.provider, entry.id(), entry.sensitivity)) {
@@ -573,7 +584,7 @@ fn any_exchange_is_judged_without_panic_and_without_secrets_in_debug_output() {
             let mut tx = exchange(&format!("GET {path} HTTP/1.1\n{header}"), "HTTP/1.1 200 OK", server);
             tx.request.as_mut().unwrap().body.captured = body.clone();
             tx.response.as_mut().unwrap().body.captured = body;
-            let verdict = detector.borrow_mut().http(&tx);
+            let verdict = judged(&mut detector.borrow_mut(), &tx);
             if let Some(imds) = verdict.imds {
                 assert!(imds.path.is_empty() || imds.path.starts_with('/'));
             }
