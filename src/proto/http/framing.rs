@@ -54,10 +54,7 @@ pub(super) fn upgrades_to(head: &Head, protocol: &[u8]) -> bool {
 
 /// Elements of a comma-separated field, over all its lines.
 fn tokens<'h>(head: &'h Head, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-    head.fields()
-        .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
-        .flat_map(|(_, value)| value.split(|b| *b == b','))
-        .map(<[u8]>::trim_ascii)
+    head.values(name).flat_map(|value| value.split(|b| *b == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// RFC 9112 section 6.3 for requests.
@@ -82,7 +79,7 @@ fn is_chunked(head: &Head) -> bool {
 
 /// Content-Length: of several the last one, as far as it is digits, as Packetbeat has it.
 pub(super) fn content_length(head: &Head) -> Option<u64> {
-    let value = head.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length")).last()?.1;
+    let value = head.values("content-length").last()?;
     let value = value.split(|b| *b == b',').next_back()?.trim_ascii();
     let digits = value.get(..value.iter().take_while(|b| b.is_ascii_digit()).count())?;
     Some(std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or_default())

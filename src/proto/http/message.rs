@@ -94,7 +94,17 @@ impl Head {
 
     /// Value of the first field called `name` (ASCII case ignored).
     pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.values(name).next()
+    }
+
+    /// Values of all fields called `name` (ASCII case ignored), in order.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        // most names differ in length already
+        let is_long = |range: &Range<u32>| range.end.saturating_sub(range.start) as usize == name.len();
+        let fields = self.fields.iter().filter(move |(known, _)| is_long(known));
+        fields
+            .filter(move |(known, _)| self.slice(known).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| self.slice(value))
     }
 }
 
