@@ -7,6 +7,8 @@ use crate::packet::Timestamp;
 #[derive(Debug, Default)]
 pub struct Clock {
     now: Option<Timestamp>,
+    /// When the second after `now` begins.
+    next: Timestamp,
     leap: Option<Timestamp>,
 }
 
@@ -17,8 +19,7 @@ impl Clock {
     /// Takes the next packet's time; returns the time to tick at when a new second began.
     pub fn advance(&mut self, time: Timestamp) -> Option<Timestamp> {
         let Some(now) = self.now else {
-            self.now = Some(time);
-            return Some(time);
+            return Some(self.tick(time));
         };
         if time <= now {
             self.leap = None;
@@ -29,8 +30,17 @@ impl Clock {
             return None;
         }
         self.leap = None;
+        if time >= self.next {
+            return Some(self.tick(time));
+        }
         self.now = Some(time);
-        (time.seconds() > now.seconds()).then_some(time)
+        None
+    }
+
+    fn tick(&mut self, time: Timestamp) -> Timestamp {
+        self.now = Some(time);
+        self.next = Timestamp::new(time.seconds().saturating_add(1), 0);
+        time
     }
 
     /// The present packet time; the epoch before the first packet.

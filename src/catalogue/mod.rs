@@ -41,7 +41,7 @@ pub struct Catalogue {
     known: Known,
     /// Ports of such addresses that serve something else.
     excluded: Vec<(IpAddr, u16)>,
-    names: HashMap<&'static str, Vec<&'static Endpoint>>,
+    names: HashMap<&'static str, Vec<&'static Endpoint>, FixedState>,
     name_globs: Vec<(&'static Glob, &'static Endpoint)>,
     /// Indices into `paths`.
     tree: PathTree,
@@ -126,7 +126,7 @@ impl Catalogue {
             v6: Vec::new(),
             known: Known::default(),
             excluded: Vec::new(),
-            names: HashMap::new(),
+            names: HashMap::default(),
             name_globs: Vec::new(),
             tree: PathTree::default(),
             provable: Vec::new(),

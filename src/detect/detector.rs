@@ -78,6 +78,7 @@ impl Detector {
     }
 
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
+    #[inline]
     pub fn metadata_endpoint(&self, server: observe::Endpoint) -> bool {
         self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
     }

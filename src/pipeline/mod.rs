@@ -121,6 +121,8 @@ struct Stages {
     /// Whether bodies of responses are wanted behind the matcher.
     keeps_bodies: bool,
     dns: dns::Tracker,
+    /// What the present message completed; reused.
+    dns_found: Vec<(dns::Transaction, u64)>,
     detector: Detector,
     counters: Counters,
     out: Vec<Observation>,
@@ -145,6 +147,7 @@ impl Pipeline {
             records: Vec::new(),
             stages: Stages {
                 dns: dns::Tracker::new(config.dns),
+                dns_found: Vec::new(),
                 config,
                 keeps_bodies,
                 detector,
@@ -397,7 +400,7 @@ impl Stages {
         }
     }
 
-    fn dns_found(&mut self, tx: dns::Transaction, first: u64) {
+    fn dns(&mut self, tx: dns::Transaction, first: u64) {
         self.counters.dns += 1;
         let verdict = self.detector.dns(&tx);
         let time = tx.response.as_ref().or(tx.query.as_ref()).map_or(self.now, |m| m.time);
@@ -407,11 +410,12 @@ impl Stages {
     }
 
     fn with_dns(&mut self, run: impl FnOnce(&mut dns::Tracker, &mut dyn FnMut(dns::Transaction, u64))) {
-        let mut found = Vec::new();
+        let mut found = std::mem::take(&mut self.dns_found);
         run(&mut self.dns, &mut |tx, first| found.push((tx, first)));
-        for (tx, first) in found {
-            self.dns_found(tx, first);
+        for (tx, first) in found.drain(..) {
+            self.dns(tx, first);
         }
+        self.dns_found = found;
     }
 
     fn icmp(&mut self, tx: icmp::Transaction, first: u64) {

@@ -92,6 +92,7 @@ impl Readings {
 }
 
 /// An IPv4 or IPv6 address as it is compared: an IPv6 address that stands for an IPv4 address becomes that address.
+#[inline]
 pub fn canonical_ip(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) if stands_for_ipv4(v6) => {

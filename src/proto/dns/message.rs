@@ -1,40 +1,70 @@
 //! DNS messages as read off the wire (RFC 1035 and the RFCs of the single record types), and transactions.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::observe::Conn;
 use crate::packet::Timestamp;
 
 /// A domain name as its labels, case kept: each label is a length byte and that many bytes, without the root label.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default)]
 pub struct Name {
-    wire: Vec<u8>,
+    wire: Wire,
+}
+
+/// Most names are short, and one that is holds its bytes itself.
+#[derive(Clone)]
+enum Wire {
+    Short { len: u8, bytes: [u8; SHORT] },
+    Long(Vec<u8>),
+}
+
+/// What fits beside the two bytes that say how long it is, in five words.
+const SHORT: usize = 38;
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self::Short { len: 0, bytes: [0; SHORT] }
+    }
 }
 
 impl Name {
     /// Longest name in bytes, without the root label (RFC 1035 section 2.3.4).
     pub const MAX: usize = 254;
 
-    /// The root, with room for labels of so many bytes with their length bytes.
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { wire: Vec::with_capacity(bytes) }
-    }
-
     /// The labels as on the wire, uncompressed, without the root label's zero.
+    #[inline]
     pub fn wire(&self) -> &[u8] {
-        &self.wire
+        match &self.wire {
+            Wire::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Wire::Long(bytes) => bytes,
+        }
     }
 
     /// Adds an inner label; labels over 63 bytes and names over 255 are the parser's to refuse.
     pub fn push(&mut self, label: &[u8]) {
-        self.wire.push(label.len() as u8);
-        self.wire.extend_from_slice(label);
+        if let Wire::Short { len, bytes } = &mut self.wire {
+            let rest = bytes.get_mut(usize::from(*len)..).unwrap_or_default();
+            if let Some((first, rest)) = rest.split_first_mut()
+                && let Some(place) = rest.get_mut(..label.len())
+            {
+                *first = label.len() as u8;
+                place.copy_from_slice(label);
+                *len = len.saturating_add(1).saturating_add(label.len() as u8);
+                return;
+            }
+            self.wire = Wire::Long(self.wire().to_vec());
+        }
+        if let Wire::Long(bytes) = &mut self.wire {
+            bytes.push(label.len() as u8);
+            bytes.extend_from_slice(label);
+        }
     }
 
     /// The labels from left to right.
     pub fn labels(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.wire.as_slice();
+        let mut rest = self.wire();
         std::iter::from_fn(move || {
             let (&len, tail) = rest.split_first()?;
             let (label, tail) = tail.split_at_checked(usize::from(len))?;
@@ -45,7 +75,7 @@ impl Name {
 
     /// The presentation format, as it is displayed.
     pub fn text(&self) -> String {
-        let mut out = String::with_capacity(self.wire.len().max(1));
+        let mut out = String::with_capacity(self.wire().len().max(1));
         for label in self.labels() {
             match str::from_utf8(label) {
                 Ok(text) if label.iter().all(|byte| is_plain(*byte)) => {
@@ -62,7 +92,27 @@ impl Name {
 
     /// Whether it is the root.
     pub fn is_root(&self) -> bool {
-        self.wire.is_empty()
+        self.wire().is_empty()
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.wire() == other.wire()
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.wire().hash(state);
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({self})")
     }
 }
 
@@ -263,5 +313,26 @@ impl Transaction {
     /// The question this transaction is about: the query's, or the response's where there is no query.
     pub fn asked(&self) -> Option<&Question> {
         self.query.as_ref().or(self.response.as_ref())?.questions.get(self.question)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_same_however_it_is_kept() {
+        for len in 0..60 {
+            let label = vec![b'x'; len];
+            let mut name = Name::default();
+            name.push(b"a");
+            name.push(&label);
+            name.push(b"example");
+            assert_eq!(name.labels().collect::<Vec<_>>(), [b"a", &label[..], b"example"]);
+            assert_eq!(name.wire().len(), len + 11);
+            let long = Name { wire: Wire::Long(name.wire().to_vec()) };
+            assert_eq!(name, long);
+        }
+        assert!(size_of::<Name>() <= 40);
     }
 }

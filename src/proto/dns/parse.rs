@@ -27,8 +27,8 @@ const RESERVED_BIT: u8 = 0x40;
 /// As many compression pointers as miekg/dns follows for one name.
 const MAX_POINTERS: u32 = 126;
 
-/// Most names fit, so that they take one allocation.
-const USUAL_NAME: usize = 32;
+/// Room for this many records is made at once, if as many are announced.
+const USUAL_RECORDS: u16 = 8;
 
 /// Why bytes are no DNS message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,16 @@ pub enum Malformed {
 pub fn parse(message: &[u8]) -> Result<Message, Malformed> {
     let (header, flags) = header(message).ok_or(Malformed::Header)?;
     let mut reader = Reader::new(message.get(HEADER_LEN..).unwrap_or_default());
-    let mut out = Message { bytes: message.len() as u64, id: header.id, flags, ..Message::default() };
+    let mut out = Message {
+        bytes: message.len() as u64,
+        id: header.id,
+        flags,
+        questions: room_for(header.questions),
+        answers: room_for(header.answers),
+        authorities: room_for(header.nameservers),
+        additionals: room_for(header.additional.saturating_sub(1)), // the OPT is kept elsewhere
+        ..Message::default()
+    };
     for _ in 0..header.questions {
         if reader.is_empty() {
             out.partial = true; // of records it would be no error
@@ -142,6 +151,11 @@ fn header(message: &[u8]) -> Option<(Header, u16)> {
     Some((Header::parse(&head).ok()?, u16::from_be_bytes([high, low])))
 }
 
+/// A list for so many items as a header announces, which may be a lie.
+fn room_for<T>(count: u16) -> Vec<T> {
+    Vec::with_capacity(usize::from(count.min(USUAL_RECORDS)))
+}
+
 /// One question. A message that ends after the name, or after the type, leaves the rest zero, as miekg/dns has it.
 fn question<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Question> {
     let name = name(message, reader)?;
@@ -202,7 +216,7 @@ fn opt(record: &Record, options: &[u8]) -> Opt {
 
 /// A name at the reader's position; compression pointers lead anywhere into `message`.
 pub(super) fn name<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Name> {
-    let mut name = Name::with_capacity(USUAL_NAME);
+    let mut name = Name::default();
     walk_name(message, reader, |label| {
         name.push(label);
         Some(())
