@@ -2,7 +2,7 @@
 //! identifier and by keyed hashes.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::recorded::Recorded;
 use super::relay;
@@ -117,9 +117,17 @@ impl Signals {
 
     /// Slugs, sorted.
     pub fn slugs(self) -> Vec<&'static str> {
-        let mut out: Vec<_> = Signal::ALL.iter().filter(|s| self.has(**s)).map(|s| s.slug()).collect();
-        out.sort_unstable();
-        out
+        self.sorted().collect()
+    }
+
+    /// The same, one after the other.
+    pub fn sorted(self) -> impl Iterator<Item = &'static str> {
+        static BY_SLUG: LazyLock<Vec<Signal>> = LazyLock::new(|| {
+            let mut all = Signal::ALL.to_vec();
+            all.sort_unstable_by_key(|signal| signal.slug());
+            all
+        });
+        BY_SLUG.iter().filter(move |signal| self.has(**signal)).map(|signal| signal.slug())
     }
 }
 

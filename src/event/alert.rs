@@ -5,10 +5,13 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use serde::Serialize;
 
 use super::doc::{
     Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Imds, Ip, Link, Network,
-    RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
+    Rendered, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
 use super::envelope::end_of;
 use super::url::{self, Params, Target};
@@ -23,8 +26,9 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     let mut doc = Doc::new("alert", writer.stamp(alert.time), event(writer, alert));
     doc.data_stream = writer.data_stream("alert");
     doc.message = Some(context.mask.text(Cow::Borrowed(&alert.message)));
-    doc.rule = Some(rule(alert.rule));
-    doc.threat = Some(threat(alert.rule));
+    if let Some((rule, threat)) = RULES.get(alert.rule as usize) {
+        (doc.rule, doc.threat) = (Some(*rule), Some(*threat));
+    }
     doc.network = Some(Network { protocol: protocol(subject), ..writer.network(&subject.conn, None) });
     doc.source = Some(end_of(&subject.conn.client));
     doc.client = doc.source.clone();
@@ -75,6 +79,18 @@ fn event<'a>(writer: &Writer, alert: &'a Alert) -> Event<'a> {
     event.end = end.map(|end| writer.stamp(end));
     event.duration = end.map(|end| end.since(start)).filter(|nanos| *nanos >= 0);
     event
+}
+
+/// `rule` and `threat` of each rule, in the order of [`Rule::ALL`].
+static RULES: LazyLock<Vec<(Rendered, Rendered)>> = LazyLock::new(|| {
+    let all = Rule::ALL.iter();
+    all.map(|of| (rendered(*of, &rule(*of)), rendered(*of, &threat(*of)))).collect()
+});
+
+/// For the rest of the run.
+fn rendered(rule: Rule, object: &impl Serialize) -> Rendered {
+    let json = serde_json::to_vec(object).unwrap_or_else(|_| b"{}".to_vec());
+    Rendered { id: rule.id(), json: json.leak() }
 }
 
 fn rule(rule: Rule) -> RuleDoc<'static> {
@@ -181,25 +197,14 @@ fn subject_url<'a>(
     context: &Context<'a>,
 ) -> Url<'a> {
     let hidden = |key: &[u8]| http::is_keyword(&writer.settings().http, key);
-    let masked = |bytes: &[u8]| -> Text<'a> { Cow::Owned(context.mask.text(super::lossy(bytes)).into_owned()) };
     let target = Target::parse(http.target.as_bytes());
     let query = target.as_ref().map(|target| {
         let (mut params, _) = Params::parse(target.query);
         params.hide(hidden);
         params.encode()
     });
-    let query = query.unwrap_or_default();
-    let path = target.map(|target| target.path).unwrap_or_default();
-    Url {
-        original: Some(masked(&url::hide_in_target(http.target.as_bytes(), hidden))),
-        full: url::full(host, port, &path, &query).map(|full| context.mask.text(full.into())),
-        scheme: Some("http"),
-        domain: Some(context.mask.text(super::lossy(host))).filter(|domain| !domain.is_empty()),
-        port: Some(port).filter(|port| *port != 80 && *port != 0),
-        extension: url::extension(&path).map(masked),
-        path: Some(masked(&path)).filter(|path| !path.is_empty()),
-        query: Some(context.mask.text(query.into())).filter(|query| !query.is_empty()),
-    }
+    let original = url::hide_in_target(http.target.as_bytes(), hidden);
+    http::url_object(original, target, query.unwrap_or_default(), (host, port), &context.mask)
 }
 
 /// `http.version`.

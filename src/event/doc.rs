@@ -22,7 +22,7 @@ use super::dns::Dns;
 use super::time::Stamp;
 use crate::id::EventId;
 
-pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, RuleDoc, Technique, Threat};
+pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, Rendered, RuleDoc, Technique, Threat};
 pub use self::http::{HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Url, UserAgent};
 pub use self::imds::{Credential, Imds, Link, NamedTexts, SignalList};
 pub use self::network::{End, Flow, Icmp, IcmpMessage, Ip, MacText, Network, OneOrMany, Tunnel};
@@ -84,7 +84,7 @@ pub struct Doc<'a> {
     pub server: Option<End<'a>>,
     /// The process at the local end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<ProcessDoc<'a>>,
+    pub process: Option<Box<ProcessDoc<'a>>>,
     /// Addresses, hosts and users that the event names.
     #[serde(skip_serializing_if = "Related::is_empty")]
     pub related: Related<'a>,
@@ -114,10 +114,10 @@ pub struct Doc<'a> {
     pub flow: Option<Flow<'a>>,
     /// Alerts: the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<RuleDoc<'a>>,
+    pub rule: Option<Rendered>,
     /// Alerts: MITRE ATT&CK.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub threat: Option<Threat>,
+    pub threat: Option<Rendered>,
     /// The metadata service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imds: Option<Imds<'a>>,

@@ -297,7 +297,7 @@ impl Writer {
         let Some(process) = &conn.process else {
             return;
         };
-        let process = ProcessDoc::new(process, |time| self.stamp(time), &context.mask);
+        let process = Box::new(ProcessDoc::new(process, |time| self.stamp(time), &context.mask));
         if let Some(source) = &mut doc.source {
             source.process = Some(process.clone());
         }
@@ -308,7 +308,7 @@ impl Writer {
     pub(super) fn add_unknown_process<'a>(&'a self, doc: &mut Doc<'a>) {
         let name = self.settings.unknown_process.as_str();
         if doc.process.is_none() && self.settings.is_network_traffic() && !name.is_empty() {
-            doc.process = Some(ProcessDoc { name: Some(name.into()), ..ProcessDoc::default() });
+            doc.process = Some(Box::new(ProcessDoc { name: Some(name.into()), ..ProcessDoc::default() }));
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, record: &'a Record, 
         ..end(destination_mac, destination_ip, destination_port, record.destination)
     });
     if let Some(process) = context.process {
-        let process = ProcessDoc::new(process, |time| writer.stamp(time), &Masker::default());
+        let process = Box::new(ProcessDoc::new(process, |time| writer.stamp(time), &Masker::default()));
         if let Some(source) = &mut doc.source {
             source.process = Some(process.clone());
         }

@@ -64,6 +64,31 @@ pub(super) fn document<'a>(
     doc
 }
 
+/// `url` by its parts.
+pub(super) fn url_object<'a>(
+    original: Cow<'a, [u8]>,
+    target: Option<Target<'a>>,
+    query: String,
+    (host, port): (&'a [u8], u16),
+    mask: &Masker<'a>,
+) -> Url<'a> {
+    let masked = |bytes: Cow<'a, [u8]>| match bytes {
+        Cow::Borrowed(bytes) => mask.text(lossy(bytes)),
+        Cow::Owned(bytes) => Cow::Owned(mask.text(lossy(&bytes)).into_owned()),
+    };
+    let path = target.map(|target| target.path).unwrap_or_default();
+    Url {
+        original: Some(masked(original)),
+        full: url::full(host, port, &path, &query).map(|full| mask.text(full.into())),
+        scheme: Some("http"),
+        domain: Some(mask.text(lossy(host))).filter(|domain| !domain.is_empty()),
+        port: Some(port).filter(|port| *port != 80 && *port != 0),
+        extension: url::extension(&path).map(|extension| masked(Cow::Owned(extension.to_vec()))),
+        path: Some(path).filter(|path| !path.is_empty()).map(masked),
+        query: Some(mask.text(query.into())).filter(|query| !query.is_empty()),
+    }
+}
+
 /// Status of the response; 0 where a response has none that can be read.
 fn status_of(tx: &Transaction) -> Option<u16> {
     tx.response.as_ref().map(|response| response.head.status().unwrap_or(0))
@@ -179,26 +204,13 @@ impl<'a> View<'_, 'a> {
         known: &Known<'a>,
         mask: &Masker<'a>,
     ) -> Url<'a> {
-        let masked = |bytes: Cow<'a, [u8]>| match bytes {
-            Cow::Borrowed(bytes) => mask.text(lossy(bytes)),
-            Cow::Owned(bytes) => Cow::Owned(mask.text(lossy(&bytes)).into_owned()),
-        };
         let original = match self.settings.hide_keywords.is_empty() {
             true => Cow::Borrowed(request.head.target()),
             false => url::hide_in_target(request.head.target(), |key| self.is_hidden(key)),
         };
         let query = target.as_ref().and_then(|target| self.query(target, request, known)).unwrap_or_default();
-        let path = target.map(|target| target.path).unwrap_or_default();
-        Url {
-            original: Some(masked(original)).filter(|original| !original.is_empty()),
-            full: url::full(host, port, &path, &query).map(|full| mask.text(full.into())),
-            scheme: Some("http"),
-            domain: Some(mask.text(lossy(host))).filter(|domain| !domain.is_empty()),
-            port: Some(port).filter(|port| *port != 80 && *port != 0),
-            extension: url::extension(&path).map(|extension| masked(Cow::Owned(extension.to_vec()))),
-            path: Some(path).filter(|path| !path.is_empty()).map(masked),
-            query: Some(mask.text(query.into())).filter(|query| !query.is_empty()),
-        }
+        let url = url_object(original, target, query, (host, port), mask);
+        Url { original: url.original.filter(|original| !original.is_empty()), ..url }
     }
 
     /// What hides secrets in the parts of the URL: nothing needs to, where neither target nor host nor form has any.

@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Write as _};
 
 use serde::ser::{self, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
-/// What events are not made of: enums with data, tuples, floating point, raw bytes.
+/// What events are not made of: enums with data, tuples, floating point.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -109,8 +109,10 @@ impl<'o> Serializer for Json<'o> {
         Ok(())
     }
 
-    fn serialize_bytes(self, _: &[u8]) -> Result<(), Error> {
-        unsupported("bytes")
+    /// Bytes are JSON that was rendered before.
+    fn serialize_bytes(self, json: &[u8]) -> Result<(), Error> {
+        self.out.extend_from_slice(json);
+        Ok(())
     }
 
     fn serialize_none(self) -> Result<(), Error> {

@@ -85,11 +85,15 @@ impl RotatingFile {
 
     /// Adds whole lines. Never fails: what the disk does not take is counted in [`Self::lost`].
     pub fn write(&mut self, lines: &[u8], count: u64) {
-        if !self.buffer.is_empty() && self.buffer.len() + lines.len() > BUFFER {
+        if self.buffer.len() + lines.len() > BUFFER {
             self.flush();
         }
-        self.buffer.extend_from_slice(lines);
-        self.buffered_lines += count;
+        if lines.len() > BUFFER {
+            self.put(lines, count);
+        } else {
+            self.buffer.extend_from_slice(lines);
+            self.buffered_lines += count;
+        }
         if self.due() {
             self.flush();
             self.rotate();
@@ -107,25 +111,31 @@ impl RotatingFile {
         if self.buffer.is_empty() {
             return;
         }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let count = std::mem::take(&mut self.buffered_lines);
+        self.put(&buffer, count);
+        buffer.clear();
+        self.buffer = buffer; // with its memory
+    }
+
+    fn put(&mut self, lines: &[u8], count: u64) {
         if self.file.is_none() {
             self.reopen();
         }
         let outcome = match &mut self.file {
-            Some(file) => file.write_all(&self.buffer),
+            Some(file) => file.write_all(lines),
             None => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
         match outcome {
             Ok(()) => {
-                self.written += self.buffer.len() as u64;
+                self.written += lines.len() as u64;
                 if std::mem::take(&mut self.failing) {
                     self.message =
                         Some(format!("output {}: writing again; {} events were lost", self.path.display(), self.lost));
                 }
             }
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail(&error, count),
         }
-        self.buffer.clear();
-        self.buffered_lines = 0;
         if self.synced.elapsed() >= SYNC_AFTER {
             self.sync();
         }
@@ -140,14 +150,14 @@ impl RotatingFile {
         }
     }
 
-    fn fail(&mut self, error: &io::Error) {
-        self.lost += self.buffered_lines;
+    fn fail(&mut self, error: &io::Error, count: u64) {
+        self.lost += count;
         if !self.failing {
             self.message =
                 Some(format!("output {}: {error}; events are lost until it can be written again", self.path.display()));
         }
         self.failing = true;
-        // A part of the buffer may have been written: take the torn line out again.
+        // A part of the lines may have been written: take the torn line out again.
         if let Some(file) = &self.file
             && file.set_len(self.written).is_err()
         {

@@ -1,6 +1,6 @@
 //! What only alerts say: rule, technique, and the DNS transaction that they are about.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Ip, Text};
 
@@ -28,6 +28,21 @@ pub struct DnsQuestion<'a> {
     /// Type.
     #[serde(rename = "type", skip_serializing_if = "str::is_empty")]
     pub kind: &'a str,
+}
+
+/// What an alert says of its rule, rendered once: ECS `rule` or `threat`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rendered {
+    /// `rule.id`.
+    pub id: &'static str,
+    /// The object.
+    pub json: &'static [u8],
+}
+
+impl Serialize for Rendered {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.json)
+    }
 }
 
 /// ECS `rule`.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use super::{Shown, Text};
@@ -112,12 +111,7 @@ impl SignalList {
 
 impl Serialize for SignalList {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let slugs = self.0.slugs();
-        let mut list = serializer.serialize_seq(Some(slugs.len()))?;
-        for slug in slugs {
-            list.serialize_element(slug)?;
-        }
-        list.end()
+        serializer.collect_seq(self.0.sorted())
     }
 }
 

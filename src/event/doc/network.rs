@@ -150,7 +150,7 @@ pub struct End<'a> {
     pub packets: Option<u64>,
     /// Process at this end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<ProcessDoc<'a>>,
+    pub process: Option<Box<ProcessDoc<'a>>>,
 }
 
 /// Packetbeat's `icmp`.
