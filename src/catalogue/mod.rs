@@ -195,16 +195,22 @@ impl Catalogue {
         self.provable.iter().filter_map(|at| self.paths.get(*at))
     }
 
-    /// Entries that fit a normalised path; those whose query rules do not fit `query` are left out.
+    /// Entries that fit a normalised path, in order; those whose query rules do not fit `query` are left out.
     pub fn paths_like<'c, 'p>(&'c self, path: &'p str, query: &[u8]) -> Vec<PathMatch<'c, 'p>> {
-        let found = self.tree.entries(path).into_iter().filter_map(|at| self.path_match(at, path));
-        found.filter(|m| m.path.entry.query.iter().all(|rule| has_parameter(query, rule))).collect()
-    }
-
-    fn path_match<'p>(&self, order: usize, path: &'p str) -> Option<PathMatch<'_, 'p>> {
-        let known = self.paths.get(order)?;
-        let fit = known.entry.patterns.iter().filter_map(|p| p.fit(path)).max()?;
-        Some(PathMatch { order, path: known, fit })
+        let mut found: Vec<PathMatch<'c, 'p>> = Vec::new();
+        self.tree.patterns(path, &mut |(order, nth)| {
+            let Some(known) = self.paths.get(order) else { return };
+            let Some(fit) = known.entry.patterns.get(nth).map(|pattern| pattern.known_fit(path)) else { return };
+            match found.iter_mut().find(|other| other.order == order) {
+                Some(same) => same.fit = same.fit.max(fit),
+                None if known.entry.query.iter().all(|rule| has_parameter(query, rule)) => {
+                    found.push(PathMatch { order, path: known, fit });
+                }
+                None => {}
+            }
+        });
+        found.sort_unstable_by_key(|found| found.order);
+        found
     }
 
     /// Whether a path (with its query) looks like a credential path of a service that is not in the catalogue.
@@ -313,7 +319,9 @@ impl Catalogue {
                 CatalogueError::new(entry.id.span(), format!("path `{}`: there is no endpoint `{id}`", entry.id()))
             })?);
         }
-        entry.patterns.iter().for_each(|pattern| self.tree.insert(pattern, self.paths.len()));
+        for (nth, pattern) in entry.patterns.iter().enumerate() {
+            self.tree.insert(pattern, (self.paths.len(), nth));
+        }
         if entry.sensitivity == Sensitivity::Credential && !entry.proof.is_empty() {
             self.provable.push(self.paths.len());
         }

@@ -102,10 +102,20 @@ impl PathPattern {
         if !self.rest && parts.next().is_some() {
             return None;
         }
+        Some(self.fit_with(last_any))
+    }
+
+    /// How a path fits of which the tree of all patterns says that it does.
+    pub(super) fn known_fit<'p>(&self, path: &'p str) -> Fit<'p> {
+        let last = self.segments.iter().rposition(|segment| matches!(segment, Segment::Any));
+        self.fit_with(last.and_then(|last| path.split('/').filter(|part| !part.is_empty()).nth(last)))
+    }
+
+    fn fit_with<'p>(&self, last_any: Option<&'p str>) -> Fit<'p> {
         let wild = self.segments.iter().any(|s| matches!(s, Segment::Any | Segment::OneOf(_)));
         let literals = self.segments.iter().filter(|s| matches!(s, Segment::Literal(_))).count();
         let exactness = if self.rest { 0 } else { 2 - u8::from(wild) };
-        Some(Fit { literals, exactness, last_any })
+        Fit { literals, exactness, last_any }
     }
 }
 
@@ -171,7 +181,12 @@ pub struct HeaderRule {
 impl HeaderRule {
     /// Whether a field fits.
     pub fn fits(&self, name: &[u8], value: &[u8]) -> bool {
-        name.eq_ignore_ascii_case(self.name.as_bytes()) && self.value.as_deref().is_none_or(|v| begins(value, v))
+        name.eq_ignore_ascii_case(self.name.as_bytes()) && self.takes(value)
+    }
+
+    /// Whether a value fits, of a field with this name.
+    pub fn takes(&self, value: &[u8]) -> bool {
+        self.value.as_deref().is_none_or(|v| begins(value, v))
     }
 }
 

@@ -1,4 +1,4 @@
-//! All path patterns in one tree of segments: which entries can fit a path, without trying each.
+//! All path patterns in one tree of segments: which of them fit a path, without trying each.
 //!
 //! A lookup visits at most three branches per segment (the word itself, a date, anything) and goes as deep as the
 //! longest pattern.
@@ -20,10 +20,13 @@ struct Node {
     words: HashMap<String, usize, FixedState>,
     date: Option<usize>,
     any: Option<usize>,
-    /// Entries whose pattern ends here, and entries that take any remainder from here.
-    ends: Vec<usize>,
-    rests: Vec<usize>,
+    /// Patterns that end here, and patterns that take any remainder from here.
+    ends: Vec<Place>,
+    rests: Vec<Place>,
 }
+
+/// A pattern: number of its entry, and its own among those of the entry.
+pub(super) type Place = (usize, usize);
 
 impl Default for PathTree {
     fn default() -> Self {
@@ -32,8 +35,8 @@ impl Default for PathTree {
 }
 
 impl PathTree {
-    /// Adds a pattern of entry number `entry`.
-    pub(super) fn insert(&mut self, pattern: &PathPattern, entry: usize) {
+    /// Adds a pattern.
+    pub(super) fn insert(&mut self, pattern: &PathPattern, place: Place) {
         let mut ends = vec![0];
         for step in pattern.steps() {
             let mut next = Vec::new();
@@ -47,7 +50,7 @@ impl PathTree {
         }
         for end in ends {
             if let Some(node) = self.nodes.get_mut(end) {
-                if pattern.has_rest() { node.rests.push(entry) } else { node.ends.push(entry) }
+                if pattern.has_rest() { node.rests.push(place) } else { node.ends.push(place) }
             }
         }
     }
@@ -68,21 +71,18 @@ impl PathTree {
         found
     }
 
-    /// Numbers of the entries that fit a normalised path, ascending.
-    pub(super) fn entries(&self, path: &str) -> Vec<usize> {
-        let mut found = Vec::new();
-        self.walk(0, path.trim_start_matches('/'), &mut found);
-        found.sort_unstable();
-        found.dedup();
-        found
+    /// Hands out the patterns that fit a normalised path, some twice.
+    pub(super) fn patterns(&self, path: &str, found: &mut impl FnMut(Place)) {
+        if let Some(rest) = path.strip_prefix('/') {
+            self.walk(0, rest.trim_start_matches('/'), found);
+        }
     }
 
-    fn walk(&self, at: usize, rest: &str, found: &mut Vec<usize>) {
+    fn walk(&self, at: usize, rest: &str, found: &mut impl FnMut(Place)) {
         let Some(node) = self.nodes.get(at) else { return };
-        found.extend(&node.rests);
+        node.rests.iter().for_each(|place| found(*place));
         if rest.is_empty() {
-            found.extend(&node.ends);
-            return;
+            return node.ends.iter().for_each(|place| found(*place));
         }
         let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
         let date = node.date.filter(|_| is_date(part));

@@ -17,7 +17,7 @@ use super::canonical::{canonical_host, canonical_ip, percent_stable};
 use super::path::{Target, plain_path};
 use super::proof::{Answer, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
-use super::request::{Request, UserAgents, endpoints_of, host_fields};
+use super::request::{Request, UserAgents, endpoints_of, fitting, host_fields};
 use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
@@ -394,7 +394,7 @@ fn is_genuine(tx: &Transaction, choice: &Choice<'_>) -> bool {
     // A head that the capture cut may have had the header.
     let whole = tx.response.as_ref().filter(|response| response.head.complete && !response.gap);
     let Some(response) = whole.filter(|_| rules.peek().is_some()) else { return true };
-    rules.any(|rule| response.head.fields().any(|(name, value)| rule.fits(name, value)))
+    rules.any(|rule| fitting(&response.head, rule).is_some())
 }
 
 /// Version, where the service has both.
@@ -416,7 +416,7 @@ fn version(request: &Request<'_>, choice: &Choice<'_>) -> Option<Version> {
 fn session_token(request: &Request<'_>, endpoints: &[&'static Endpoint]) -> Option<TokenHash> {
     let rules = endpoints.iter().filter_map(|e| e.session_header.as_ref());
     let value = rules.into_iter().find_map(|rule| {
-        let (_, value) = request.head.fields().find(|(name, value)| rule.fits(name, value))?;
+        let value = fitting(request.head, rule)?;
         let scheme = rule.value.as_deref().map_or(0, str::len);
         value.get(scheme..).map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
     })?;

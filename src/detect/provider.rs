@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use super::request::Request;
+use super::request::{Request, fitting};
 use crate::catalogue::{Catalogue, Endpoint, HeaderRule, PathMatch, Sensitivity};
 use crate::proto::http::Head;
 
@@ -138,8 +138,7 @@ fn best<'x>(evidence: &Evidence<'x>, endpoints: &[&'static Endpoint]) -> Option<
 /// How much header fields speak for an endpoint: 2 by name and value, 1 by name.
 fn weight(rules: &[HeaderRule], head: &Head) -> u8 {
     let of = |rule: &HeaderRule| if rule.value.is_some() { 2 } else { 1 };
-    let fits = |rule: &&HeaderRule| head.fields().any(|(name, value)| rule.fits(name, value));
-    rules.iter().filter(fits).map(of).max().unwrap_or(0)
+    rules.iter().filter(|rule| fitting(head, rule).is_some()).map(of).max().unwrap_or(0)
 }
 
 /// The provider of all of them, if it is one.

@@ -10,7 +10,7 @@ use super::canonical::canonical_host;
 use super::path::{Normalised, Target, normalise_path};
 use super::recorded::Recorded;
 use super::{HostRef, Signal, Signals};
-use crate::catalogue::{Catalogue, Endpoint, HeaderFacts};
+use crate::catalogue::{Catalogue, Endpoint, HeaderFacts, HeaderRule};
 use crate::proto::http::{Head, Message, Transaction};
 
 /// Most headers that are recorded.
@@ -149,6 +149,11 @@ pub(super) fn endpoints_of(host: &HostRef, catalogue: &Catalogue) -> Vec<&'stati
 pub(super) fn host_fields(head: &Head) -> impl Iterator<Item = &[u8]> {
     let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host") || name == b":authority";
     head.fields().filter(move |(name, _)| is_host(name)).map(|(_, value)| value)
+}
+
+/// Value of the first field of a head that fits a rule.
+pub(super) fn fitting<'h>(head: &'h Head, rule: &HeaderRule) -> Option<&'h [u8]> {
+    head.values(&rule.name).find(|value| rule.takes(value))
 }
 
 fn without_user(authority: &[u8]) -> &[u8] {
