@@ -193,10 +193,9 @@ impl Routed {
         }
     }
 
-    /// Empties it, keeping its memory; the captured packets, if nobody else works on them any more.
-    pub fn clear(&mut self) -> Option<PacketBatch> {
-        self.arena.clear();
-        self.steps.clear();
+    /// The captured packets, if nobody else works on them any more. The steps are left for the router to clear, which
+    /// writes new ones there and has more time than a worker.
+    pub fn release(&mut self) -> Option<PacketBatch> {
         self.packets.take().and_then(Arc::into_inner)
     }
 
@@ -228,14 +227,16 @@ impl Router {
         }
     }
 
-    /// Swaps out the batch of worker `n` for an empty one, marking how far the run has come.
-    pub fn take(&mut self, n: usize, empty: Routed, watermark: u64) -> Routed {
+    /// Swaps out the batch of worker `n` for one that has been worked off, marking how far the run has come.
+    pub fn take(&mut self, n: usize, mut spare: Routed, watermark: u64) -> Routed {
+        spare.arena.clear();
+        spare.steps.clear();
         match self.batches.get_mut(n) {
             Some(batch) => {
                 batch.watermark = watermark;
-                std::mem::replace(batch, empty)
+                std::mem::replace(batch, spare)
             }
-            None => empty,
+            None => spare,
         }
     }
 

@@ -245,7 +245,7 @@ fn lane(
         }
         batch.replay(&mut worker);
         let until = before(batch.watermark());
-        if let Some(packets) = batch.clear() {
+        if let Some(packets) = batch.release() {
             let _ = empty.send(packets);
         }
         let _ = back.try_send(batch);

@@ -121,8 +121,9 @@ struct Stages {
     /// Whether bodies of responses are wanted behind the matcher.
     keeps_bodies: bool,
     dns: dns::Tracker,
-    /// What the present message completed; reused.
+    /// What the present message or chunk completed; reused.
     dns_found: Vec<(dns::Transaction, u64)>,
+    http_found: Vec<http::Transaction>,
     detector: Detector,
     counters: Counters,
     out: Vec<Observation>,
@@ -148,6 +149,7 @@ impl Pipeline {
             stages: Stages {
                 dns: dns::Tracker::new(config.dns),
                 dns_found: Vec::new(),
+                http_found: Vec::new(),
                 config,
                 keeps_bodies,
                 detector,

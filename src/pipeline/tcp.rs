@@ -452,7 +452,7 @@ fn other_protocol(who: &mut Who, dir: Dir, bytes: &[u8]) -> Reading {
 
 impl Stages {
     fn with_http(&mut self, who: &mut Who, run: impl FnOnce(&mut http::Sink<'_>)) {
-        let mut found = Vec::new();
+        let mut found = std::mem::take(&mut self.http_found);
         let conn = || who.conn();
         run(&mut http::Sink {
             conn: &conn,
@@ -463,10 +463,11 @@ impl Stages {
             counters: &mut self.counters.http_parsers,
             out: &mut |tx| found.push(tx),
         });
-        for tx in found {
+        for tx in found.drain(..) {
             who.requests += u64::from(tx.request.is_some());
             self.http(tx);
         }
+        self.http_found = found;
     }
 
     fn text_tokens(&mut self, who: &Who, dir: Dir, at: Context, hashes: Vec<TokenHash>) {

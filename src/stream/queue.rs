@@ -242,11 +242,10 @@ impl Queue {
     /// Keeps a losing version, if it differs from the winner, the block at `place`.
     fn lost(&mut self, seq: u32, data: &[u8], place: usize) {
         let from = self.blocks.get(place).map_or(0, |winner| distance(winner.seq, seq) as usize);
-        let same = self
-            .blocks
-            .get(place)
-            .and_then(|winner| winner.data.get(from..))
-            .is_some_and(|bytes| bytes.iter().zip(data).all(|(a, b)| a == b));
+        let same = self.blocks.get(place).and_then(|winner| winner.data.get(from..)).is_some_and(|bytes| {
+            let both = bytes.len().min(data.len());
+            bytes.get(..both) == data.get(..both)
+        });
         if !same && self.others.len() < MAX_OTHERS {
             self.bytes = self.bytes.saturating_add(data.len());
             self.others.push(Other { seq, data: data.to_vec() });
