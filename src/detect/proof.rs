@@ -5,11 +5,15 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use std::sync::LazyLock;
+
 use hmac::{Hmac, KeyInit, Mac};
+use memchr::memmem::Finder;
 use sha2::Sha256;
 
 use super::body::{Content, Document, Value};
 use super::{Credential, TokenHash, expiry, tokens};
+use crate::bytes::{find, lossy};
 use crate::catalogue::{Marker, PathEntry};
 use crate::packet::Timestamp;
 use crate::proto::http::Message;
@@ -215,7 +219,7 @@ fn is_error(doc: &Document<'_>) -> bool {
             let head = text.get(..256).unwrap_or(text).to_ascii_lowercase();
             [&b"<error"[..], b"<code>", b"not found", b"forbidden", b"unauthorized"]
                 .iter()
-                .any(|word| memchr::memmem::find(&head, word).is_some())
+                .any(|word| find(&head, word).is_some())
         }
     }
 }
@@ -226,7 +230,11 @@ fn is_key(word: &str) -> bool {
 }
 
 fn shown(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().take(MAX_TEXT).collect()
+    let text = lossy(text);
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
+        None => text.into_owned(),
+    }
 }
 
 /// A decimal number as header fields and bodies write it.
@@ -236,7 +244,8 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
 
 /// Content of a PEM private key between its delimiters (RFC 7468).
 fn private_key(text: &[u8]) -> Option<&[u8]> {
-    let begin = memchr::memmem::find(text, b"PRIVATE KEY-----")?;
+    static BEGIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"PRIVATE KEY-----"));
+    let begin = BEGIN.find(text)?;
     let inner = text.get(begin.checked_add(16)?..)?;
     inner.get(..memchr::memmem::find(inner, b"-----END").unwrap_or(inner.len()))
 }
