@@ -94,7 +94,7 @@ struct Caller {
 /// A session token of a metadata service.
 #[derive(Debug)]
 struct Session {
-    holders: Vec<IpAddr>,
+    holders: [Option<IpAddr>; HOLDERS],
     /// Until when it is valid.
     until: Timestamp,
 }
@@ -199,7 +199,7 @@ impl Clients {
     /// Session tokens: who holds them, and until when.
     fn session(&mut self, ip: IpAddr, imds: &Imds, start: Timestamp, signals: &mut Signals) {
         if let Some(session) = imds.session_token.and_then(|token| self.tokens.peek(&token)) {
-            if !session.holders.contains(&ip) {
+            if !session.holders.contains(&Some(ip)) {
                 signals.add(Signal::TokenShared);
             }
             if start > session.until {
@@ -209,10 +209,12 @@ impl Clients {
         if let Some((token, seconds)) = imds.issued_token {
             let lifetime = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(Timestamp::SECOND);
             let until = start.plus(lifetime);
-            let session = self.tokens.entry(token, || Session { holders: Vec::new(), until });
+            let session = self.tokens.entry(token, || Session { holders: [None; HOLDERS], until });
             session.until = session.until.max(until);
-            if session.holders.len() < HOLDERS && !session.holders.contains(&ip) {
-                session.holders.push(ip);
+            if !session.holders.contains(&Some(ip))
+                && let Some(free) = session.holders.iter_mut().find(|holder| holder.is_none())
+            {
+                *free = Some(ip);
             }
         }
     }

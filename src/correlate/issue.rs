@@ -115,18 +115,20 @@ impl Issuances {
 /// Recent legs, oldest first, found by their fingerprints.
 #[derive(Debug, Default)]
 struct Legs {
-    legs: VecDeque<LegSeen>,
+    /// Each with the number of the leg before it whose fingerprint has the same hash; that may be gone.
+    legs: VecDeque<(LegSeen, Option<usize>)>,
     /// Number of the oldest leg.
     first: usize,
-    /// Numbers of the legs whose fingerprints have this hash, ascending.
-    numbers: HashMap<u64, VecDeque<usize>, RandomState>,
+    /// Number of the last leg whose fingerprint has this hash.
+    last: HashMap<u64, usize, RandomState>,
 }
 
 impl Legs {
     fn are_joined_by(&self, leg: &LegSeen) -> bool {
-        let numbers = self.numbers.get(&self.hash(leg)).into_iter().flatten();
-        let mut same = numbers.filter_map(|number| self.legs.get(number.wrapping_sub(self.first)));
-        same.any(|known| known.joins(leg))
+        let get = |number: usize| self.legs.get(number.wrapping_sub(self.first));
+        let last = self.last.get(&self.hash(leg)).and_then(|number| get(*number));
+        let mut same = std::iter::successors(last, |(_, before)| before.and_then(get));
+        same.any(|(known, _)| known.joins(leg))
     }
 
     fn push(&mut self, leg: LegSeen) {
@@ -134,29 +136,26 @@ impl Legs {
             self.pop();
         }
         let number = self.first.wrapping_add(self.legs.len());
-        self.numbers.entry(self.hash(&leg)).or_default().push_back(number);
-        self.legs.push_back(leg);
+        let before = self.last.insert(self.hash(&leg), number);
+        self.legs.push_back((leg, before));
     }
 
     fn expire(&mut self, now: Timestamp) {
-        while self.legs.front().is_some_and(|leg| now.since(leg.end) > MEMORY) {
+        while self.legs.front().is_some_and(|(leg, _)| now.since(leg.end) > MEMORY) {
             self.pop();
         }
     }
 
     fn pop(&mut self) {
-        let Some(leg) = self.legs.pop_front() else { return };
-        self.first = self.first.wrapping_add(1);
+        let Some((leg, _)) = self.legs.pop_front() else { return };
         let hash = self.hash(&leg);
-        if let Some(numbers) = self.numbers.get_mut(&hash) {
-            numbers.pop_front();
-            if numbers.is_empty() {
-                self.numbers.remove(&hash);
-            }
+        if self.last.get(&hash) == Some(&self.first) {
+            self.last.remove(&hash);
         }
+        self.first = self.first.wrapping_add(1);
     }
 
     fn hash(&self, leg: &LegSeen) -> u64 {
-        self.numbers.hasher().hash_one(leg.fingerprint())
+        self.last.hasher().hash_one(leg.fingerprint())
     }
 }

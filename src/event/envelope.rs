@@ -272,6 +272,20 @@ impl Writer {
         }
     }
 
+    /// The Community ID of a conversation that has ports. Events of one come together: the last is remembered.
+    fn community_id(&self, conn: &Conn) -> CommunityId {
+        let ends = (conn.client, conn.server, conn.proto);
+        if let Some((known, id)) = self.last_community.get()
+            && known == ends
+        {
+            return id;
+        }
+        let Conn { client, server, proto, .. } = conn;
+        let id = CommunityId::new(client.ip, server.ip, proto.number(), (client.port, server.port));
+        self.last_community.set(Some((ends, id)));
+        id
+    }
+
     /// `network` with what a connection says.
     pub(super) fn network<'a>(&self, conn: &Conn, icmp: Option<(u8, u8)>) -> Network<'a> {
         let Conn { client, server, proto, .. } = conn;
@@ -284,7 +298,7 @@ impl Writer {
                     Some(CommunityId::icmp(client.ip, server.ip, proto.number(), kind, code))
                 }
                 (Proto::Icmp | Proto::Icmp6, None) => None,
-                _ => Some(CommunityId::new(client.ip, server.ip, proto.number(), (client.port, server.port))),
+                _ => Some(self.community_id(conn)),
             },
             tunnel: conn.hops.iter().map(Tunnel::from).collect(),
             ..Network::default()

@@ -125,7 +125,7 @@ impl<'a> View<'_, 'a> {
         let target = Target::parse(request.head.target());
         let path = target.as_ref().map(|target| target.path.clone()).unwrap_or_default();
         let mask = self.url_mask(request, &known);
-        doc.query = Some(format!("{method} {}", mask.text(lossy(&path))).into());
+        doc.query = Some([&*method, " ", &*mask.text(lossy(&path))].concat().into());
         doc.method = Some(method.clone()).filter(|method| !method.is_empty());
         doc.url = Some(self.url(request, target, (host, port), &known, &mask));
         self.name_ends(doc, host, &known);
@@ -253,7 +253,8 @@ impl<'a> View<'_, 'a> {
 
     fn headers(&self, message: &'a Message, known: &Known<'a>, cookie: &str) -> Headers<'a> {
         let length = HeaderValue::Number(known.content_length(message));
-        let mut out: Vec<(Text<'a>, HeaderValue<'a>)> = vec![(Cow::Borrowed("content-length"), length)];
+        let mut out: Vec<(Text<'a>, HeaderValue<'a>)> = Vec::with_capacity(2);
+        out.push((Cow::Borrowed("content-length"), length));
         if !known.content_type.is_empty() {
             out.push((Cow::Borrowed("content-type"), HeaderValue::Text(self.text(known.content_type))));
         }
@@ -446,6 +447,7 @@ fn is_token_header(name: &str) -> bool {
 /// Lower case; borrowed where it is already.
 fn lower(text: Text<'_>) -> Text<'_> {
     match text.chars().any(|c| c.is_uppercase()) {
+        true if text.is_ascii() => Cow::Owned(text.to_ascii_lowercase()),
         true => Cow::Owned(text.chars().flat_map(char::to_lowercase).collect()),
         false => text,
     }

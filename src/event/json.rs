@@ -209,10 +209,9 @@ struct Items<'o> {
 impl Items<'_> {
     #[inline(always)]
     fn comma(&mut self) {
-        if !self.is_first {
+        if !std::mem::take(&mut self.is_first) {
             self.out.push(b',');
         }
-        self.is_first = false;
     }
 }
 
@@ -263,8 +262,10 @@ impl SerializeStruct for Items<'_> {
     /// Names of fields are constants without anything to escape; a test looks at all of them.
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
-        self.comma();
-        self.out.push(b'"');
+        match std::mem::take(&mut self.is_first) {
+            true => self.out.extend_from_slice(b"\""),
+            false => self.out.extend_from_slice(b",\""),
+        }
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
         value.serialize(Json { out: self.out })

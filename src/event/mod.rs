@@ -20,6 +20,8 @@ mod text;
 pub mod time;
 pub mod url;
 
+use std::cell::Cell;
+
 use serde::Serialize;
 
 pub use doc::{Doc, Text};
@@ -31,6 +33,7 @@ pub use time::{Precision, Stamp};
 
 use crate::detect::{DnsVerdict, Signals, Verdict};
 use crate::id::EventId;
+use crate::observe::{Endpoint, Proto};
 use crate::packet::Timestamp;
 use crate::proto;
 
@@ -47,6 +50,9 @@ pub struct Context<'a> {
     /// Credentials issued so far.
     pub mask: Masker<'a>,
 }
+
+/// Both ends of a conversation, and its transport.
+type Ends = (Endpoint, Endpoint, Proto);
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,13 +74,15 @@ pub struct Writer {
     format: Format,
     /// Members that every event of the run ends with, rendered once: `,"ecs":{…},"agent":{…}}` and a line feed.
     tail: Vec<u8>,
+    /// Ends of the conversation written of last, with its id.
+    last_community: Cell<Option<(Ends, CommunityId)>>,
 }
 
 impl Writer {
     /// A writer of NDJSON with these settings.
     pub fn new(settings: Settings) -> Self {
         let tail = tail(&settings);
-        Self { settings, format: Format::Ndjson, tail }
+        Self { settings, format: Format::Ndjson, tail, last_community: Cell::default() }
     }
 
     /// The same writer with another format.

@@ -33,6 +33,7 @@ impl<'a> Related<'a> {
     /// Adds what should be the text of an address, once; empty text is left out.
     pub fn add_ip_text(&mut self, text: Text<'a>) {
         match text.parse::<IpAddr>() {
+            Ok(ip @ IpAddr::V4(_)) => self.add_ip(ip), // it can be spelt in one way only
             Ok(ip) if Ip(ip).text() == *text => self.add_ip(ip),
             _ if text.is_empty() => {}
             _ => add(&mut self.ip, RelatedIp::Text(text)),
