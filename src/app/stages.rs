@@ -229,6 +229,11 @@ pub(super) fn spawn<'scope, T: Send + 'scope>(
 /// Batches between workers and their neighbours.
 const BATCHES: usize = 8;
 
+/// In replay a worker tells of this many batches together: waking the publisher costs both more than one batch is worth.
+/// No more than [`BATCHES`], or a worker that waits for the publisher, which waits for another worker, could keep that one
+/// from ever being given so many.
+const TOGETHER: usize = 4;
+
 /// One worker.
 fn lane(
     run: &Run<'_>,
@@ -239,7 +244,7 @@ fn lane(
     found: &Sender<Found>,
 ) {
     let mut worker = Worker::new(run, number, found);
-    for mut batch in routed {
+    for (nth, mut batch) in (1..).zip(routed) {
         if run.board.issued.load(Ordering::Relaxed) {
             worker.pipeline.search_tokens();
         }
@@ -249,7 +254,7 @@ fn lane(
             let _ = empty.send(packets);
         }
         let _ = back.try_send(batch);
-        if !worker.hand_over(until) {
+        if (run.live || nth % TOGETHER == 0) && !worker.hand_over(until) {
             break;
         }
     }
