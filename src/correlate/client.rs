@@ -137,12 +137,13 @@ impl Clients {
         let mut habit = Habit { agent, ..Habit::default() };
         self.session(ip, imds, start, &mut habit.signals);
         let hash = |parts: &[&str]| self.seed.hash_one(parts);
+        let (path, parent) = (hash(&[&imds.path]), hash(&[parent(&imds.path)]));
         let client = self.clients.entry(ip, Client::default);
         client.over_time(imds, hash, &mut habit.signals);
         if is_impostor(request, client) {
             habit.signals.add(Signal::ClaimedIdentityMismatch);
         }
-        if is_sdk(request, imds.signals.union(habit.signals), client, hash) {
+        if is_sdk(request, imds.signals.union(habit.signals), client, parent) {
             habit.signals.add(Signal::SdkPattern);
             let scope = imds.credential.as_ref().and_then(|credential| credential.scope.as_deref());
             habit.sdk_before =
@@ -150,9 +151,9 @@ impl Clients {
         }
         client.asked_token |= imds.sensitivity == Sensitivity::Token;
         client.v2 |= imds.session_token.is_some();
-        remember(&mut client.paths, hash(&[&imds.path]));
+        remember(&mut client.paths, path);
         if !walks {
-            habit.walk = client.walk(imds, hash, (start, self.window), link);
+            habit.walk = client.walk(imds, (path, parent), (start, self.window), link);
         }
         habit
     }
@@ -241,7 +242,7 @@ impl Client {
     fn walk(
         &mut self,
         imds: &Imds,
-        hash: impl Fn(&[&str]) -> u64,
+        (path, parent): (u64, u64),
         (now, idle): (Timestamp, i64),
         link: impl FnOnce() -> ChainLink,
     ) -> Option<Vec<ChainLink>> {
@@ -250,8 +251,6 @@ impl Client {
             *walk = Walk::default();
         }
         walk.last = walk.last.max(now);
-        let path = hash(&[&imds.path]);
-        let parent = hash(&[parent(&imds.path)]);
         let impossible = imds.signals.has(Signal::ImpossiblePath);
         if !remember(&mut walk.paths, path) && !impossible {
             return None;
@@ -272,7 +271,7 @@ impl Client {
 }
 
 /// Whether a credential fetch has the order, headers and version of an SDK, and nothing that speaks against one.
-fn is_sdk(request: Request<'_>, signals: Signals, client: &Client, hash: impl Fn(&[&str]) -> u64) -> bool {
+fn is_sdk(request: Request<'_>, signals: Signals, client: &Client, parent: u64) -> bool {
     const AGAINST: &[Signal] = &[
         Signal::V1,
         Signal::V1AfterV2,
@@ -311,7 +310,7 @@ fn is_sdk(request: Request<'_>, signals: Signals, client: &Client, hash: impl Fn
     match (imds.provider, imds.sensitivity) {
         (_, Sensitivity::Token) => claims,
         ("aws", Sensitivity::Credential) if imds.version.is_some() => {
-            imds.session_token.is_some() && client.asked_token && client.paths.contains(&hash(&[parent(&imds.path)]))
+            imds.session_token.is_some() && client.asked_token && client.paths.contains(&parent)
         }
         ("aws", Sensitivity::Credential) => claims || (signals.has(Signal::NoUserAgent) && is_modern(request)),
         _ => claims || is_google_library,

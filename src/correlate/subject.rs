@@ -51,14 +51,15 @@ impl Subjects {
         event_id: EventId,
     ) -> Arc<Subject> {
         let start = tx.request.as_ref().or(tx.response.as_ref()).map_or(Timestamp(0), |message| message.first);
+        let http = self.http(tx);
         Arc::new(Subject {
             conn: tx.conn.clone(),
             start,
             end: tx.response.as_ref().map(|response| response.last),
             event_id,
-            http: Some(self.http(tx)),
+            imds: imds.map(|imds| self.imds(imds, &http)),
+            http: Some(http),
             dns: None,
-            imds: imds.map(|imds| self.imds(imds)),
             signals: imds.map(|imds| imds.signals.union(signals)).unwrap_or_default(),
             service: None,
         })
@@ -89,22 +90,33 @@ impl Subjects {
         })
     }
 
-    /// The same without session tokens, which are another's business and differ each time. A credential that was issued
-    /// has no like.
-    fn imds(&mut self, imds: &Arc<Imds>) -> Arc<Imds> {
+    /// The same without session tokens, which are another's business and differ each time. Requests alike lead to answers
+    /// alike, but for a credential that was issued.
+    fn imds(&mut self, imds: &Arc<Imds>, http: &Arc<HttpSubject>) -> Arc<Imds> {
         if imds.credential.as_ref().is_some_and(|credential| credential.issued) {
             return imds.clone();
         }
         let is_same = |known: &Imds| {
             let Imds {
-                provider, service, path, path_id, sensitivity, version, credential, headers, signals, leg, ..
+                provider,
+                service,
+                path,
+                path_id,
+                sensitivity,
+                version,
+                credential,
+                headers,
+                signals,
+                leg,
+                session_token: _,
+                issued_token: _,
             } = known;
             (path, headers, signals) == (&imds.path, &imds.headers, &imds.signals)
                 && (provider, service, path_id) == (&imds.provider, &imds.service, &imds.path_id)
                 && (sensitivity, version, leg) == (&imds.sensitivity, &imds.version, &imds.leg)
                 && *credential == imds.credential
         };
-        self.imds.share((&imds.path, &imds.headers, imds.signals), is_same, || Imds {
+        self.imds.share((Arc::as_ptr(http), imds.signals), is_same, || Imds {
             session_token: None,
             issued_token: None,
             ..Imds::clone(imds)

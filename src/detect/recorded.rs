@@ -8,7 +8,7 @@ const MAX_VALUE: usize = 256;
 const USUAL: usize = 4;
 
 /// Names and values in order, in one piece of text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     text: String,
     /// Where each name and each value ends in `text`, in turn.

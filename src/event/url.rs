@@ -220,7 +220,8 @@ impl<'a> Params<'a> {
     /// Sorted by key and re-encoded.
     pub fn encode(mut self) -> String {
         self.0.sort_by(|(a, _), (b, _)| a.cmp(b)); // stable: values of one key keep their order
-        let mut out = String::new();
+        let len = self.0.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
+        let mut out = String::with_capacity(len);
         for (key, value) in &self.0 {
             if !out.is_empty() {
                 out.push('&');
