@@ -231,6 +231,8 @@ impl Router {
     pub fn take(&mut self, n: usize, mut spare: Routed, watermark: u64) -> Routed {
         spare.arena.clear();
         spare.steps.clear();
+        // At once: growing step by step would copy them again and again.
+        spare.steps.reserve(PacketBatch::MAX_PACKETS);
         match self.batches.get_mut(n) {
             Some(batch) => {
                 batch.watermark = watermark;
