@@ -184,9 +184,11 @@ fn parse_stat(stat: &str) -> Option<(u32, u64)> {
     Some((parent, start))
 }
 
+/// Arguments, each with a zero byte behind it; none of a process that ended while its pages were read.
 fn arguments(cmdline: &[u8]) -> Vec<String> {
-    let args = cmdline.strip_suffix(b"\0").unwrap_or(cmdline).split(|byte| *byte == 0).take(MAX_ARGS);
-    args.filter(|_| !cmdline.is_empty()).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+    let whole = cmdline.strip_suffix(b"\0").or((cmdline.len() as u64 == MAX_FILE).then_some(cmdline));
+    let args = whole.into_iter().flat_map(|args| args.split(|byte| *byte == 0)).take(MAX_ARGS);
+    args.map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
 }
 
 /// The second number of `Uid:`, the effective user.
@@ -228,6 +230,13 @@ fn container(cgroup: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_that_break_off_are_none() {
+        assert_eq!(arguments(b"curl\0-s\0\0"), ["curl", "-s", ""]);
+        assert!(arguments(b"curl\0http:").is_empty() && arguments(b"").is_empty());
+        assert_eq!(arguments(&[b'x'; MAX_FILE as usize]).len(), 1);
+    }
 
     #[test]
     fn fields_of_stat_stand_behind_any_name() {
