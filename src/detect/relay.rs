@@ -15,6 +15,11 @@ pub(super) fn tokens(catalogue: &Catalogue, tx: &Transaction, metadata: bool) ->
     let mut out = Vec::new();
     if let Some(request) = &tx.request {
         target(request.head.target(), &mut found);
+        if let Some(host) = request.head.field("host")
+            && let Some(joined) = tokens::across_host(host, request.head.target())
+        {
+            target(&joined, &mut found);
+        }
         let own_api = !metadata && is_provider_api(catalogue, &request.head);
         message(
             catalogue,

@@ -38,6 +38,13 @@ pub fn tokens_in(text: &[u8], out: &mut Vec<TokenHash>) {
     search(text, DEPTH, out);
 }
 
+/// Host and target of a request together, where a secret may begin in the one and go on in the other: one with a slash
+/// in it, as in `http://SECRET/`. Such secrets have no dots.
+pub fn across_host(host: &[u8], target: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let host = host.split(|b| *b == b':').next().filter(|host| !host.is_empty() && !host.contains(&b'.'))?;
+    target.starts_with(b"/").then(|| Zeroizing::new([host, target].concat()))
+}
+
 /// Hashes of a secret as [`tokens_in`] would find it, without what many secrets share (the header of a JWT).
 pub fn secret_hashes(secret: &[u8], out: &mut Vec<TokenHash>) {
     let mut rest = secret;

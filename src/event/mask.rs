@@ -13,7 +13,7 @@ use foldhash::quality::RandomState;
 use zeroize::Zeroize;
 
 use super::doc::Text;
-use crate::detect::tokens::{MIN_TOKEN, is_token_byte, next_run, tokens_in};
+use crate::detect::tokens::{MIN_TOKEN, across_host, is_token_byte, next_run, tokens_in};
 use crate::detect::{TokenHash, token_hash};
 
 /// What stands in the place of a secret.
@@ -68,9 +68,15 @@ impl<'m> Masker<'m> {
         Self { hides_all: self.secrets.is_some_and(is_hidden), ..self }
     }
 
+    /// For a request: where a secret begins in its Host and goes on in its target, all texts are hidden.
+    pub(super) fn for_request(self, host: &[u8], target: &[u8]) -> Self {
+        let is_split = || across_host(host, target).is_some_and(|joined| !self.is_clean(&joined));
+        Self { hides_all: self.hides_all || self.secrets.is_some() && is_split(), ..self }
+    }
+
     /// Whether nothing needs to be hidden in `text`, nor in what follows from it by decoding.
     pub fn is_clean(&self, text: &[u8]) -> bool {
-        self.secrets.is_none_or(|secrets| text.len() < MIN_TOKEN || !secrets.is_in(text))
+        self.secrets.is_none_or(|secrets| text.len() < MIN_TOKEN || !self.hides_all && !secrets.is_in(text))
     }
 
     /// The text without issued secrets.
@@ -293,6 +299,20 @@ mod tests {
             assert_eq!(mask.text(text.into()), expected);
             assert_eq!(mask.is_clean(text.as_bytes()), text == expected);
         }
+    }
+
+    #[test]
+    fn a_secret_that_begins_in_the_host_is_hidden() {
+        let mut secrets = Vec::new();
+        secret_hashes(KEY.as_bytes(), &mut secrets);
+        let (issued, runs) = (|hash| secrets.contains(&hash), Runs::default());
+        let mask = Masker::new(&issued, &runs);
+        let (host, target) = KEY.split_at(KEY.find('/').unwrap());
+        for host in [host.to_owned(), format!("{host}:8080")] {
+            assert_eq!(mask.for_request(host.as_bytes(), target.as_bytes()).text(target.into()), HIDDEN);
+        }
+        let other = "/some/longer/path/";
+        assert_eq!(mask.for_request(host.as_bytes(), other.as_bytes()).text(other.into()), other);
     }
 
     #[test]

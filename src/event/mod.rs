@@ -104,7 +104,10 @@ impl Writer {
         verdict: &'a Verdict,
         context: &Context<'a>,
     ) {
-        let doc = http::document(self, id, tx, verdict, context);
+        let mask = tx.request.as_ref().map_or(context.mask, |request| {
+            context.mask.for_request(request.head.field("host").unwrap_or_default(), request.head.target())
+        });
+        let doc = http::document(self, id, tx, verdict, &Context { mask, ..*context });
         self.line(out, &doc);
     }
 
@@ -143,7 +146,10 @@ impl Writer {
 
     /// Appends an alert.
     pub fn alert<'a>(&'a self, out: &mut Vec<u8>, alert: &'a crate::alert::Alert, context: &Context<'a>) {
-        let doc = alert::document(self, alert, context);
+        let mask = alert.subject.http.as_ref().map_or(context.mask, |http| {
+            context.mask.for_request(http.host.as_deref().unwrap_or_default().as_bytes(), http.target.as_bytes())
+        });
+        let doc = alert::document(self, alert, &Context { mask, ..*context });
         self.line(out, &doc);
     }
 

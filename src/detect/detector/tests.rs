@@ -440,6 +440,8 @@ fn relayed_tokens_are_seen_outside_signing_headers() {
         meets(&format!("GET / HTTP/1.1\nHost: evil.example\nAuthorization: Bearer {KEY}"), &ok(""), server),
         (true, false)
     );
+    let (host, path) = KEY.split_at(KEY.find('/').unwrap());
+    assert_eq!(meets(&format!("GET {path} HTTP/1.1\nHost: {host}"), &ok(""), server), (true, false));
     for own in ["Authorization: Bearer", "X-Amz-Security-Token:"] {
         let request =
             format!("GET / HTTP/1.1\nHost: storage.googleapis.com\n{own} {KEY}").replace("Bearer ", "Bearer ");

@@ -114,17 +114,7 @@ fn standard(byte: u8) -> u8 {
 
 /// Whether a byte belongs to one of the two alphabets.
 fn is_base64(byte: u8) -> bool {
-    const BASE64: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut at = 0;
-        while at < table.len() {
-            let byte = at as u8;
-            table[at] = byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
-            at += 1;
-        }
-        table
-    };
-    BASE64.get(usize::from(byte)).is_some_and(|is| *is)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
 }
 
 /// Bytes that a host (with scheme, user and port) before a slash may consist of.
