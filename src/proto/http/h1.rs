@@ -21,6 +21,8 @@ use crate::stream::{Context, Dir, End};
 const HOLD: usize = 16 * 1024;
 /// Bytes of the body of a response to no known request that are of use: one may still come, if packets are out of order.
 const UNASKED: usize = 16 * 1024;
+/// Bodies up to this length are captured without asking whether they are of use, which would take longer.
+const SMALL: u64 = 2048;
 /// Second readings of a request alive at the same time.
 const FORKS: usize = 2;
 
@@ -317,6 +319,7 @@ impl Http1 {
         let framing = if switches || kind == Some(Kind::Head) { Framing::None } else { response_framing(head, status) };
         let counted_len = if kind == Some(Kind::Head) { None } else { content_length(head) };
         let of_use = match self.answered().map(|open| open.request.as_ref()) {
+            _ if matches!(framing, Framing::Length(..=SMALL)) => usize::MAX,
             Some(Some(request)) if !env.reads_response(request) => 0,
             Some(_) => usize::MAX,
             None => UNASKED,
