@@ -64,12 +64,19 @@ pub fn urls(value: &[u8]) -> Vec<Parsed> {
     if begins_otherwise(trim(value)) { Vec::new() } else { read(value, false) }
 }
 
-/// Whether `value` begins with a word that is no scheme, in whatever disguise: with something else than a colon or an
-/// escape behind it.
+/// Whether `value` begins neither with a scheme nor with two slashes in whatever disguise: with a word that something else
+/// than a colon or an escape follows, or with what no URL begins with. Bodies that are no text do.
 fn begins_otherwise(value: &[u8]) -> bool {
     let word = value.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')).count();
-    word > 0
-        && value.get(word).is_none_or(|next| (b' '..0x7F).contains(next) && !matches!(next, b':' | b'%' | b'\\' | b'&'))
+    let rest = value.get(word..).unwrap_or_default();
+    match rest.first() {
+        Some(b':' | b'%' | b'\\' | b'&') => false,
+        Some(b'/') | None => word > 0,
+        Some(b' '..=b'~') => true,
+        Some(0x80..) => rest.utf8_chunks().next().is_some_and(|chunk| chunk.valid().is_empty()),
+        // dropped anywhere in a URL, and around it
+        Some(_) => false,
+    }
 }
 
 fn read(value: &[u8], bare: bool) -> Vec<Parsed> {

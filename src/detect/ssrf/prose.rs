@@ -68,7 +68,7 @@ impl Search<'_> {
             let Some(before) = bytes.get(..slash) else { continue };
             let start = before.iter().rposition(|b| !is_host_byte(*b)).map_or(0, |at| at.saturating_add(1));
             let run = before.get(start..).unwrap_or_default();
-            if !is_url && !may_be_host(run) {
+            if !is_url && !(may_be_host(run) && is_text(run)) {
                 continue;
             }
             let rest = bytes.get(start..).unwrap_or_default();
@@ -136,6 +136,12 @@ pub(super) fn may_be_host(run: &[u8]) -> bool {
     run.len() >= 4
         && (has(|b| matches!(b, b'.' | b'-' | b':' | b'%') || *b >= 0x80)
             || (run.len() >= 8 && run.first().is_some_and(u8::is_ascii_digit)))
+}
+
+/// Whether what follows the user in bytes before a slash is text at all: nothing else is a host.
+fn is_text(run: &[u8]) -> bool {
+    let host = memchr::memrchr(b'@', run).and_then(|at| run.get(at..)).unwrap_or(run);
+    str::from_utf8(host).is_ok()
 }
 
 /// Whether text may mention a host with a path.
