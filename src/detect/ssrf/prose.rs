@@ -68,7 +68,7 @@ impl Search<'_> {
             let Some(before) = bytes.get(..slash) else { continue };
             let start = before.iter().rposition(|b| !is_host_byte(*b)).map_or(0, |at| at.saturating_add(1));
             let run = before.get(start..).unwrap_or_default();
-            if !is_url && !(may_be_host(run) && is_text(run)) {
+            if !(is_url || may_be_host(run) && is_text(run)) {
                 continue;
             }
             let rest = bytes.get(start..).unwrap_or_default();
