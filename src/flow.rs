@@ -426,6 +426,7 @@ const IS_UDP: u64 = 16 << 56;
 const ABOVE_48: u32 = 48;
 const VLAN_BITS: u32 = 12;
 const VLAN_MASK: u16 = (1 << VLAN_BITS) - 1;
+const _: () = assert!(Vlans::MAX * VLAN_BITS as usize <= ABOVE_48 as usize, "all ids fit below their number");
 
 impl Key {
     /// The key of a packet, and whether its ends were turned round; `None` when it belongs to no flow.

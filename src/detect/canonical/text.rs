@@ -12,7 +12,7 @@ use unicode_normalization::UnicodeNormalization;
 /// How often percent-encoding is undone at most.
 pub const ROUNDS: usize = 5;
 
-/// One layer of percent-encoding (`%XX`, and IIS's `%uXXXX`) undone; `None` if there is nothing to undo.
+/// One layer of percent-encoding (`%2E`, and `%u002E` as IIS takes it) undone; `None` if there is nothing to undo.
 pub fn percent_once(bytes: &[u8]) -> Option<Vec<u8>> {
     undo(bytes, b'%', percent)
 }
