@@ -5,6 +5,7 @@ mod record;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 
 use super::doc::{Doc, Imds, Ip, Shown, SignalList, Text};
 use super::envelope::{Exchange, Side};
@@ -15,6 +16,7 @@ use crate::proto::dns::{Message, Name, Note, Opt, Question, Record, Transaction,
 use record::RecordDoc;
 
 /// Packetbeat's `dns` object: of the response if there is one, else of the query.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub struct Dns<'a> {
     /// Message id.
@@ -31,7 +33,6 @@ pub struct Dns<'a> {
     /// Header flags that are set, and `DO`.
     pub header_flags: Vec<&'static str>,
     /// The question.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub question: Option<QuestionDoc<'a>>,
     /// Number of answers.
     pub answers_count: usize,
@@ -52,7 +53,6 @@ pub struct Dns<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub additionals: Vec<RecordDoc<'a>>,
     /// EDNS.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub opt: Option<OptDoc>,
 }
 

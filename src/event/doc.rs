@@ -17,6 +17,7 @@ use std::fmt;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 
 use super::dns::Dns;
 use super::time::Stamp;
@@ -33,6 +34,7 @@ pub use self::related::Related;
 pub type Text<'a> = Cow<'a, str>;
 
 /// One event. The serialised order of keys is the order of the fields.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub struct Doc<'a> {
     /// Time of the event's first packet (alerts: of the packet that completed it).
@@ -42,93 +44,68 @@ pub struct Doc<'a> {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// `OK` or `Error`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'static str>,
     /// HTTP method, DNS opcode.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Text<'a>>,
     /// One-line summary of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<Text<'a>>,
     /// DNS question name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<Text<'a>>,
     /// ICMP: the destination address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Text<'a>>,
     /// Remarks.
     #[serde(skip_serializing_if = "Notes::is_empty")]
     pub error: Notes<'a>,
     /// Alerts: one sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Text<'a>>,
     /// ECS event.
     pub event: Event<'a>,
     /// Elastic's data stream (profile `network_traffic`).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub data_stream: Option<DataStream<'a>>,
     /// Network.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network<'a>>,
     /// Who sent the request (flows: the first packet).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<End<'a>>,
     /// Copy of `source`; not on flows.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<End<'a>>,
     /// The other end.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<End<'a>>,
     /// Copy of `destination`; not on flows.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<End<'a>>,
     /// The process at the local end.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Box<ProcessDoc<'a>>>,
     /// Addresses, hosts and users that the event names.
     #[serde(skip_serializing_if = "Related::is_empty")]
     pub related: Related<'a>,
     /// HTTP Basic user. Packetbeat writes this one key dotted.
-    #[serde(rename = "user.name", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "user.name")]
     pub user_name: Option<Text<'a>>,
     /// URL.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Url<'a>>,
     /// User-Agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<UserAgent<'a>>,
     /// HTTP.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Http<'a>>,
     /// DNS.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Box<Dns<'a>>>,
     /// DNS, on alerts; never beside `dns`.
-    #[serde(rename = "dns", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "dns")]
     pub dns_subject: Option<DnsSubject<'a>>,
     /// ICMP.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<Icmp<'a>>,
     /// Flow.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub flow: Option<Flow<'a>>,
     /// Alerts: the rule.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rendered>,
     /// Alerts: MITRE ATT&CK.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub threat: Option<Rendered>,
     /// The metadata service.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub imds: Option<Imds<'a>>,
     /// Raw request, with `send_request`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Text<'a>>,
     /// Raw response, with `send_response`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<Text<'a>>,
     /// Counters, on `stats` events.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub imdswatch: Option<Stats<'a>>,
 }
 
@@ -199,6 +176,7 @@ impl Serialize for Notes<'_> {
 }
 
 /// ECS `event`.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
     /// Stable across replays of the same packets.
@@ -214,28 +192,20 @@ pub struct Event<'a> {
     /// Protocol, or dotted in profile `network_traffic`.
     pub dataset: Text<'a>,
     /// `network_flow` on flows.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
     /// `network_traffic`, in that profile.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<&'static str>,
     /// Alerts: `success`, `failure`, `unknown`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
     /// Alerts: 21, 47, 73, 99.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<u8>,
     /// Alerts: 0 to 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub risk_score: Option<u8>,
     /// First packet of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Stamp>,
     /// First packet of the response (flows: last packet).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Stamp>,
     /// Nanoseconds between the two.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<i64>,
 }
 

@@ -23,6 +23,7 @@ pub mod url;
 use std::cell::Cell;
 
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 pub use doc::{Doc, Text};
 pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
@@ -219,15 +220,15 @@ pub fn lossy(bytes: &[u8]) -> Text<'_> {
     out.into()
 }
 
+#[skip_serializing_none]
 #[derive(Serialize)]
 struct Tail<'a> {
     ecs: Ecs,
     agent: Agent<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<Host<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tags: &'a [String],
-    #[serde(rename = "@metadata", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "@metadata")]
     metadata: Option<Metadata>,
 }
 
@@ -236,15 +237,14 @@ struct Ecs {
     version: &'static str,
 }
 
+#[skip_serializing_none]
 #[derive(Serialize)]
 struct Agent<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     name: &'a str,
     version: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ephemeral_id: Option<&'a str>,
 }
 

@@ -1,10 +1,12 @@
 //! What only alerts say: rule, technique, and the DNS transaction that they are about.
 
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 
 use super::{Ip, Text};
 
 /// What an alert says of the DNS transaction that it is about.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize)]
 pub struct DnsSubject<'a> {
     /// `answer` or `query`.
@@ -13,7 +15,6 @@ pub struct DnsSubject<'a> {
     /// Question.
     pub question: DnsQuestion<'a>,
     /// RCODE name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub response_code: Option<&'a str>,
     /// Addresses answered.
     #[serde(skip_serializing_if = "Vec::is_empty")]

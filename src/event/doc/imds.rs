@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 
 use super::{Shown, Text};
 use crate::detect::Signals;
@@ -10,6 +11,7 @@ use crate::event::time::Stamp;
 use crate::id::EventId;
 
 /// The `imds` object (contract section 3).
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Imds<'a> {
     /// Provider.
@@ -19,19 +21,14 @@ pub struct Imds<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     pub service: &'a str,
     /// Normalised path.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Text<'a>>,
     /// Catalogue entry.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path_id: Option<&'a str>,
     /// What the path gives away.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sensitivity: Option<&'static str>,
     /// `v1` or `v2`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<&'a str>,
     /// Credential.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<Credential<'a>>,
     /// Headers that tell metadata clients apart.
     #[serde(skip_serializing_if = "NamedTexts::is_empty")]
@@ -40,13 +37,11 @@ pub struct Imds<'a> {
     #[serde(skip_serializing_if = "SignalList::is_empty")]
     pub signals: SignalList,
     /// Allow-list entry that kept an alert back.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_by: Option<&'a str>,
     /// Joined events.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<Link<'a>>,
     /// How many followed the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub repeats: Option<u64>,
 }
 
@@ -62,24 +57,20 @@ impl Imds<'_> {
 }
 
 /// `imds.credential`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize)]
 pub struct Credential<'a> {
     /// Whether the response proves it.
     pub issued: bool,
     /// Kind.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'a str>,
     /// Non-secret identifier.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
     /// Role, resource, audience.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'a str>,
     /// Expiry.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<&'a str>,
     /// Keyed hash of the secret value.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<&'a str>,
 }
 

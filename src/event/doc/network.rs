@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 
 use super::{ProcessDoc, Text};
 use crate::decode::meta::{Hop, Mac};
@@ -11,31 +12,25 @@ use crate::event::envelope::CommunityId;
 use crate::event::flow::FlowId;
 
 /// ECS `network`.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize)]
 pub struct Network<'a> {
     /// `ipv4` or `ipv6`.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type")]
     pub kind: Option<&'static str>,
     /// Transport.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub transport: Option<&'static str>,
     /// Application protocol.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'static str>,
     /// Direction.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<&'static str>,
     /// Community ID.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub community_id: Option<CommunityId>,
     /// Both directions.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Both directions.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
     /// First value of the real-IP header.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarded_ip: Option<Text<'a>>,
     /// Tunnels that the packets came out of, outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -43,19 +38,17 @@ pub struct Network<'a> {
 }
 
 /// One tunnel of `network.tunnel`.
+#[skip_serializing_none]
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Tunnel {
     /// Which.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// VNI, key, session or label.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
     /// Outer source address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Ip>,
     /// Outer destination address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Ip>,
 }
 
@@ -125,44 +118,36 @@ impl Serialize for MacText {
 }
 
 /// One end: `source`, `destination`, `client`, `server`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct End<'a> {
     /// MAC, on flows.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacText>,
     /// Address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ip>,
     /// The same as text, on destinations (ours).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<Ip>,
     /// Port; never 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// Host name, if it is no address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<Text<'a>>,
     /// Bytes that it sent; never 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Packets that it sent, on flows; never 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
     /// Process at this end.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Box<ProcessDoc<'a>>>,
 }
 
 /// Packetbeat's `icmp`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Icmp<'a> {
     /// 4 or 6.
     pub version: u8,
     /// Request or one-way message.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<IcmpMessage<'a>>,
     /// Answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<IcmpMessage<'a>>,
 }
 
@@ -179,6 +164,7 @@ pub struct IcmpMessage<'a> {
 }
 
 /// Packetbeat's `flow`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize)]
 pub struct Flow<'a> {
     /// Base64 of the flow's key.
@@ -187,7 +173,6 @@ pub struct Flow<'a> {
     #[serde(rename = "final")]
     pub last: bool,
     /// VLAN ids.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan: Option<OneOrMany<'a>>,
 }
 

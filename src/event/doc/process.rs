@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_with::skip_serializing_none;
 
 use super::{Shown, Text};
 use crate::event::Masker;
@@ -12,34 +13,27 @@ use crate::packet::Timestamp;
 use crate::process::Process;
 
 /// `process.*`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ProcessDoc<'a> {
     /// Process id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// Name, or `unknown` (contract section 2).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Text<'a>>,
     /// Path of the executable.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub executable: Option<Text<'a>>,
     /// Arguments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<Text<'a>>,
     /// Start time.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Stamp>,
     /// Id that survives reuse of pids.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub entity_id: Option<Text<'a>>,
     /// Parent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
     /// Owner.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
     /// Container.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container<'a>>,
 }
 
