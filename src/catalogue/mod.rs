@@ -1,8 +1,8 @@
 //! What is known of metadata services, compiled to lookups: address → endpoints, name → endpoints, path → entries.
 //!
 //! The facts stand in `src/data/catalogue.toml`; a configuration may add to them in the same form. Everything is
-//! `'static`: the built-in data is parsed once per process, additions are kept for good each time they are loaded (a few
-//! kilobytes per reload of a configuration), so that events can name entries without copying.
+//! `'static`: the built-in data is parsed once per process, additions and the list of paths are kept for good each time
+//! they are loaded (some ten kilobytes per reload of a configuration), so that events can name entries without copying.
 
 mod file;
 mod pattern;
@@ -32,7 +32,7 @@ const TEXT: &str = include_str!("../data/catalogue.toml");
 pub struct Catalogue {
     data: &'static File,
     endpoints: Vec<&'static Endpoint>,
-    paths: Vec<Path>,
+    paths: &'static [Path],
     agents: Vec<&'static Agent>,
     /// Sorted by address; endpoints whose address alone makes traffic metadata traffic.
     v4: Vec<(u32, Vec<&'static Endpoint>)>,
@@ -46,14 +46,11 @@ pub struct Catalogue {
     /// Indices into `paths`.
     tree: PathTree,
     provable: Vec<usize>,
-    /// By name in lower case.
-    headers: HashMap<String, HeaderFacts, FixedState>,
+    /// Names with what is known of each, by the length of the name: that alone refuses most others.
+    headers: Vec<Vec<(&'static str, HeaderFacts)>>,
     credential_path: OnceLock<Option<Regex>>,
     credential_path_any_host: OnceLock<Option<Regex>>,
 }
-
-/// Longest name of a header that is known.
-const MAX_HEADER: usize = 64;
 
 /// What is known of a header field by its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,14 +87,17 @@ impl Path {
 
 /// A path entry that fits a path.
 #[derive(Clone, Copy, Debug)]
-pub struct PathMatch<'c, 'p> {
+pub struct PathMatch {
     /// Place in the catalogue, for ties.
     pub order: usize,
     /// The entry.
-    pub path: &'c Path,
+    pub path: &'static Path,
     /// How well it fits.
-    pub fit: Fit<'p>,
+    pub fit: Fit,
 }
+
+/// Entries that fit the usual path of a metadata service.
+const USUAL_MATCHES: usize = 8;
 
 impl Catalogue {
     /// The compiled-in catalogue.
@@ -120,7 +120,7 @@ impl Catalogue {
         let mut new = Self {
             data,
             endpoints: data.endpoint.iter().chain(&added.endpoint).collect(),
-            paths: Vec::new(),
+            paths: &[],
             agents: data.agent.iter().chain(&added.agent).collect(),
             v4: Vec::new(),
             v6: Vec::new(),
@@ -130,15 +130,16 @@ impl Catalogue {
             name_globs: Vec::new(),
             tree: PathTree::default(),
             provable: Vec::new(),
-            headers: HashMap::default(),
+            headers: Vec::new(),
             credential_path: OnceLock::new(),
             credential_path_any_host: OnceLock::new(),
         };
         new.check_ids(data.path.iter().chain(&added.path))?;
         new.index_endpoints();
-        for entry in data.path.iter().chain(&added.path) {
-            new.add_path(entry)?;
-        }
+        let entries = data.path.iter().chain(&added.path);
+        let paths = entries.map(|entry| new.path(entry)).collect::<Result<Vec<_>, _>>()?;
+        new.paths = Box::leak(paths.into_boxed_slice());
+        new.index_paths();
         new.index_headers();
         Ok(new)
     }
@@ -186,24 +187,27 @@ impl Catalogue {
     }
 
     /// All paths, in order.
-    pub fn paths(&self) -> &[Path] {
-        &self.paths
+    pub fn paths(&self) -> &'static [Path] {
+        self.paths
     }
 
     /// Credential paths whose answers prove themselves (rule 4, answers without request, upgrades), in order.
-    pub fn provable_paths(&self) -> impl Iterator<Item = &Path> {
+    pub fn provable_paths(&self) -> impl Iterator<Item = &'static Path> {
         self.provable.iter().filter_map(|at| self.paths.get(*at))
     }
 
     /// Entries that fit a normalised path, in order; those whose query rules do not fit `query` are left out.
-    pub fn paths_like<'c, 'p>(&'c self, path: &'p str, query: &[u8]) -> Vec<PathMatch<'c, 'p>> {
-        let mut found: Vec<PathMatch<'c, 'p>> = Vec::new();
+    pub fn paths_like(&self, path: &str, query: &[u8]) -> Vec<PathMatch> {
+        let mut found: Vec<PathMatch> = Vec::new();
         self.tree.patterns(path, &mut |(order, nth)| {
             let Some(known) = self.paths.get(order) else { return };
-            let Some(fit) = known.entry.patterns.get(nth).map(|pattern| pattern.known_fit(path)) else { return };
+            let Some(fit) = known.entry.patterns.get(nth).map(PathPattern::known_fit) else { return };
             match found.iter_mut().find(|other| other.order == order) {
                 Some(same) => same.fit = same.fit.max(fit),
                 None if known.entry.query.iter().all(|rule| has_parameter(query, rule)) => {
+                    if found.is_empty() {
+                        found.reserve(USUAL_MATCHES);
+                    }
                     found.push(PathMatch { order, path: known, fit });
                 }
                 None => {}
@@ -245,12 +249,9 @@ impl Catalogue {
 
     /// What is known of a header field by its name, in any case.
     pub fn header(&self, name: &[u8]) -> HeaderFacts {
-        let mut lower = [0; MAX_HEADER];
-        let Some(lower) = lower.get_mut(..name.len()) else { return HeaderFacts::default() };
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        let found = std::str::from_utf8(lower).ok().and_then(|name| self.headers.get(name));
-        found.copied().unwrap_or_default()
+        let mut as_long = self.headers.get(name.len()).into_iter().flatten();
+        let found = as_long.find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
+        found.map(|(_, facts)| *facts).unwrap_or_default()
     }
 
     /// Whether a header's value is one that documentation prescribes, and so no secret.
@@ -311,7 +312,8 @@ impl Catalogue {
         }
     }
 
-    fn add_path(&mut self, entry: &'static PathEntry) -> Result<(), CatalogueError> {
+    /// An entry with its endpoints.
+    fn path(&self, entry: &'static PathEntry) -> Result<Path, CatalogueError> {
         let mut endpoints = Vec::new();
         for id in &entry.endpoints {
             let found = self.endpoints.iter().find(|e| e.id() == id);
@@ -319,21 +321,33 @@ impl Catalogue {
                 CatalogueError::new(entry.id.span(), format!("path `{}`: there is no endpoint `{id}`", entry.id()))
             })?);
         }
-        for (nth, pattern) in entry.patterns.iter().enumerate() {
-            self.tree.insert(pattern, (self.paths.len(), nth));
+        Ok(Path { entry, endpoints })
+    }
+
+    fn index_paths(&mut self) {
+        for (order, Path { entry, .. }) in self.paths.iter().enumerate() {
+            for (nth, pattern) in entry.patterns.iter().enumerate() {
+                self.tree.insert(pattern, (order, nth));
+            }
+            if entry.sensitivity == Sensitivity::Credential && !entry.proof.is_empty() {
+                self.provable.push(order);
+            }
         }
-        if entry.sensitivity == Sensitivity::Credential && !entry.proof.is_empty() {
-            self.provable.push(self.paths.len());
-        }
-        self.paths.push(Path { entry, endpoints });
-        Ok(())
     }
 
     fn index_headers(&mut self) {
         let lists = &self.data.headers;
-        let mut headers: HashMap<String, HeaderFacts, FixedState> = HashMap::default();
-        let mut mark = |name: &str, set: fn(&mut HeaderFacts)| {
-            let facts = headers.entry(name.to_ascii_lowercase()).or_default();
+        let mut headers: Vec<Vec<(&'static str, HeaderFacts)>> = Vec::new();
+        let mut mark = |name: &'static str, set: fn(&mut HeaderFacts)| {
+            if headers.len() <= name.len() {
+                headers.resize_with(name.len() + 1, Vec::new);
+            }
+            let Some(as_long) = headers.get_mut(name.len()) else { return };
+            let at = as_long.iter().position(|(known, _)| known.eq_ignore_ascii_case(name)).unwrap_or(as_long.len());
+            if at == as_long.len() {
+                as_long.push((name, HeaderFacts::default()));
+            }
+            let Some((_, facts)) = as_long.get_mut(at) else { return };
             facts.recorded = true;
             set(facts);
         };
@@ -348,7 +362,7 @@ impl Catalogue {
             let alone = endpoint.session_header.iter().filter(|rule| rule.value.is_none());
             alone.for_each(|rule| mark(&rule.name, |facts| facts.session = true));
         }
-        for path in &self.paths {
+        for path in self.paths {
             path.entry.required_headers.iter().flat_map(|choice| &choice.0).for_each(|rule| mark(&rule.name, |_| {}));
             path.entry.optional_headers.iter().for_each(|name| mark(name, |_| {}));
         }

@@ -14,6 +14,8 @@ pub struct PathPattern {
     segments: Vec<Segment>,
     /// `/**` at the end: any remainder, also none.
     rest: bool,
+    /// How well any path fits that does.
+    fit: Fit,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +37,29 @@ pub(super) enum Step<'p> {
 
 /// How well a path fits a pattern; the better match is the greater one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fit<'p> {
+pub struct Fit {
     /// Number of literal segments.
     pub literals: usize,
     /// 2 without wildcards, 1 with `*` or alternatives, 0 with `**`.
     pub exactness: u8,
-    /// What the last `*` stood for.
-    pub last_any: Option<&'p str>,
+    /// Which segment the last `*` stands for.
+    last_any: Option<usize>,
+}
+
+impl Fit {
+    fn new(segments: &[Segment], rest: bool) -> Self {
+        let wild = segments.iter().any(|s| matches!(s, Segment::Any | Segment::OneOf(_)));
+        Self {
+            literals: segments.iter().filter(|s| matches!(s, Segment::Literal(_))).count(),
+            exactness: if rest { 0 } else { 2 - u8::from(wild) },
+            last_any: segments.iter().rposition(|s| matches!(s, Segment::Any)),
+        }
+    }
+
+    /// What the last `*` stands for in `path`, which fits.
+    pub fn last_any(self, path: &str) -> Option<&str> {
+        path.split('/').filter(|part| !part.is_empty()).nth(self.last_any?)
+    }
 }
 
 impl PathPattern {
@@ -81,19 +99,17 @@ impl PathPattern {
     }
 
     /// How a normalised path fits, if it does.
-    pub fn fit<'p>(&self, path: &'p str) -> Option<Fit<'p>> {
-        let mut parts = path.strip_prefix('/')?.split('/').filter(|part| !part.is_empty());
-        let mut last_any = None;
+    pub fn fit(&self, path: &str) -> Option<Fit> {
+        // In bytes: for parts as short as these a search for a character costs more than the walk.
+        let inner = path.as_bytes().strip_prefix(b"/")?;
+        let mut parts = inner.split(|b| *b == b'/').filter(|part| !part.is_empty());
         for segment in &self.segments {
             let part = parts.next()?;
             let fits = match segment {
-                Segment::Literal(text) => text == part,
-                Segment::OneOf(members) => members.iter().any(|m| m == part),
+                Segment::Literal(text) => text.as_bytes() == part,
+                Segment::OneOf(members) => members.iter().any(|m| m.as_bytes() == part),
                 Segment::Class(_, members) => members.iter().any(|m| is_member(m, part)),
-                Segment::Any => {
-                    last_any = Some(part);
-                    true
-                }
+                Segment::Any => true,
             };
             if !fits {
                 return None;
@@ -102,35 +118,27 @@ impl PathPattern {
         if !self.rest && parts.next().is_some() {
             return None;
         }
-        Some(self.fit_with(last_any))
+        Some(self.fit)
     }
 
     /// How a path fits of which the tree of all patterns says that it does.
-    pub(super) fn known_fit<'p>(&self, path: &'p str) -> Fit<'p> {
-        let last = self.segments.iter().rposition(|segment| matches!(segment, Segment::Any));
-        self.fit_with(last.and_then(|last| path.split('/').filter(|part| !part.is_empty()).nth(last)))
-    }
-
-    fn fit_with<'p>(&self, last_any: Option<&'p str>) -> Fit<'p> {
-        let wild = self.segments.iter().any(|s| matches!(s, Segment::Any | Segment::OneOf(_)));
-        let literals = self.segments.iter().filter(|s| matches!(s, Segment::Literal(_))).count();
-        let exactness = if self.rest { 0 } else { 2 - u8::from(wild) };
-        Fit { literals, exactness, last_any }
+    pub(super) fn known_fit(&self) -> Fit {
+        self.fit
     }
 }
 
 /// Class member that stands for any date of this century.
 pub(super) const DATE: &str = "YYYY-MM-DD";
 
-fn is_member(member: &str, part: &str) -> bool {
-    if member == DATE { is_date(part) } else { member == part }
+fn is_member(member: &str, part: &[u8]) -> bool {
+    if member == DATE { is_date(part) } else { member.as_bytes() == part }
 }
 
 /// Whether a segment has the form of [`DATE`].
-pub(super) fn is_date(part: &str) -> bool {
+pub(super) fn is_date(part: &[u8]) -> bool {
     part.len() == 10
-        && part.starts_with("20")
-        && part.bytes().enumerate().all(|(at, b)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() })
+        && part.starts_with(b"20")
+        && part.iter().enumerate().all(|(at, b)| if at == 4 || at == 7 { *b == b'-' } else { b.is_ascii_digit() })
 }
 
 impl TryFrom<String> for PathPattern {
@@ -146,7 +154,8 @@ impl TryFrom<String> for PathPattern {
             None => (body, false),
         };
         let segments = body.split('/').filter(|_| !body.is_empty()).map(|part| segment(&text, part));
-        Ok(Self { segments: segments.collect::<Result<_, _>>()?, rest })
+        let segments = segments.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { fit: Fit::new(&segments, rest), segments, rest })
     }
 }
 
@@ -316,8 +325,9 @@ mod tests {
     #[test]
     fn segments_classes_alternatives_and_remainders() {
         let creds = pattern("/{v}/meta-data/iam/security-credentials/*");
-        let role = creds.fit("/2009-04-04/meta-data/iam/security-credentials/web").unwrap();
-        assert_eq!((role.last_any, role.literals, role.exactness), (Some("web"), 3, 1));
+        let path = "/2009-04-04/meta-data/iam/security-credentials/web";
+        let role = creds.fit(path).unwrap();
+        assert_eq!((role.last_any(path), role.literals, role.exactness), (Some("web"), 3, 1));
         for no in [
             "/latest/meta-data/iam/security-credentials",
             "/1.1/meta-data/iam/security-credentials/web",

@@ -23,7 +23,7 @@ fn the_data_file_holds_together() {
     }
     assert_eq!(sources.keys().find(|s| !used.contains(s)), None, "a source that nothing uses");
     assert!(sources.values().all(|url| url.starts_with("https://")));
-    for path in &catalogue.paths {
+    for path in catalogue.paths {
         assert!(!path.endpoints.is_empty() && !path.entry.patterns.is_empty(), "{}", path.entry.id());
     }
     assert!(Regex::new(&catalogue.data.generic.credential_path).is_ok());

@@ -84,8 +84,10 @@ impl PathTree {
         if rest.is_empty() {
             return node.ends.iter().for_each(|place| found(*place));
         }
-        let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        let date = node.date.filter(|_| is_date(part));
+        let slash = memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len());
+        let (part, rest) = rest.split_at_checked(slash).unwrap_or((rest, ""));
+        let rest = rest.strip_prefix('/').unwrap_or_default();
+        let date = node.date.filter(|_| is_date(part.as_bytes()));
         for next in node.words.get(part).copied().into_iter().chain(date).chain(node.any) {
             self.walk(next, rest, found);
         }

@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use super::body::Content;
 use super::canonical::{canonical_host, canonical_ip, percent_stable};
 use super::path::{Target, plain_path};
-use super::proof::{Answer, number};
+use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
 use super::request::{Request, UserAgents, endpoints_of, fitting, host_fields};
 use super::{
@@ -66,6 +66,7 @@ impl std::fmt::Debug for Config {
 pub struct Detector {
     catalogue: Arc<Catalogue>,
     config: Config,
+    fingerprints: Fingerprints,
     memory: Memory,
     agents: UserAgents,
     searching: bool,
@@ -74,7 +75,14 @@ pub struct Detector {
 impl Detector {
     /// A matcher without memory.
     pub fn new(catalogue: Arc<Catalogue>, config: Config) -> Self {
-        Self { catalogue, config, memory: Memory::default(), agents: UserAgents::default(), searching: false }
+        Self {
+            catalogue,
+            fingerprints: Fingerprints::new(&config.fingerprint_key),
+            config,
+            memory: Memory::default(),
+            agents: UserAgents::default(),
+            searching: false,
+        }
     }
 
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
@@ -177,18 +185,18 @@ impl Detector {
     }
 
     /// Rules 3 and 4: a server that neither its address nor its name tells.
-    fn elsewhere<'x>(
+    fn elsewhere(
         &self,
         tx: &Transaction,
         request: &Request<'_>,
         answer: Option<&Answer<'_>>,
-        matches: &[PathMatch<'x, 'x>],
-    ) -> Option<(Leg, Choice<'x>)> {
+        matches: &[PathMatch],
+    ) -> Option<(Leg, Choice)> {
         let port = tx.conn.server.port;
-        let allowed = |m: &&PathMatch<'_, '_>| m.path.entry.has_required_headers(request.head.fields());
-        let by_path = |m: &&PathMatch<'_, '_>| is_by_path(m, port);
-        let proved = |m: &&PathMatch<'_, '_>| is_provable(m) && answer.is_some_and(|a| a.proves(m.path.entry));
-        let best = |test: &dyn Fn(&&PathMatch<'x, 'x>) -> bool| {
+        let allowed = |m: &&PathMatch| m.path.entry.has_required_headers(request.head.fields());
+        let by_path = |m: &&PathMatch| is_by_path(m, port);
+        let proved = |m: &&PathMatch| is_provable(m) && answer.is_some_and(|a| a.proves(m.path.entry));
+        let best = |test: &dyn Fn(&&PathMatch) -> bool| {
             let fits = matches.iter().filter(|m| allowed(m) && test(m));
             fits.max_by_key(|m| (m.fit.literals, m.fit.exactness, std::cmp::Reverse(m.order))).copied()
         };
@@ -213,7 +221,7 @@ impl Detector {
         request: Option<&Request<'_>>,
         answer: Option<&Answer<'_>>,
         leg: Leg,
-        choice: &Choice<'_>,
+        choice: &Choice,
     ) -> Imds {
         let found = self.find(request, answer, choice);
         let mut imds = Imds {
@@ -235,8 +243,8 @@ impl Detector {
     }
 
     /// What was asked for and what came back: the chosen entry, or a better one that the answer proves.
-    fn find(&self, request: Option<&Request<'_>>, answer: Option<&Answer<'_>>, choice: &Choice<'_>) -> Finding {
-        let key = &self.config.fingerprint_key;
+    fn find(&self, request: Option<&Request<'_>>, answer: Option<&Answer<'_>>, choice: &Choice) -> Finding {
+        let fingerprints = &self.fingerprints;
         let mut found = Finding::asked(choice);
         let asked = found.entry.filter(|_| found.credential.is_some());
         let proved = answer.zip(asked).filter(|(answer, entry)| answer.proves(entry));
@@ -245,7 +253,7 @@ impl Detector {
             found.sensitivity = Sensitivity::Credential;
             found.credential = Some(Credential::default());
         } else if let Some((answer, entry)) = proved {
-            found.credential = Some(answer.credential(entry, key));
+            found.credential = Some(answer.credential(entry, fingerprints));
         }
         let issued = found.credential.as_ref().is_some_and(|c| c.issued);
         if !issued
@@ -253,7 +261,7 @@ impl Detector {
             && let Some(answer) = answer
             && let Some(better) = self.proved_by_other(choice, answer)
         {
-            found.credential = Some(answer.credential(better, key));
+            found.credential = Some(answer.credential(better, fingerprints));
             found.sensitivity = Sensitivity::Credential;
             if found.provider == UNKNOWN {
                 (found.provider, found.service) = (&better.provider, &better.service);
@@ -275,7 +283,7 @@ impl Detector {
 
     /// Another credential path of the same provider and service whose markers the answer holds; of any provider at the
     /// address where the provider is not known.
-    fn proved_by_other(&self, choice: &Choice<'_>, answer: &Answer<'_>) -> Option<&'static PathEntry> {
+    fn proved_by_other(&self, choice: &Choice, answer: &Answer<'_>) -> Option<&'static PathEntry> {
         if !answer.is_success() || answer.is_error() {
             return None;
         }
@@ -294,7 +302,7 @@ impl Detector {
         tx: &Transaction,
         request: Option<&Request<'_>>,
         answer: Option<&Answer<'_>>,
-        choice: &Choice<'_>,
+        choice: &Choice,
         imds: &Imds,
     ) -> Signals {
         let mut signals = request.map(|r| r.signals(&self.catalogue, &mut self.agents)).unwrap_or_default();
@@ -343,22 +351,22 @@ impl Detector {
 }
 
 /// Rules 3 and 4, as far as the request goes: where neither address nor name tells, the answer is looked at only then.
-fn is_possible(found: &PathMatch<'_, '_>, request: &Head, port: u16) -> bool {
+fn is_possible(found: &PathMatch, request: &Head, port: u16) -> bool {
     found.path.entry.has_required_headers(request.fields()) && (is_by_path(found, port) || is_provable(found))
 }
 
-fn is_credential(found: &PathMatch<'_, '_>) -> bool {
+fn is_credential(found: &PathMatch) -> bool {
     found.path.entry.sensitivity == Sensitivity::Credential
 }
 
 /// Rule 3: an entry of any address, or a credential path on a listed port of an endpoint known by its paths.
-fn is_by_path(found: &PathMatch<'_, '_>, port: u16) -> bool {
+fn is_by_path(found: &PathMatch, port: u16) -> bool {
     let listens = |e: &&'static Endpoint| e.by == Recognised::Path && e.ports.contains(&port);
     found.path.entry.any_address || is_credential(found) && found.path.endpoints.iter().any(listens)
 }
 
 /// Rule 4, as far as the request goes: a credential path whose answer can prove itself.
-fn is_provable(found: &PathMatch<'_, '_>) -> bool {
+fn is_provable(found: &PathMatch) -> bool {
     is_credential(found) && !found.path.entry.proof.is_empty() && found.path.endpoints.iter().any(|e| e.by_address())
 }
 
@@ -373,7 +381,7 @@ struct Finding {
 
 impl Finding {
     /// What the request alone says.
-    fn asked(choice: &Choice<'_>) -> Self {
+    fn asked(choice: &Choice) -> Self {
         let entry = choice.entry.map(|m| m.path.entry);
         let sensitivity = entry.map_or(Sensitivity::Discovery, |e| e.sensitivity);
         let asked = entry.filter(|e| e.sensitivity == Sensitivity::Credential);
@@ -388,7 +396,7 @@ fn is_forwarded_ttl(ttl: u8) -> bool {
 }
 
 /// Whether the answer carries a header of the genuine service, where those are known.
-fn is_genuine(tx: &Transaction, choice: &Choice<'_>) -> bool {
+fn is_genuine(tx: &Transaction, choice: &Choice) -> bool {
     let mut rules =
         choice.endpoints.iter().filter(|e| e.service == choice.service).flat_map(|e| &e.server_headers).peekable();
     // A head that the capture cut may have had the header.
@@ -398,7 +406,7 @@ fn is_genuine(tx: &Transaction, choice: &Choice<'_>) -> bool {
 }
 
 /// Version, where the service has both.
-fn version(request: &Request<'_>, choice: &Choice<'_>) -> Option<Version> {
+fn version(request: &Request<'_>, choice: &Choice) -> Option<Version> {
     let entry = choice.entry.map(|m| m.path.entry);
     if let Some(version) = entry.and_then(|e| e.version) {
         return Some(version);
@@ -427,7 +435,7 @@ fn session_token(request: &Request<'_>, endpoints: &[&'static Endpoint]) -> Opti
 fn issued_token(
     request: Option<&Request<'_>>,
     answer: Option<&Answer<'_>>,
-    choice: &Choice<'_>,
+    choice: &Choice,
     sensitivity: Sensitivity,
 ) -> Option<(TokenHash, u64)> {
     let (request, answer) = (request?, answer.filter(|_| sensitivity == Sensitivity::Token)?);
@@ -441,7 +449,7 @@ fn issued_token(
 
 /// What a credential is good for, as the request says it: resource, audience or scopes of query or form, else the role or
 /// account in the path.
-fn scope(request: &Request<'_>, entry: Option<PathMatch<'_, '_>>) -> Option<String> {
+fn scope(request: &Request<'_>, entry: Option<PathMatch>) -> Option<String> {
     let form = request.head.field("content-type").is_some_and(|t| t.starts_with(b"application/x-www-form-urlencoded"));
     let body = if form { request.message.body.captured.as_slice() } else { b"" };
     let pairs = || [request.target.query, body].into_iter().flat_map(|text| text.split(|b| *b == b'&'));
@@ -454,7 +462,7 @@ fn scope(request: &Request<'_>, entry: Option<PathMatch<'_, '_>>) -> Option<Stri
     let asked = asked.map(|value| String::from_utf8_lossy(&value).chars().take(512).collect());
     let in_path = || {
         let found = entry.filter(|m| m.path.entry.scope == Some(ScopeAt::Path))?;
-        found.fit.last_any.map(str::to_owned)
+        found.fit.last_any(&request.path.path).map(str::to_owned)
     };
     asked.or_else(in_path)
 }

@@ -136,7 +136,7 @@ impl<'b> Answer<'b> {
     }
 
     /// What may be told of the credential.
-    pub(super) fn credential(&self, entry: &'static PathEntry, fingerprint_key: &[u8]) -> Credential {
+    pub(super) fn credential(&self, entry: &'static PathEntry, fingerprints: &Fingerprints) -> Credential {
         let doc = &self.document;
         let first = |keys: &[&str]| keys.iter().find_map(|key| doc.text(key));
         let in_seconds = || {
@@ -156,7 +156,7 @@ impl<'b> Answer<'b> {
             id: first(ID_KEYS).map(shown),
             scope: first(&["RoleArn", "resource"]).map(shown),
             expires: first(EXPIRY_KEYS).and_then(expiry::absolute).or_else(in_seconds),
-            fingerprint: main.and_then(|(secret, _)| fingerprint(fingerprint_key, secret)),
+            fingerprint: main.and_then(|(secret, _)| fingerprints.of(secret)),
             secrets,
         }
     }
@@ -265,11 +265,29 @@ fn element<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
     Some(inner.split(|b| *b == b'<').next()?.trim_ascii()).filter(|value| !value.is_empty())
 }
 
-/// Hex of HMAC-SHA-256 over the secret without white space, cut to 128 bits (RFC 2104 section 5).
-fn fingerprint(key: &[u8], secret: &[u8]) -> Option<String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-    secret.split(u8::is_ascii_whitespace).for_each(|part| mac.update(part));
-    let digest = mac.finalize().into_bytes();
-    let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
-    Some(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
+/// Fingerprints of secrets under one key, which is read in once: that costs as much as a secret does.
+pub(super) struct Fingerprints(Option<Hmac<Sha256>>);
+
+impl Fingerprints {
+    pub(super) fn new(key: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(key).ok())
+    }
+
+    /// Hex of HMAC-SHA-256 over the secret without white space, cut to 128 bits (RFC 2104 section 5).
+    fn of(&self, secret: &[u8]) -> Option<String> {
+        let mut mac = self.0.clone()?;
+        secret.split(u8::is_ascii_whitespace).for_each(|part| mac.update(part));
+        let digest = mac.finalize().into_bytes();
+        let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+        let mut out = String::with_capacity(32);
+        out.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+        Some(out)
+    }
+}
+
+impl std::fmt::Debug for Fingerprints {
+    /// Never what the key left behind.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fingerprints").finish_non_exhaustive()
+    }
 }

@@ -22,13 +22,13 @@ pub(super) struct Evidence<'x> {
     /// Endpoints that the request names.
     pub(super) named: &'x [&'static Endpoint],
     /// Entries that fit the path.
-    pub(super) matches: &'x [PathMatch<'x, 'x>],
+    pub(super) matches: &'x [PathMatch],
     /// Provider that last answered at this address to this client.
     pub(super) last: Option<&'static str>,
 }
 
 /// Which service it is, as far as that can be told.
-pub(super) struct Choice<'x> {
+pub(super) struct Choice {
     /// Provider, or `unknown`.
     pub(super) provider: &'static str,
     /// Service.
@@ -36,7 +36,7 @@ pub(super) struct Choice<'x> {
     /// Endpoints left over.
     pub(super) endpoints: Vec<&'static Endpoint>,
     /// The entry that fits best.
-    pub(super) entry: Option<PathMatch<'x, 'x>>,
+    pub(super) entry: Option<PathMatch>,
     /// A header of the answer tells.
     pub(super) answered: bool,
     /// It was told without what was remembered and without a tie.
@@ -47,7 +47,7 @@ pub(super) struct Choice<'x> {
 pub(super) const UNKNOWN: &str = "unknown";
 
 /// Weighs the evidence for the endpoints that address or name allow.
-pub(super) fn choose<'x>(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'x>) -> Choice<'x> {
+pub(super) fn choose(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'_>) -> Choice {
     let (mut answered, mut firm) = (false, true);
     if one_provider(&left).is_none() {
         let on_port: Vec<_> = left.iter().copied().filter(|e| e.ports.contains(&evidence.port)).collect();
@@ -120,18 +120,18 @@ impl Evidence<'_> {
         }
     }
 
-    fn rank(&self, found: &PathMatch<'_, '_>) -> (bool, usize, u8) {
+    fn rank(&self, found: &PathMatch) -> (bool, usize, u8) {
         (self.satisfies(found), found.fit.literals, found.fit.exactness)
     }
 
-    fn satisfies(&self, found: &PathMatch<'_, '_>) -> bool {
+    fn satisfies(&self, found: &PathMatch) -> bool {
         self.request.is_some_and(|r| found.path.entry.has_required_headers(r.head.fields()))
     }
 }
 
 /// The entry that fits best among those of the endpoints: the choice rule at the head of the catalogue.
-fn best<'x>(evidence: &Evidence<'x>, endpoints: &[&'static Endpoint]) -> Option<PathMatch<'x, 'x>> {
-    let at = |m: &&PathMatch<'_, '_>| endpoints.iter().any(|e| m.path.is_at(e));
+fn best(evidence: &Evidence<'_>, endpoints: &[&'static Endpoint]) -> Option<PathMatch> {
+    let at = |m: &&PathMatch| endpoints.iter().any(|e| m.path.is_at(e));
     evidence.matches.iter().filter(at).max_by_key(|m| (evidence.rank(m), Reverse(m.order))).copied()
 }
 

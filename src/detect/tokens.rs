@@ -93,7 +93,7 @@ fn search(text: &[u8], depth: u8, out: &mut Vec<TokenHash>) {
             }
         }
     }
-    if depth == 0 || !looks_like_text(text) {
+    if depth == 0 || memchr::memchr2(b'%', b'\\', text).is_none() || !looks_like_text(text) {
         return;
     }
     if memchr::memchr(b'%', text).is_some()
@@ -201,8 +201,13 @@ fn hash_run(run: &[u8], out: &mut Vec<TokenHash>) {
 
 /// Long enough, and of two of lower case, upper case and digits: words of paths and prose are not.
 fn is_token(token: &[u8]) -> bool {
-    let kinds = token.iter().fold(0, |kinds, byte| kinds | kind(*byte));
-    token.len() >= MIN_TOKEN && (kinds & (LOWER | UPPER | DIGIT)).count_ones() >= 2
+    let mut kinds = 0u8;
+    let mut are_two = |byte: &u8| {
+        kinds |= kind(*byte) & (LOWER | UPPER | DIGIT);
+        kinds.count_ones() >= 2
+    };
+    // The first few characters of most tokens tell.
+    token.len() >= MIN_TOKEN && token.iter().any(&mut are_two)
 }
 
 fn trim_padding(token: &[u8]) -> &[u8] {
