@@ -13,6 +13,7 @@ mod raise;
 mod rebind;
 mod relay;
 mod repeats;
+mod sets;
 mod ssrf;
 mod subject;
 mod table;
@@ -313,17 +314,17 @@ impl Correlator {
         let user_agent = request.and_then(|request| request.head.field("user-agent")).unwrap_or_default();
         let (start, end) = span(tx);
         self.readable.entry((tx.conn.client.ip, tx.conn.server.ip), || ());
+        let http = self.subjects.http(tx);
         let habit = match request {
             Some(_) => {
-                let asked = Request { tx, imds, user_agent, start };
-                let link = || subject::link_of_http(tx, "request", start, event_id);
-                self.clients.learn(asked, &self.catalogue, link)
+                let asked = Request { tx, imds, user_agent, start, http: &http, event_id };
+                self.clients.learn(asked, &self.catalogue)
             }
             None => Habit::default(),
         };
         let mut signals = habit.signals;
-        let leg = LegSeen::of(&tx.conn, imds, start, end);
-        if leg.as_ref().is_some_and(|leg| self.issuances.is_other_leg(leg)) {
+        let leg = self.issuances.leg(&tx.conn, imds, (start, end));
+        if leg.as_ref().is_some_and(|leg| leg.is_other) {
             signals.add(Signal::Proxied);
         }
         let all = imds.signals.union(signals);
@@ -335,7 +336,7 @@ impl Correlator {
         let contradicted = all.has(Signal::ForeignHost) || all.has(Signal::Forwarded);
         let allowed_by = if contradicted { None } else { self.allowed(&asked) };
 
-        let subject = self.subjects.of_http(tx, Some(imds), signals, event_id);
+        let subject = self.subjects.with_http(tx, http, Some(imds), signals, event_id);
         if let Some(credential) = imds.credential.as_ref().filter(|credential| credential.issued) {
             self.relays.issue(&credential.secrets, end, &subject);
         }

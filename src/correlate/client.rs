@@ -2,7 +2,7 @@
 //! memory, whether an SDK or a known agent would have asked like this, and whether it walks the tree.
 //!
 //! Bounded by clients, by kinds of request per client and by paths per walk; what is forgotten only makes a client look
-//! new again.
+//! new again. There may be many clients, most of which ask three things and are not heard of again: one takes little room.
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -11,15 +11,16 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 
 use super::pool::Pool;
+use super::sets::{Set, Sets};
 use super::table::Table;
-use crate::alert::ChainLink;
+use crate::alert::{ChainLink, HttpSubject};
 use crate::catalogue::{Agent, Catalogue};
 use crate::detect::{Imds, Leg, Sensitivity, Signal, Signals, TokenHash};
+use crate::id::EventId;
+use crate::observe::Endpoint;
 use crate::packet::Timestamp;
 use crate::proto::http;
 
-/// Most kinds of request and paths that are remembered of one client.
-const KINDS: usize = 64;
 /// Most links of a walk that its alert lists.
 const LINKS: usize = 16;
 /// Directories read and followed down that no SDK does in one go.
@@ -59,28 +60,45 @@ pub struct Habit {
 /// One client.
 #[derive(Debug, Default)]
 struct Client {
-    providers: Vec<&'static str>,
+    /// Whose services it used, and whether another's too.
+    provider: Option<&'static str>,
+    multi_cloud: bool,
     /// It used a session token.
     v2: bool,
     /// It asked for a session token.
     asked_token: bool,
-    /// Hashes of (provider, kind of path) asked for.
-    kinds: Vec<u64>,
-    /// Hashes of (provider, path, scope) fetched in an SDK's way.
-    sdk: Vec<u64>,
-    /// Hashes of paths read.
-    paths: Vec<u64>,
+    sets: Sets,
     walk: Walk,
 }
 
-/// A walk in progress.
+/// A walk in progress, beside its [`Sets`].
 #[derive(Debug, Default)]
 struct Walk {
     last: Timestamp,
-    paths: Vec<u64>,
-    directories: Vec<u64>,
-    missing: Vec<u64>,
-    links: Vec<ChainLink>,
+    steps: Vec<Step>,
+}
+
+/// A request of a walk: what its link in a chain is made of, should it ever be asked for.
+#[derive(Debug)]
+struct Step {
+    id: EventId,
+    start: Timestamp,
+    http: Arc<HttpSubject>,
+    source: Endpoint,
+    destination: Endpoint,
+}
+
+impl Step {
+    fn link(&self) -> ChainLink {
+        ChainLink {
+            id: self.id,
+            time: self.start,
+            what: "request",
+            source: self.source,
+            destination: self.destination,
+            url: self.http.url(&self.destination).into(),
+        }
+    }
 }
 
 /// Who sends a User-Agent.
@@ -110,6 +128,10 @@ pub struct Request<'a> {
     pub user_agent: &'a [u8],
     /// First byte of the request.
     pub start: Timestamp,
+    /// The exchange as subjects tell it.
+    pub http: &'a Arc<HttpSubject>,
+    /// `event.id` of the exchange.
+    pub event_id: EventId,
 }
 
 impl Clients {
@@ -129,8 +151,8 @@ impl Clients {
         self.clients.evicted + self.tokens.evicted
     }
 
-    /// Learns from a request; `link` makes its place in a chain.
-    pub fn learn(&mut self, request: Request<'_>, catalogue: &Catalogue, link: impl FnOnce() -> ChainLink) -> Habit {
+    /// Learns from a request.
+    pub fn learn(&mut self, request: Request<'_>, catalogue: &Catalogue) -> Habit {
         let Request { tx, imds, start, .. } = request;
         let ip = tx.conn.client.ip;
         let (agent, walks) = self.agent(request, catalogue);
@@ -147,13 +169,13 @@ impl Clients {
             habit.signals.add(Signal::SdkPattern);
             let scope = imds.credential.as_ref().and_then(|credential| credential.scope.as_deref());
             habit.sdk_before =
-                !remember(&mut client.sdk, hash(&[imds.provider, &imds.path, scope.unwrap_or_default()]));
+                !client.sets.add(Set::Sdk, hash(&[imds.provider, &imds.path, scope.unwrap_or_default()]));
         }
         client.asked_token |= imds.sensitivity == Sensitivity::Token;
         client.v2 |= imds.session_token.is_some();
-        remember(&mut client.paths, path);
+        client.sets.add(Set::Paths, path);
         if !walks {
-            habit.walk = client.walk(imds, (path, parent), (start, self.window), link);
+            habit.walk = client.walk(request, (path, parent), self.window);
         }
         habit
     }
@@ -224,49 +246,47 @@ impl Clients {
 impl Client {
     /// `first-seen`, `v1-after-v2`, `multi-cloud`.
     fn over_time(&mut self, imds: &Imds, hash: impl Fn(&[&str]) -> u64, signals: &mut Signals) {
-        if remember(&mut self.kinds, hash(&[imds.provider, imds.service, imds.path_id.unwrap_or("")])) {
+        if self.sets.add(Set::Kinds, hash(&[imds.provider, imds.service, imds.path_id.unwrap_or("")])) {
             signals.add(Signal::FirstSeen);
         }
         if self.v2 && imds.version == Some("v1") {
             signals.add(Signal::V1AfterV2);
         }
-        if imds.provider != "unknown" && !self.providers.contains(&imds.provider) && self.providers.len() < KINDS {
-            self.providers.push(imds.provider);
+        if imds.provider != "unknown" {
+            self.multi_cloud |= *self.provider.get_or_insert(imds.provider) != imds.provider;
         }
-        if self.providers.len() > 1 {
+        if self.multi_cloud {
             signals.add(Signal::MultiCloud);
         }
     }
 
     /// Takes a step; the chain so far when the steps are those of a walk. Each further step is one more.
-    fn walk(
-        &mut self,
-        imds: &Imds,
-        (path, parent): (u64, u64),
-        (now, idle): (Timestamp, i64),
-        link: impl FnOnce() -> ChainLink,
-    ) -> Option<Vec<ChainLink>> {
-        let walk = &mut self.walk;
-        if now.since(walk.last) > idle {
+    fn walk(&mut self, request: Request<'_>, (path, parent): (u64, u64), idle: i64) -> Option<Vec<ChainLink>> {
+        let Self { walk, sets, .. } = self;
+        let Request { tx, imds, start, .. } = request;
+        if start.since(walk.last) > idle {
             *walk = Walk::default();
+            sets.forget_walk();
         }
-        walk.last = walk.last.max(now);
+        walk.last = walk.last.max(start);
         let impossible = imds.signals.has(Signal::ImpossiblePath);
-        if !remember(&mut walk.paths, path) && !impossible {
+        if !sets.add(Set::Walked, path) && !impossible {
             return None;
         }
         if imds.signals.has(Signal::NotFound) {
-            remember(&mut walk.missing, path);
+            sets.add(Set::Missing, path);
         }
-        if imds.path != "/" && walk.paths.contains(&parent) {
-            remember(&mut walk.directories, parent);
+        if imds.path != "/" && sets.has(Set::Walked, parent) {
+            sets.add(Set::Directories, parent);
         }
-        if walk.links.len() < LINKS {
-            walk.links.push(link());
+        if walk.steps.len() < LINKS {
+            let (source, destination) = (tx.conn.client, tx.conn.server);
+            let (id, http) = (request.event_id, request.http.clone());
+            walk.steps.push(Step { id, start, http, source, destination });
         }
-        let walks =
-            walk.directories.len() >= WALK_DIRECTORIES || walk.directories.len() + walk.missing.len() >= WALK_STEPS;
-        (impossible || walks).then(|| walk.links.clone())
+        let (directories, missing) = (sets.len(Set::Directories), sets.len(Set::Missing));
+        let walks = directories >= WALK_DIRECTORIES || directories + missing >= WALK_STEPS;
+        (impossible || walks).then(|| walk.steps.iter().map(Step::link).collect())
     }
 }
 
@@ -310,7 +330,7 @@ fn is_sdk(request: Request<'_>, signals: Signals, client: &Client, parent: u64) 
     match (imds.provider, imds.sensitivity) {
         (_, Sensitivity::Token) => claims,
         ("aws", Sensitivity::Credential) if imds.version.is_some() => {
-            imds.session_token.is_some() && client.asked_token && client.paths.contains(&parent)
+            imds.session_token.is_some() && client.asked_token && client.sets.has(Set::Paths, parent)
         }
         ("aws", Sensitivity::Credential) => claims || (signals.has(Signal::NoUserAgent) && is_modern(request)),
         _ => claims || is_google_library,
@@ -337,16 +357,4 @@ fn parent(path: &str) -> &str {
         Some(at) if at > 0 => path.get(..at).unwrap_or("/"),
         _ => "/",
     }
-}
-
-/// Adds to a bounded set; whether it is new. A full set forgets its oldest.
-fn remember(set: &mut Vec<u64>, hash: u64) -> bool {
-    if set.contains(&hash) {
-        return false;
-    }
-    if set.len() >= KINDS {
-        set.remove(0);
-    }
-    set.push(hash);
-    true
 }

@@ -8,7 +8,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::alert::Alert;
 use crate::detect::{Imds, Leg};
@@ -39,22 +40,13 @@ pub struct LegSeen {
     client: crate::observe::Endpoint,
     server: crate::observe::Endpoint,
     to_catalogue: bool,
+    /// Of the fingerprint.
+    hash: u64,
+    /// It is another leg of an issuance that was known before.
+    pub is_other: bool,
 }
 
 impl LegSeen {
-    /// A leg, if the exchange issued a credential that has a fingerprint.
-    pub fn of(conn: &Conn, imds: &Arc<Imds>, first: Timestamp, end: Timestamp) -> Option<Self> {
-        imds.credential.as_ref().filter(|credential| credential.issued)?.fingerprint.as_ref()?;
-        Some(Self {
-            imds: imds.clone(),
-            first,
-            end,
-            client: conn.client,
-            server: conn.server,
-            to_catalogue: imds.leg == Leg::Address,
-        })
-    }
-
     fn fingerprint(&self) -> &str {
         let credential = self.imds.credential.as_ref();
         credential.and_then(|credential| credential.fingerprint.as_deref()).unwrap_or_default()
@@ -73,14 +65,25 @@ impl LegSeen {
 }
 
 impl Issuances {
-    /// Whether the exchange is another leg of an issuance that is known already.
-    pub fn is_other_leg(&self, leg: &LegSeen) -> bool {
-        self.legs.are_joined_by(leg)
+    /// A leg, if the exchange issued a credential that has a fingerprint.
+    pub fn leg(&self, conn: &Conn, imds: &Arc<Imds>, (first, end): (Timestamp, Timestamp)) -> Option<LegSeen> {
+        let credential = imds.credential.as_ref().filter(|credential| credential.issued)?;
+        let mut leg = LegSeen {
+            imds: imds.clone(),
+            first,
+            end,
+            client: conn.client,
+            server: conn.server,
+            to_catalogue: imds.leg == Leg::Address,
+            hash: self.legs.seed.hash_one(credential.fingerprint.as_ref()?),
+            is_other: false,
+        };
+        leg.is_other = self.legs.are_joined_by(&leg);
+        Some(leg)
     }
 
     /// Takes a leg with its alert: the alert passes, waits, or is dropped because another leg has it.
     pub fn settle(&mut self, leg: LegSeen, alert: Alert, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
-        let known = self.legs.are_joined_by(&leg);
         let waits = self.waiting.iter().position(|(_, waiting, _)| waiting.joins(&leg));
         match waits {
             // the leg to the catalogue's address takes the place of the one that waited
@@ -88,7 +91,7 @@ impl Issuances {
                 self.waiting.remove(at);
                 out.push(Arc::new(alert));
             }
-            _ if known => {}
+            _ if leg.is_other => {}
             _ if leg.to_catalogue => out.push(Arc::new(alert)),
             _ => self.waiting.push_back((now.plus(HOLD), leg.clone(), alert)),
         }
@@ -119,14 +122,16 @@ struct Legs {
     legs: VecDeque<(LegSeen, Option<usize>)>,
     /// Number of the oldest leg.
     first: usize,
-    /// Number of the last leg whose fingerprint has this hash.
-    last: HashMap<u64, usize, RandomState>,
+    /// Number of the last leg with each hash.
+    last: HashTable<usize>,
+    seed: RandomState,
 }
 
 impl Legs {
     fn are_joined_by(&self, leg: &LegSeen) -> bool {
         let get = |number: usize| self.legs.get(number.wrapping_sub(self.first));
-        let last = self.last.get(&self.hash(leg)).and_then(|number| get(*number));
+        let has_hash = |number: &usize| get(*number).is_some_and(|(known, _)| known.hash == leg.hash);
+        let last = self.last.find(leg.hash, has_hash).and_then(|number| get(*number));
         let mut same = std::iter::successors(last, |(_, before)| before.and_then(get));
         same.any(|(known, _)| known.joins(leg))
     }
@@ -135,8 +140,16 @@ impl Legs {
         if self.legs.len() >= LEGS {
             self.pop();
         }
-        let number = self.first.wrapping_add(self.legs.len());
-        let before = self.last.insert(self.hash(&leg), number);
+        let Self { legs, first, last, .. } = self;
+        let hash = |number: &usize| legs.get(number.wrapping_sub(*first)).map_or(0, |(known, _)| known.hash);
+        let number = first.wrapping_add(legs.len());
+        let before = match last.entry(leg.hash, |number| hash(number) == leg.hash, hash) {
+            Entry::Occupied(mut entry) => Some(std::mem::replace(entry.get_mut(), number)),
+            Entry::Vacant(entry) => {
+                entry.insert(number);
+                None
+            }
+        };
         self.legs.push_back((leg, before));
     }
 
@@ -148,14 +161,9 @@ impl Legs {
 
     fn pop(&mut self) {
         let Some((leg, _)) = self.legs.pop_front() else { return };
-        let hash = self.hash(&leg);
-        if self.last.get(&hash) == Some(&self.first) {
-            self.last.remove(&hash);
+        if let Ok(entry) = self.last.find_entry(leg.hash, |number| *number == self.first) {
+            entry.remove();
         }
         self.first = self.first.wrapping_add(1);
-    }
-
-    fn hash(&self, leg: &LegSeen) -> u64 {
-        self.last.hasher().hash_one(leg.fingerprint())
     }
 }

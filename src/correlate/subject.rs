@@ -50,8 +50,20 @@ impl Subjects {
         signals: Signals,
         event_id: EventId,
     ) -> Arc<Subject> {
-        let start = tx.request.as_ref().or(tx.response.as_ref()).map_or(Timestamp(0), |message| message.first);
         let http = self.http(tx);
+        self.with_http(tx, http, imds, signals, event_id)
+    }
+
+    /// The same, where its HTTP part is made already.
+    pub fn with_http(
+        &mut self,
+        tx: &http::Transaction,
+        http: Arc<HttpSubject>,
+        imds: Option<&Arc<Imds>>,
+        signals: Signals,
+        event_id: EventId,
+    ) -> Arc<Subject> {
+        let start = tx.request.as_ref().or(tx.response.as_ref()).map_or(Timestamp(0), |message| message.first);
         Arc::new(Subject {
             conn: tx.conn.clone(),
             start,
@@ -65,7 +77,8 @@ impl Subjects {
         })
     }
 
-    fn http(&mut self, tx: &http::Transaction) -> Arc<HttpSubject> {
+    /// The HTTP part of an exchange's copy.
+    pub fn http(&mut self, tx: &http::Transaction) -> Arc<HttpSubject> {
         let head = tx.request.as_ref().map(|request| &request.head);
         let method = head.map(|head| cut(head.method())).unwrap_or_default();
         let target = head.map(|head| cut(head.target())).unwrap_or_default();
@@ -178,6 +191,13 @@ pub fn of_tokens(tokens: &Tokens, event_id: EventId) -> Arc<Subject> {
     })
 }
 
+impl HttpSubject {
+    /// URL that `server` was asked for.
+    pub fn url(&self, server: &Endpoint) -> String {
+        url(&self.target, self.host.as_deref(), server)
+    }
+}
+
 impl Subject {
     /// `ip:port` of the client.
     pub fn source(&self) -> String {
@@ -192,7 +212,7 @@ impl Subject {
     /// URL or name that was asked for; empty where there is none.
     pub fn url(&self) -> String {
         match (&self.http, &self.dns) {
-            (Some(http), _) => url(&http.target, http.host.as_deref(), &self.conn.server),
+            (Some(http), _) => http.url(&self.conn.server),
             (None, Some(dns)) => dns.name.clone(),
             (None, None) => String::new(),
         }
