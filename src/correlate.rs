@@ -328,9 +328,8 @@ impl Correlator {
             signals.add(Signal::Proxied);
         }
         let all = imds.signals.union(signals);
-        let agent = String::from_utf8_lossy(user_agent);
         let asked = Question {
-            user_agent: (!agent.is_empty()).then_some(&*agent),
+            user_agent: Some(user_agent).filter(|agent| !agent.is_empty()),
             ..self.question(&tx.conn, Some(&imds.path))
         };
         let contradicted = all.has(Signal::ForeignHost) || all.has(Signal::Forwarded);
@@ -338,7 +337,7 @@ impl Correlator {
 
         let subject = self.subjects.with_http(tx, http, Some(imds), signals, event_id);
         if let Some(credential) = imds.credential.as_ref().filter(|credential| credential.issued) {
-            self.relays.issue(&credential.secrets, end, &subject);
+            self.relays.issue(&credential.secrets, &subject);
         }
         match allowed_by {
             Some(_) => self.counters.allowed += 1,
@@ -497,7 +496,7 @@ impl Correlator {
         let rule = Rule::SsrfAttempt;
         let subject = finding.inbound.clone();
         let http = subject.http.as_deref();
-        let user_agent = http.and_then(|http| http.user_agent.as_deref());
+        let user_agent = http.and_then(|http| http.user_agent.as_deref()).map(str::as_bytes);
         let asked = Question { user_agent, ..self.question(&subject.conn, finding.candidate.path.as_deref()) };
         if self.allowed(&asked).is_some() {
             self.counters.allowed += 1;

@@ -41,8 +41,8 @@ pub struct Question<'a> {
     pub client: IpAddr,
     /// Its process, if it is known.
     pub process: Option<&'a Process>,
-    /// Its User-Agent, if it sent one.
-    pub user_agent: Option<&'a str>,
+    /// Its User-Agent, if it sent one; read as text only by an entry that asks for it.
+    pub user_agent: Option<&'a [u8]>,
     /// Normalised path, if there is one.
     pub path: Option<&'a str>,
 }
@@ -68,12 +68,15 @@ impl AllowEntry {
         let glob = |pattern: &Option<String>, text: Option<&str>| {
             pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| matches_glob(pattern, text)))
         };
+        let agent = |pattern: &String| {
+            asked.user_agent.is_some_and(|agent| matches_glob(pattern, &String::from_utf8_lossy(agent)))
+        };
         let name = asked.process.map(|process| process.name.as_str());
         self.expires.is_none_or(|date| asked.now < date.start())
             && self.process.as_ref().is_none_or(|wanted| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted)))
             && glob(&self.executable, asked.process.and_then(|process| process.executable.as_deref()))
             && self.client.is_none_or(|network| network.contains(asked.client))
-            && glob(&self.user_agent, asked.user_agent)
+            && self.user_agent.as_ref().is_none_or(agent)
             && glob(&self.path, asked.path)
     }
 }

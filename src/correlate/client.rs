@@ -27,8 +27,8 @@ const LINKS: usize = 16;
 const WALK_DIRECTORIES: usize = 3;
 /// Directories followed down and paths missed together.
 const WALK_STEPS: usize = 4;
-/// Longest User-Agent of which is remembered whose it is, in bytes.
-const USER_AGENT: usize = 512;
+/// Longest User-Agent and path of which is remembered whose they are, in bytes.
+const TEXT: usize = 512;
 /// Most clients that one session token is known to have been issued to (the legs of a proxied request).
 const HOLDERS: usize = 4;
 
@@ -38,6 +38,7 @@ pub struct Clients {
     clients: Table<IpAddr, Client>,
     tokens: Table<TokenHash, Session>,
     callers: Pool<Caller>,
+    readers: Pool<Reader>,
     /// Hashes what is remembered of clients.
     seed: RandomState,
     /// Quiet time after which a walk counts as over, in nanoseconds.
@@ -109,6 +110,15 @@ struct Caller {
     agents: Vec<&'static Agent>,
 }
 
+/// Who sends a User-Agent and reads a path.
+#[derive(Debug)]
+struct Reader {
+    user_agent: Box<[u8]>,
+    path: Box<str>,
+    /// Known agents that do.
+    agents: Vec<&'static Agent>,
+}
+
 /// A session token of a metadata service.
 #[derive(Debug)]
 struct Session {
@@ -141,6 +151,7 @@ impl Clients {
             clients: Table::new(limit),
             tokens: Table::new(limit),
             callers: Pool::default(),
+            readers: Pool::default(),
             seed: RandomState::default(),
             window,
         }
@@ -199,10 +210,9 @@ impl Clients {
         };
         let signals = request.imds.signals;
         let (mut explains, mut walks) = (false, false);
-        for agent in &self.caller(request.user_agent, catalogue).agents {
+        for agent in &self.reader(request.user_agent, &request.imds.path, catalogue).agents {
             let provider = agent.provider.as_ref();
             let fits = provider.is_none_or(|provider| provider == request.imds.provider)
-                && agent.reads(&request.imds.path)
                 && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)));
             let is_shared = signals.has(Signal::ToolUserAgent) || signals.has(Signal::BrowserLike);
             walks |= fits;
@@ -211,12 +221,19 @@ impl Clients {
         (explains, walks)
     }
 
-    fn caller(&mut self, user_agent: &[u8], catalogue: &Catalogue) -> Arc<Caller> {
-        let caller = || Caller { user_agent: user_agent.into(), agents: catalogue.agents_called(user_agent).collect() };
-        match user_agent.len() {
-            ..=USER_AGENT => self.callers.share(user_agent, |known| *known.user_agent == *user_agent, caller),
-            _ => Arc::new(caller()),
+    /// Who calls itself so and reads this path: that takes many comparisons, and is the same for many requests.
+    fn reader(&mut self, user_agent: &[u8], path: &str, catalogue: &Catalogue) -> Arc<Reader> {
+        let Self { callers, readers, .. } = self;
+        let mut reader = || {
+            let agents = caller(callers, user_agent, catalogue).agents.clone().into_iter();
+            let agents = agents.filter(|agent| agent.reads(path)).collect();
+            Reader { user_agent: user_agent.into(), path: path.into(), agents }
+        };
+        if user_agent.len().max(path.len()) > TEXT {
+            return Arc::new(reader());
         }
+        let is_same = |known: &Reader| *known.user_agent == *user_agent && *known.path == *path;
+        readers.share((user_agent, path), is_same, reader)
     }
 
     /// Session tokens: who holds them, and until when.
@@ -240,6 +257,14 @@ impl Clients {
                 *free = Some(ip);
             }
         }
+    }
+}
+
+fn caller(callers: &mut Pool<Caller>, user_agent: &[u8], catalogue: &Catalogue) -> Arc<Caller> {
+    let caller = || Caller { user_agent: user_agent.into(), agents: catalogue.agents_called(user_agent).collect() };
+    match user_agent.len() {
+        ..=TEXT => callers.share(user_agent, |known| *known.user_agent == *user_agent, caller),
+        _ => Arc::new(caller()),
     }
 }
 
@@ -353,7 +378,7 @@ fn is_impostor(request: Request<'_>, client: &Client) -> bool {
 
 /// The path without its last segment; `/` above the first.
 fn parent(path: &str) -> &str {
-    match path.rfind('/') {
+    match path.bytes().rposition(|byte| byte == b'/') {
         Some(at) if at > 0 => path.get(..at).unwrap_or("/"),
         _ => "/",
     }

@@ -16,39 +16,66 @@ pub fn risk(severity: Severity, signals: Signals) -> u8 {
     severity.number() - 8 * lowered.min(2)
 }
 
-/// For alerts of the request family.
+/// For alerts of the request family. There is one for each request, so it is put together without `fmt`.
 pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> String {
-    let mut out = String::with_capacity(256);
-    let _ = write_request(&mut out, rule, subject, imds, signals); // a String takes everything
+    let ([with, name], service, ending) = (With(subject).parts(), Service(imds).parts(), ending(signals));
+    let path = imds.path.as_str();
+    let credential = imds.credential.as_ref().filter(|_| rule == Rule::ImdsCredentialIssued);
+    let told = credential.map(|c| [&c.id, &c.scope, &c.expires].into_iter().flatten().map(String::len).sum());
+    // what differs in length, and room for the longest of the sentences around it
+    let mut out = String::with_capacity(path.len() + name.len() + told.map_or(128, |len: usize| len + 224));
+    push_ip(&mut out, subject.conn.client.ip);
+    if rule == Rule::ImdsCredentialIssued {
+        let advice = if signals.has(Signal::SdkPattern) {
+            "as an SDK does; make sure that this host runs what needs them"
+        } else {
+            "revoke the credential's sessions unless this was the host's own application"
+        };
+        out.push_str(" was given ");
+        push_credential(&mut out, imds);
+        out.push_str(" by ");
+        push(&mut out, &service);
+        push(&mut out, &[" (", path, ")", with, name, ": ", advice]);
+        return out;
+    }
+    let tunnel = subject.http.as_ref().is_some_and(|http| http.method == "CONNECT");
+    let (before, after) = match rule {
+        Rule::ImdsCredentialRequest => (&[" asked "][..], [" for credentials at ", path, ending, ""]),
+        Rule::ImdsIdentity => (&[" asked "][..], [" for a signed identity at ", path, ending, ""]),
+        Rule::ImdsUserData => (&[" read user data of "][..], [" at ", path, ending, ", which often holds secrets"]),
+        Rule::ImdsToken => (&[" asked "][..], [" for a session token", ending, "", ""]),
+        _ if path.is_empty() && tunnel => (&[" asked for a tunnel to "][..], [ending, "", "", ""]),
+        _ if path.is_empty() => (&[" was answered by "][..], [ending, ", its request was not captured", "", ""]),
+        _ => (&[" read ", path, " of "][..], [ending, "", "", ""]),
+    };
+    push(&mut out, before);
+    push(&mut out, &service);
+    push(&mut out, &after);
+    push(&mut out, &[with, name, remark(signals)]);
     out
 }
 
-fn write_request(out: &mut String, rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> fmt::Result {
-    let (client, service) = (subject.conn.client.ip, Service(imds));
-    let with = With(subject);
-    let (path, ending) = (&imds.path, ending(signals));
-    write!(out, "{client} ")?;
-    match rule {
-        Rule::ImdsCredentialIssued => {
-            let credential = credential(imds);
-            let advice = if signals.has(Signal::SdkPattern) {
-                "as an SDK does; make sure that this host runs what needs them"
-            } else {
-                "revoke the credential's sessions unless this was the host's own application"
-            };
-            return write!(out, "was given {credential} by {service} ({path}){with}: {advice}");
+fn push(out: &mut String, parts: &[&str]) {
+    for part in parts {
+        out.push_str(part);
+    }
+}
+
+fn push_ip(out: &mut String, ip: IpAddr) {
+    let IpAddr::V4(v4) = ip else {
+        let _ = write!(out, "{ip}"); // a String takes everything
+        return;
+    };
+    for (nth, octet) in v4.octets().into_iter().enumerate() {
+        if nth > 0 {
+            out.push('.');
         }
-        Rule::ImdsCredentialRequest => write!(out, "asked {service} for credentials at {path}{ending}"),
-        Rule::ImdsIdentity => write!(out, "asked {service} for a signed identity at {path}{ending}"),
-        Rule::ImdsUserData => write!(out, "read user data of {service} at {path}{ending}, which often holds secrets"),
-        Rule::ImdsToken => write!(out, "asked {service} for a session token{ending}"),
-        _ if path.is_empty() => match subject.http.as_ref().map(|http| http.method.as_str()) {
-            Some("CONNECT") => write!(out, "asked for a tunnel to {service}{ending}"),
-            _ => write!(out, "was answered by {service}{ending}, its request was not captured"),
-        },
-        _ => write!(out, "read {path} of {service}{ending}"),
-    }?;
-    write!(out, "{with}{}", remark(signals))
+        for (from, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+            if octet >= from {
+                out.push(char::from(b'0' + digit));
+            }
+        }
+    }
 }
 
 /// For `imds-enumeration`.
@@ -172,43 +199,64 @@ fn clip(text: &str) -> String {
 /// `the AWS metadata service (imds)`.
 struct Service<'i>(&'i Imds);
 
+impl Service<'_> {
+    fn parts(&self) -> [&'static str; 5] {
+        match self.0.provider {
+            "unknown" => ["the metadata service", "", "", "", ""],
+            provider => ["the ", provider, " metadata service (", self.0.service, ")"],
+        }
+    }
+}
+
 impl fmt::Display for Service<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.provider {
-            "unknown" => f.write_str("the metadata service"),
-            provider => write!(f, "the {provider} metadata service ({})", self.0.service),
-        }
+        self.parts().iter().try_for_each(|part| f.write_str(part))
     }
 }
 
 /// What was issued: kind, id, scope, expiry.
 pub fn credential(imds: &Imds) -> String {
-    let Some(credential) = &imds.credential else { return "a credential".to_owned() };
-    let mut text = format!("a credential ({}", credential.kind.unwrap_or("kind unknown"));
+    let mut text = String::new();
+    push_credential(&mut text, imds);
+    text
+}
+
+fn push_credential(out: &mut String, imds: &Imds) {
+    let Some(credential) = &imds.credential else { return out.push_str("a credential") };
+    push(out, &["a credential (", credential.kind.unwrap_or("kind unknown")]);
     for (name, value) in [("", &credential.id), ("for ", &credential.scope), ("valid until ", &credential.expires)] {
         if let Some(value) = value {
-            text.push_str(", ");
-            text.push_str(name);
-            text.push_str(value);
+            push(out, &[", ", name, value]);
         }
     }
-    text.push(')');
-    text
+    out.push(')');
 }
 
 /// With what somebody did something: the process, else what the beginning of its User-Agent claims.
 struct With<'s>(&'s Subject);
 
-impl fmt::Display for With<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<'s> With<'s> {
+    fn parts(&self) -> [&'s str; 2] {
         let agent = || self.0.http.as_ref().and_then(|http| http.user_agent.as_deref());
         match &self.0.conn.process {
-            Some(process) => write!(f, " with process {}", process.name),
-            None => agent().map_or(Ok(()), |agent| {
-                let end = agent.char_indices().nth(80).map_or(agent.len(), |(at, _)| at);
-                write!(f, " with {}", agent.get(..end).unwrap_or(agent))
-            }),
+            Some(process) => [" with process ", &process.name],
+            None => agent().map_or(["", ""], |agent| [" with ", beginning(agent)]),
         }
+    }
+}
+
+/// The first 80 characters.
+fn beginning(text: &str) -> &str {
+    if text.len() <= 80 {
+        return text;
+    }
+    let end = text.char_indices().nth(80).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text)
+}
+
+impl fmt::Display for With<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().iter().try_for_each(|part| f.write_str(part))
     }
 }
 

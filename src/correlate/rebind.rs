@@ -124,6 +124,9 @@ impl Rebinds {
 
     /// A metadata request: it follows a lookup by its Host header, or, without one, by its ends.
     pub fn fetch(&mut self, subject: &Arc<Subject>, out: &mut Vec<Lookup>) {
+        if self.waiting.is_empty() && self.told.is_empty() {
+            return;
+        }
         let host = subject.http.as_ref().and_then(|http| http.host.as_deref());
         let host = host.map(|host| host.split(':').next().unwrap_or(host).trim_end_matches('.').to_ascii_lowercase());
         let follows = |lookup: &Lookup| {

@@ -18,21 +18,9 @@ const WAITING: usize = 4096;
 /// Issued secrets, and sightings that wait.
 #[derive(Debug)]
 pub struct Relays {
-    issued: Table<TokenHash, Issued>,
+    /// The exchange that issued each secret last.
+    issued: Table<TokenHash, Arc<Subject>>,
     waiting: VecDeque<(Timestamp, Sighting)>,
-}
-
-#[derive(Clone, Debug)]
-struct Issued {
-    subject: Arc<Subject>,
-    /// Last byte of the answer that issued it.
-    end: Timestamp,
-}
-
-impl Issued {
-    fn fingerprint(&self) -> Option<&str> {
-        self.subject.imds.as_ref()?.credential.as_ref()?.fingerprint.as_deref()
-    }
 }
 
 /// A message that carries issued secrets.
@@ -70,11 +58,12 @@ impl Relays {
     }
 
     /// Remembers the secrets of an issuance.
-    pub fn issue(&mut self, secrets: &[TokenHash], end: Timestamp, subject: &Arc<Subject>) {
+    pub fn issue(&mut self, secrets: &[TokenHash], subject: &Arc<Subject>) {
         for secret in secrets {
-            let issued = Issued { subject: subject.clone(), end };
-            let slot = self.issued.entry(*secret, || issued.clone());
-            *slot = issued;
+            let known = self.issued.entry(*secret, || subject.clone());
+            if !Arc::ptr_eq(known, subject) {
+                *known = subject.clone();
+            }
         }
     }
 
@@ -82,9 +71,9 @@ impl Relays {
     pub fn find(&self, tokens: &[TokenHash], last: Timestamp, own_fingerprint: Option<&str>) -> Vec<Arc<Subject>> {
         let mut found: Vec<Arc<Subject>> = Vec::new();
         for issued in tokens.iter().filter_map(|token| self.issued.peek(token)) {
-            let is_leg = own_fingerprint.is_some() && issued.fingerprint() == own_fingerprint;
-            if !is_leg && issued.end <= last && !found.iter().any(|known| Arc::ptr_eq(known, &issued.subject)) {
-                found.push(issued.subject.clone());
+            let is_leg = own_fingerprint.is_some() && fingerprint(issued) == own_fingerprint;
+            if !is_leg && issued.over() <= last && !found.iter().any(|known| Arc::ptr_eq(known, issued)) {
+                found.push(issued.clone());
             }
         }
         found
@@ -136,4 +125,8 @@ impl Sighting {
             && super::subject::same_ends(&self.subject.conn, &other.subject.conn)
             && other.issued.iter().all(|issued| self.issued.iter().any(|own| Arc::ptr_eq(own, issued)))
     }
+}
+
+fn fingerprint(issued: &Subject) -> Option<&str> {
+    issued.imds.as_ref()?.credential.as_ref()?.fingerprint.as_deref()
 }

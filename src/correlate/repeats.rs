@@ -2,10 +2,11 @@
 //! is counted, and one more alert with the count is written when the window ends.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use super::subject::alert_id;
 use crate::alert::{Alert, ChainLink};
@@ -17,9 +18,13 @@ pub type Key = u128;
 /// What was alerted within the window, at most `limit` kinds; the oldest kind's window ends early when there are more.
 #[derive(Debug)]
 pub struct Repeats {
-    kinds: HashMap<Key, Kind, RandomState>,
-    /// Kinds in the order in which their windows end.
-    ends: VecDeque<(Timestamp, Key)>,
+    /// In the order in which their windows end, which is that in which they began.
+    kinds: VecDeque<Kind>,
+    /// Number of the first kind.
+    first: usize,
+    /// Numbers of kinds, by the hashes of their keys.
+    index: HashTable<usize>,
+    seed: RandomState,
     window: i64,
     limit: usize,
     /// Windows that ended early.
@@ -29,20 +34,33 @@ pub struct Repeats {
 /// One kind of alert within its window.
 #[derive(Debug)]
 struct Kind {
+    key: Key,
     first: Arc<Alert>,
     count: u64,
     last: Timestamp,
+    end: Timestamp,
 }
 
 impl Repeats {
     /// `window` in nanoseconds of packet time; zero lets every alert pass.
     pub fn new(window: i64, limit: usize) -> Self {
-        Self { kinds: HashMap::default(), ends: VecDeque::new(), window, limit: limit.max(1), evicted: 0 }
+        Self {
+            kinds: VecDeque::new(),
+            first: 0,
+            index: HashTable::new(),
+            seed: RandomState::default(),
+            window,
+            limit: limit.max(1),
+            evicted: 0,
+        }
     }
 
     /// Whether an alert of this kind was raised within the window; if so it is counted.
     pub fn is_repeat(&mut self, key: Key, time: Timestamp) -> bool {
-        let Some(kind) = self.kinds.get_mut(&key) else { return false };
+        let Self { kinds, first, index, seed, .. } = self;
+        let is_it = |number: &usize| kinds.get(number.wrapping_sub(*first)).is_some_and(|kind| kind.key == key);
+        let Some(number) = index.find(seed.hash_one(key), is_it).copied() else { return false };
+        let Some(kind) = kinds.get_mut(number.wrapping_sub(*first)) else { return false };
         kind.count += 1;
         kind.last = kind.last.max(time);
         true
@@ -57,35 +75,44 @@ impl Repeats {
             self.evicted += 1;
             self.close_oldest(out);
         }
-        self.kinds.insert(key, Kind { first: first.clone(), count: 0, last: first.time });
-        self.ends.push_back((now.plus(self.window), key));
+        let number = self.first.wrapping_add(self.kinds.len());
+        let end = now.plus(self.window);
+        self.kinds.push_back(Kind { key, first: first.clone(), count: 0, last: first.time, end });
+        let Self { kinds, first, index, seed, .. } = self;
+        let hash = |number: &usize| kinds.get(number.wrapping_sub(*first)).map_or(0, |kind| seed.hash_one(kind.key));
+        index.insert_unique(seed.hash_one(key), number, hash);
     }
 
     /// Ends the windows that are over at `now`.
     pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
-        while self.ends.front().is_some_and(|(end, _)| *end <= now) {
+        while self.kinds.front().is_some_and(|kind| kind.end <= now) {
             self.close_oldest(out);
         }
     }
 
     /// Ends all windows.
     pub fn finish(&mut self, out: &mut Vec<Arc<Alert>>) {
-        while !self.ends.is_empty() {
+        while !self.kinds.is_empty() {
             self.close_oldest(out);
         }
     }
 
     fn close_oldest(&mut self, out: &mut Vec<Arc<Alert>>) {
-        let Some((_, key)) = self.ends.pop_front() else { return };
-        let Some(kind) = self.kinds.remove(&key).filter(|kind| kind.count > 0) else { return };
-        out.push(Arc::new(kind.summary()));
+        let Some(kind) = self.kinds.pop_front() else { return };
+        if let Ok(entry) = self.index.find_entry(self.seed.hash_one(kind.key), |number| *number == self.first) {
+            entry.remove();
+        }
+        self.first = self.first.wrapping_add(1);
+        if kind.count > 0 {
+            out.push(Arc::new(kind.summary()));
+        }
     }
 }
 
 impl Kind {
     /// The alert that tells how many followed.
     fn summary(self) -> Alert {
-        let Self { first, count, last } = self;
+        let Self { first, count, last, .. } = self;
         let first = Arc::unwrap_or_clone(first);
         let subject = &first.subject;
         let link = ChainLink { id: first.id, ..subject.link("request", first.time) };
