@@ -12,16 +12,18 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::asked::{self, Asked, Questions};
 use super::body::Content;
 use super::canonical::{canonical_host, canonical_ip, percent_stable};
 use super::path::{Target, plain_path};
 use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
+use super::relay::{self, Searched};
 use super::request::{Request, UserAgents, endpoints_of, fitting, host_fields};
+use super::tokens;
 use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
-use super::{relay, tokens};
 use crate::catalogue::{Catalogue, Endpoint, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version};
 use crate::observe::{self, Conn};
 use crate::packet::Timestamp;
@@ -68,6 +70,7 @@ pub struct Detector {
     config: Config,
     fingerprints: Fingerprints,
     memory: Memory,
+    questions: Questions,
     agents: UserAgents,
     searching: bool,
 }
@@ -80,6 +83,7 @@ impl Detector {
             fingerprints: Fingerprints::new(&config.fingerprint_key),
             config,
             memory: Memory::default(),
+            questions: Questions::default(),
             agents: UserAgents::default(),
             searching: false,
         }
@@ -114,9 +118,35 @@ impl Detector {
 
     /// Judges an HTTP exchange.
     pub fn http(&mut self, tx: &Transaction) -> Verdict {
-        let request = tx.request.as_ref().map(|message| Request::new(tx, message));
-        let imds = self.imds(tx, request.as_ref());
-        let tokens = if self.searching { relay::tokens(&self.catalogue, tx, imds.is_some()) } else { Vec::new() };
+        let by_address = self.metadata_endpoint(tx.conn.server);
+        let (remembered, own);
+        let request = match &tx.request {
+            None => None,
+            Some(message) => {
+                let target = asked::target(&message.head);
+                let asked: &Asked = if by_address {
+                    remembered = self.questions.asked(&self.catalogue, tx, message, &target);
+                    &remembered
+                } else {
+                    own = Asked::new(&self.catalogue, tx, message, &target);
+                    &own
+                };
+                Some(Request::new(message, target, asked))
+            }
+        };
+        let imds = self.imds(tx, request.as_ref(), by_address);
+        let tokens = match self.searching {
+            true => {
+                let remembered = request.as_ref().and_then(|r| r.asked.remembered.as_ref());
+                let searched = Searched {
+                    target: remembered.map(|remembered| remembered.tokens.as_slice()),
+                    // those of ordinary requests are not remembered
+                    agents: imds.is_some().then_some(&self.agents),
+                };
+                relay::tokens(&self.catalogue, tx, imds.is_some(), searched)
+            }
+            false => Vec::new(),
+        };
         let unsearched = !self.searching && !self.config.alone;
         let named =
             if self.config.ssrf { super::ssrf::judge(tx, imds.as_ref(), &self.catalogue) } else { Verdict::default() };
@@ -141,11 +171,10 @@ impl Detector {
         Some(Connection { conn, why, first, last, provider, service })
     }
 
-    fn imds(&mut self, tx: &Transaction, request: Option<&Request<'_>>) -> Option<Imds> {
+    fn imds(&mut self, tx: &Transaction, request: Option<&Request<'_>>, by_address: bool) -> Option<Imds> {
         let catalogue = Arc::clone(&self.catalogue);
-        let by_address = self.metadata_endpoint(tx.conn.server);
-        let named = request.map(|r| r.named(&catalogue)).unwrap_or_default();
-        let matches = request.map(|r| catalogue.paths_like(&r.path.path, r.target.query)).unwrap_or_default();
+        let named = request.map_or(&[][..], |r| &r.asked.named);
+        let matches = request.map_or(&[][..], |r| &r.asked.matches);
         if !by_address && named.is_empty() {
             // Paths are shared with ordinary services: look at the answer only where it could prove something.
             let port = tx.conn.server.port;
@@ -161,20 +190,20 @@ impl Detector {
         let (leg, choice) = if by_address || !named.is_empty() {
             let (leg, endpoints) = match by_address {
                 true => (Leg::Address, catalogue.endpoints_at(canonical_ip(tx.conn.server.ip)).to_vec()),
-                false => (Leg::Named, named.clone()),
+                false => (Leg::Named, named.to_vec()),
             };
             let evidence = Evidence {
                 catalogue: &catalogue,
                 request,
                 response: tx.response.as_ref().map(|r| &r.head),
                 port: tx.conn.server.port,
-                named: &named,
-                matches: &matches,
+                named,
+                matches,
                 last: self.memory.last(&tx.conn),
             };
             (leg, choose(endpoints, &evidence))
         } else {
-            self.elsewhere(tx, request?, answer, &matches)?
+            self.elsewhere(tx, request?, answer, matches)?
         };
         let imds = self.describe(tx, request, answer, leg, &choice);
         let success = answer.is_some_and(Answer::is_success);
@@ -227,7 +256,7 @@ impl Detector {
         let mut imds = Imds {
             provider: found.provider,
             service: found.service,
-            path: request.map(|r| r.path.path.clone()).unwrap_or_default(),
+            path: request.map(|r| r.asked.path.path.clone()).unwrap_or_default(),
             path_id: found.entry.map(|e| e.id()),
             sensitivity: found.sensitivity,
             version: request.and_then(|r| version(r, choice)).map(Version::name),
@@ -277,8 +306,8 @@ impl Detector {
 
     fn looks_like_credential(&self, request: &Request<'_>) -> bool {
         let query = String::from_utf8_lossy(request.target.query);
-        self.catalogue.is_credential_like(&format!("{}?{query}", request.path.path))
-            || self.catalogue.is_credential_like(&request.path.path)
+        self.catalogue.is_credential_like(&format!("{}?{query}", request.asked.path.path))
+            || self.catalogue.is_credential_like(&request.asked.path.path)
     }
 
     /// Another credential path of the same provider and service whose markers the answer holds; of any provider at the
@@ -462,7 +491,7 @@ fn scope(request: &Request<'_>, entry: Option<PathMatch>) -> Option<String> {
     let asked = asked.map(|value| String::from_utf8_lossy(&value).chars().take(512).collect());
     let in_path = || {
         let found = entry.filter(|m| m.path.entry.scope == Some(ScopeAt::Path))?;
-        found.fit.last_any(&request.path.path).map(str::to_owned)
+        found.fit.last_any(&request.asked.path.path).map(str::to_owned)
     };
     asked.or_else(in_path)
 }

@@ -1,6 +1,7 @@
 //! The matcher: what one observation means, judged by the catalogue alone (no state over time but what a service last
 //! answered to the same client). The correlator joins verdicts over time.
 
+mod asked;
 pub mod body;
 pub mod canonical;
 mod detector;

@@ -29,6 +29,17 @@ impl<'a> Target<'a> {
         let query = query.split(|b| *b == b'#').next().unwrap_or_default();
         Self { authority, path, query }
     }
+
+    /// Normalises the path of `target`, which these are the parts of.
+    pub(super) fn normalise(&self, target: &[u8]) -> Normalised {
+        let raw = self.path;
+        let path = canonical::normalise_path(target);
+        // A doubled slash at the beginning or the end hides nothing, and some SDKs send it.
+        let inner = raw.get(raw.iter().position(|b| *b != b'/').unwrap_or(raw.len())..).unwrap_or_default();
+        let inner = inner.get(..inner.iter().rposition(|b| *b != b'/').map_or(0, |at| at.saturating_add(1)));
+        let obfuscated = inner.is_some_and(|inner| inner != path.trim_start_matches('/').as_bytes());
+        Normalised { path, obfuscated }
+    }
 }
 
 /// Authority and rest of an absolute-form target.
@@ -58,13 +69,7 @@ pub struct Normalised {
 
 /// Normalises the path of a target (contract section 3, `imds.path`).
 pub fn normalise_path(target: &[u8]) -> Normalised {
-    let raw = Target::new(target).path;
-    let path = canonical::normalise_path(target);
-    // A doubled slash at the beginning or the end hides nothing, and some SDKs send it.
-    let inner = raw.get(raw.iter().position(|b| *b != b'/').unwrap_or(raw.len())..).unwrap_or_default();
-    let inner = inner.get(..inner.iter().rposition(|b| *b != b'/').map_or(0, |at| at.saturating_add(1)));
-    let obfuscated = inner.is_some_and(|inner| inner != path.trim_start_matches('/').as_bytes());
-    Normalised { path, obfuscated }
+    Target::new(target).normalise(target)
 }
 
 #[cfg(test)]

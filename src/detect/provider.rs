@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use super::request::{Request, fitting};
+use super::request::Request;
 use crate::catalogue::{Catalogue, Endpoint, HeaderRule, PathMatch, Sensitivity};
 use crate::proto::http::Head;
 
@@ -50,17 +50,23 @@ pub(super) const UNKNOWN: &str = "unknown";
 pub(super) fn choose(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'_>) -> Choice {
     let (mut answered, mut firm) = (false, true);
     if one_provider(&left).is_none() {
-        let on_port: Vec<_> = left.iter().copied().filter(|e| e.ports.contains(&evidence.port)).collect();
-        if one_provider(&on_port).is_some() {
-            left = on_port;
+        let is_on_port = |e: &&Endpoint| e.ports.contains(&evidence.port);
+        if one_provider_of(left.iter().copied().filter(is_on_port)).is_some() {
+            left.retain(|e| is_on_port(e));
         }
-        evidence.narrow(&mut left, |e| evidence.named.iter().any(|n| std::ptr::eq(*n, e)).into());
-        if let Some(request) = evidence.request.filter(|r| r.fields(evidence.catalogue).any(|(.., facts)| facts.client))
-        {
-            evidence.narrow(&mut left, |e| weight(&e.client_headers, request.head));
+        // The Host field mostly is the address itself, which tells no more.
+        if !left.iter().map(|e| std::ptr::from_ref(*e)).eq(evidence.named.iter().map(|e| std::ptr::from_ref(*e))) {
+            evidence.narrow(&mut left, |e| evidence.named.iter().any(|n| std::ptr::eq(*n, e)).into());
+        }
+        if let Some(request) = evidence.request {
+            let of_clients = request.fields(evidence.catalogue).filter(|(.., facts)| facts.client);
+            if of_clients.clone().next().is_some() {
+                let fields = of_clients.map(|(name, value, _)| (name, value));
+                evidence.narrow(&mut left, |e| weight(&e.client_headers, fields.clone()));
+            }
         }
         if let Some(head) = evidence.response {
-            answered = evidence.narrow(&mut left, |e| weight(&e.server_headers, head));
+            answered = evidence.narrow(&mut left, |e| weight(&e.server_headers, head.fields()));
         }
         evidence.narrow_by_path(&mut left);
         firm = one_provider(&left).is_some();
@@ -68,7 +74,7 @@ pub(super) fn choose(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'_>) 
             evidence.narrow(&mut left, |e| u8::from(e.provider == last && evidence.has_path(e)));
         }
     } else if let Some(head) = evidence.response {
-        answered = left.iter().any(|e| weight(&e.server_headers, head) > 0);
+        answered = left.iter().any(|e| weight(&e.server_headers, head.fields()) > 0);
     }
     let entry = best(evidence, &left);
     let own = entry.and_then(|m| left.iter().find(|e| m.path.is_at(e) && e.provider == m.path.entry.provider));
@@ -89,8 +95,8 @@ impl Evidence<'_> {
     fn narrow(&self, left: &mut Vec<&'static Endpoint>, weight: impl Fn(&Endpoint) -> u8) -> bool {
         let weights: Vec<u8> = left.iter().map(|e| weight(e)).collect();
         let top = weights.iter().copied().max().unwrap_or(0);
-        if top == 0 {
-            return false;
+        if weights.iter().all(|weight| *weight == top) {
+            return top > 0;
         }
         let mut kept = left.iter().zip(&weights).filter(|(_, weight)| **weight == top).map(|(e, _)| *e);
         let hides = !kept.any(|e| self.has_path(e)) && self.gives_away(left);
@@ -113,6 +119,9 @@ impl Evidence<'_> {
     /// Leaves the endpoints with the entries that fit the path best; one whose required headers are absent only counts if
     /// all lack theirs.
     fn narrow_by_path(&self, left: &mut Vec<&'static Endpoint>) {
+        if left.len() == 1 {
+            return;
+        }
         let top = best(self, left).map(|m| self.rank(&m));
         let has = |e: &Endpoint| self.matches.iter().any(|m| m.path.is_at(e) && Some(self.rank(m)) == top);
         if top.is_some() {
@@ -136,13 +145,18 @@ fn best(evidence: &Evidence<'_>, endpoints: &[&'static Endpoint]) -> Option<Path
 }
 
 /// How much header fields speak for an endpoint: 2 by name and value, 1 by name.
-fn weight(rules: &[HeaderRule], head: &Head) -> u8 {
+fn weight<'f>(rules: &[HeaderRule], fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone) -> u8 {
     let of = |rule: &HeaderRule| if rule.value.is_some() { 2 } else { 1 };
-    rules.iter().filter(|rule| fitting(head, rule).is_some()).map(of).max().unwrap_or(0)
+    let stands = |rule: &&HeaderRule| fields.clone().any(|(name, value)| rule.fits(name, value));
+    rules.iter().filter(stands).map(of).max().unwrap_or(0)
 }
 
 /// The provider of all of them, if it is one.
 pub(super) fn one_provider(endpoints: &[&'static Endpoint]) -> Option<&'static str> {
-    let (first, rest) = endpoints.split_first()?;
-    rest.iter().all(|e| e.provider == first.provider).then_some(first.provider.as_str())
+    one_provider_of(endpoints.iter().copied())
+}
+
+fn one_provider_of(mut endpoints: impl Iterator<Item = &'static Endpoint>) -> Option<&'static str> {
+    let first = endpoints.next()?;
+    endpoints.all(|e| e.provider == first.provider).then_some(first.provider.as_str())
 }

@@ -6,12 +6,13 @@ use std::cell::OnceCell;
 
 use hashbrown::HashMap;
 
+use super::asked::Asked;
 use super::canonical::canonical_host;
-use super::path::{Normalised, Target, normalise_path};
+use super::path::Target;
 use super::recorded::Recorded;
-use super::{HostRef, Signal, Signals};
+use super::{HostRef, Signal, Signals, TokenHash, tokens};
 use crate::catalogue::{Catalogue, Endpoint, HeaderFacts, HeaderRule};
-use crate::proto::http::{Head, Message, Transaction};
+use crate::proto::http::{Head, Message};
 
 /// Most headers that are recorded.
 const MAX_RECORDED: usize = 48;
@@ -21,45 +22,30 @@ pub(super) struct Request<'t> {
     pub(super) message: &'t Message,
     pub(super) head: &'t Head,
     pub(super) target: Target<'t>,
-    /// Normalised; empty for CONNECT.
-    pub(super) path: Normalised,
-    /// Hosts that it names: target, proxy conversation around it, Host fields.
-    pub(super) hosts: Vec<HostRef>,
+    /// What target and hosts say.
+    pub(super) asked: &'t Asked,
     facts: OnceCell<Vec<HeaderFacts>>,
 }
 
 impl<'t> Request<'t> {
-    pub(super) fn new(tx: &'t Transaction, message: &'t Message) -> Self {
-        let head = &message.head;
-        let raw = head.target();
-        let connect = head.method().eq_ignore_ascii_case(b"CONNECT");
-        let (target, path) = match connect {
-            true => {
-                let target = Target { authority: Some(raw), ..Target::default() };
-                (target, Normalised { path: String::new(), obfuscated: false })
-            }
-            false => (Target::new(raw), normalise_path(raw)),
-        };
-        let authorities = target.authority.into_iter().chain(tx.via.as_deref()).chain(host_fields(head));
-        let hosts = authorities.map(without_user).filter_map(canonical_host).collect();
-        Self { message, head, target, path, hosts, facts: OnceCell::new() }
+    /// A message whose target is `target`, and `asked` what it asks for.
+    pub(super) fn new(message: &'t Message, target: Target<'t>, asked: &'t Asked) -> Self {
+        Self { message, head: &message.head, target, asked, facts: OnceCell::new() }
     }
 
     /// Its fields with what is known of each; looked up once, and only for requests that matter.
-    pub(super) fn fields(&self, catalogue: &Catalogue) -> impl Iterator<Item = (&'t [u8], &'t [u8], HeaderFacts)> {
+    pub(super) fn fields(
+        &self,
+        catalogue: &Catalogue,
+    ) -> impl Iterator<Item = (&'t [u8], &'t [u8], HeaderFacts)> + Clone {
         let facts = self.facts.get_or_init(|| self.head.fields().map(|(name, _)| catalogue.header(name)).collect());
         self.head.fields().zip(facts).map(|((name, value), facts)| (name, value, *facts))
-    }
-
-    /// Endpoints that the request names by host name or address.
-    pub(super) fn named(&self, catalogue: &Catalogue) -> Vec<&'static Endpoint> {
-        self.hosts.iter().map(|host| endpoints_of(host, catalogue)).find(|found| !found.is_empty()).unwrap_or_default()
     }
 
     /// What target and headers tell of who asks.
     pub(super) fn signals(&self, catalogue: &Catalogue, agents: &mut UserAgents) -> Signals {
         let mut signals = Signals::default();
-        if self.path.obfuscated {
+        if self.asked.path.obfuscated {
             signals.add(Signal::ObfuscatedPath);
         }
         for (name, value, facts) in self.fields(catalogue) {
@@ -85,6 +71,9 @@ impl<'t> Request<'t> {
 
     /// Whether the Host field names something that is neither a metadata service nor the server itself.
     pub(super) fn has_foreign_host(&self, catalogue: &Catalogue, server: std::net::IpAddr) -> bool {
+        if self.asked.remembered.is_some() {
+            return false;
+        }
         let Some(written) = host_fields(self.head).next() else { return false };
         match canonical_host(written) {
             None => !written.is_empty(),
@@ -98,28 +87,41 @@ impl<'t> Request<'t> {
 
     /// Headers that tell metadata clients apart, in order; secrets without value.
     pub(super) fn recorded(&self, catalogue: &Catalogue) -> Recorded {
-        let mut out = Recorded::default();
-        for (name, value, facts) in self.fields(catalogue).filter(|(.., facts)| facts.recorded).take(MAX_RECORDED) {
+        let recorded = self.fields(catalogue).filter(|(.., facts)| facts.recorded).take(MAX_RECORDED);
+        let shown = recorded.map(|(name, value, facts)| {
             let is_hidden = facts.secret && !catalogue.is_constant(name, value);
-            out.push(name, if is_hidden { b"" } else { value });
-        }
-        out
+            (name, if is_hidden { b"" } else { value })
+        });
+        Recorded::new(shown)
     }
 }
 
 /// What User-Agents tell, remembered: few are in use at a time, and each is compared with many patterns.
 #[derive(Debug, Default)]
 pub(super) struct UserAgents {
-    known: HashMap<Box<[u8]>, Signals, foldhash::fast::RandomState>,
+    known: HashMap<Box<[u8]>, UserAgent, foldhash::fast::RandomState>,
+}
+
+/// What one User-Agent tells.
+#[derive(Debug)]
+pub(super) struct UserAgent {
+    signals: Signals,
+    /// Hashes that the relay search finds in it.
+    pub(super) tokens: Vec<TokenHash>,
 }
 
 impl UserAgents {
     /// Most User-Agents that are remembered; then it starts anew.
     const MAX: usize = 256;
 
+    /// What was found out about a User-Agent.
+    pub(super) fn known(&self, agent: &[u8]) -> Option<&UserAgent> {
+        self.known.get(agent)
+    }
+
     fn signals(&mut self, catalogue: &Catalogue, agent: &[u8]) -> Signals {
         if let Some(known) = self.known.get(agent) {
-            return *known;
+            return known.signals;
         }
         let mut signals = Signals::default();
         if catalogue.is_tool(agent) {
@@ -132,7 +134,9 @@ impl UserAgents {
         if self.known.len() >= Self::MAX {
             self.known.clear();
         }
-        self.known.insert(agent.into(), signals);
+        let mut found = Vec::new();
+        tokens::tokens_in(agent, &mut found);
+        self.known.insert(agent.into(), UserAgent { signals, tokens: found });
         signals
     }
 }
@@ -156,13 +160,8 @@ pub(super) fn fitting<'h>(head: &'h Head, rule: &HeaderRule) -> Option<&'h [u8]>
     head.values(&rule.name).find(|value| rule.takes(value))
 }
 
-fn without_user(authority: &[u8]) -> &[u8] {
-    let start = memchr::memrchr(b'@', authority).map_or(0, |at| at.saturating_add(1));
-    authority.get(start..).unwrap_or_default()
-}
-
 /// An address written into a name of a wildcard DNS service.
-fn is_wildcard(catalogue: &Catalogue, written: &[u8]) -> bool {
+pub(super) fn is_wildcard(catalogue: &Catalogue, written: &[u8]) -> bool {
     let text = String::from_utf8_lossy(written).to_ascii_lowercase();
     let name = text.rsplit_once(':').map_or(text.as_str(), |(name, _)| name).trim_end_matches('.');
     catalogue.wildcard_dns().iter().any(|suffix| name.ends_with(suffix.as_str()))

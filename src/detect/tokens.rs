@@ -200,7 +200,7 @@ fn hash_run(run: &[u8], out: &mut Vec<TokenHash>) {
 }
 
 /// Long enough, and of two of lower case, upper case and digits: words of paths and prose are not.
-fn is_token(token: &[u8]) -> bool {
+pub(super) fn is_token(token: &[u8]) -> bool {
     let mut kinds = 0u8;
     let mut are_two = |byte: &u8| {
         kinds |= kind(*byte) & (LOWER | UPPER | DIGIT);

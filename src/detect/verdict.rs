@@ -310,7 +310,7 @@ impl DnsVerdict {
 impl Verdict {
     /// Looks for tokens in the exchange that this is the verdict on.
     pub fn search(&mut self, tx: &Transaction, catalogue: &Catalogue) {
-        self.tokens = relay::tokens(catalogue, tx, self.imds.is_some());
+        self.tokens = relay::tokens(catalogue, tx, self.imds.is_some(), relay::Searched::default());
         self.unsearched = false;
     }
 

@@ -628,3 +628,33 @@ fn a_tunnel_of_ones_own_to_the_service_is_no_forgery() {
     assert_eq!(kinds("169.254.169.254:80"), []);
     assert_eq!(kinds("shop.example:80"), [CandidateKind::Attempt]);
 }
+
+/// Requests asked again and again, among others: each is judged as if it were the first.
+#[test]
+fn what_is_remembered_changes_no_verdict() {
+    let requests = [
+        (ROLE, AWS),
+        ("GET /latest/meta-data/iam/security-credentials/demo HTTP/1.1\nHost: 169.254.169.254.nip.io", AWS),
+        ("GET /latest/meta-data/iam/security-credentials/demo HTTP/1.1\nHost: example.com\nVia: x", AWS),
+        ("GET /latest/meta-data/iam/security-credentials/demo HTTP/1.1\nHost: u@169.254.169.254", AWS),
+        ("GET /latest/meta-data/iam/security-credentials/demo HTTP/1.1\nHost: 169.254.169.254\nHost: x.example", AWS),
+        ("GET /latest/meta-data/iam/security-credentials/demo?x=y HTTP/1.1\nHost: 169.254.169.254", AWS),
+        ("GET /latest//meta-data/iam/ HTTP/1.1\nHost: 0xA9FEA9FE\nUser-Agent: abcdefghijklm0123456789/1", AWS),
+        ("GET /latest/user-data/abcdefghij0123456789 HTTP/1.1\nHost: 169.254.169.254", AWS),
+        ("GET /computeMetadata/v1/instance/service-accounts HTTP/1.1\nHost: metadata\nMetadata-Flavor: Google", AWS),
+        ("GET /v2/credentials/6ba7b810-9dad-11d1-80b4-00c04fd430c8 HTTP/1.1\nHost: 169.254.170.2", "169.254.170.2:80"),
+        ("CONNECT 169.254.169.254:80 HTTP/1.1\nHost: 169.254.169.254", AWS),
+        ("GET /latest/meta-data/iam/security-credentials/demo HTTP/1.1\nHost: 169.254.169.254", "10.0.0.1:80"),
+    ];
+    let mut old = detector();
+    for (request, server) in requests.iter().cycle().take(3 * requests.len()) {
+        let tx = exchange(request, &ok(&aws_keys()), server);
+        let mut new = detector();
+        [&mut old, &mut new].into_iter().for_each(Detector::search);
+        old.memory = Memory::default();
+        let (got, want) = (old.http(&tx), new.http(&tx));
+        assert_eq!((got.imds, got.tokens), (want.imds, want.tokens), "{request}");
+    }
+    // the first, the disguised address and the name; neither queries, users, nor what looks like a secret
+    assert_eq!(old.questions.len(), 3);
+}
