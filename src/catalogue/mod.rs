@@ -67,6 +67,8 @@ pub struct HeaderFacts {
     pub browser: bool,
     /// Only clients of some metadata service send it, perhaps with a certain value.
     pub client: bool,
+    /// Documentation prescribes a value: [`Catalogue::is_constant`] tells whether it is that.
+    pub prescribed: bool,
 }
 
 /// A path entry with the endpoints that have it.
@@ -357,6 +359,8 @@ impl Catalogue {
         lists.secret.iter().for_each(|name| mark(name, |facts| facts.secret = true));
         for endpoint in &self.endpoints {
             endpoint.client_headers.iter().for_each(|rule| mark(&rule.name, |facts| facts.client = true));
+            let prescribed = endpoint.client_headers.iter().filter(|rule| rule.value.is_some());
+            prescribed.for_each(|rule| mark(&rule.name, |facts| facts.prescribed = true));
             endpoint.session_ttl_header.iter().for_each(|name| mark(name, |_| {}));
             endpoint.session_header.iter().for_each(|rule| mark(&rule.name, |facts| facts.secret = true));
             let alone = endpoint.session_header.iter().filter(|rule| rule.value.is_none());

@@ -189,6 +189,7 @@ pub struct HeaderRule {
 
 impl HeaderRule {
     /// Whether a field fits.
+    #[inline]
     pub fn fits(&self, name: &[u8], value: &[u8]) -> bool {
         name.eq_ignore_ascii_case(self.name.as_bytes()) && self.takes(value)
     }

@@ -253,18 +253,19 @@ impl Detector {
         choice: &Choice,
     ) -> Imds {
         let found = self.find(request, answer, choice);
+        let session_token = request.and_then(|r| session_token(r, &choice.endpoints));
         let mut imds = Imds {
             provider: found.provider,
             service: found.service,
             path: request.map(|r| r.asked.path.path.clone()).unwrap_or_default(),
             path_id: found.entry.map(|e| e.id()),
             sensitivity: found.sensitivity,
-            version: request.and_then(|r| version(r, choice)).map(Version::name),
+            version: request.and_then(|_| version(choice, session_token.is_some())).map(Version::name),
             credential: found.credential,
             headers: request.map(|r| r.recorded(&self.catalogue)).unwrap_or_default(),
             signals: Signals::default(),
             leg,
-            session_token: request.and_then(|r| session_token(r, &choice.endpoints)),
+            session_token,
             issued_token: issued_token(request, answer, choice, found.sensitivity),
         };
         imds.signals = self.signals(tx, request, answer, choice, &imds);
@@ -435,7 +436,7 @@ fn is_genuine(tx: &Transaction, choice: &Choice) -> bool {
 }
 
 /// Version, where the service has both.
-fn version(request: &Request<'_>, choice: &Choice) -> Option<Version> {
+fn version(choice: &Choice, has_token: bool) -> Option<Version> {
     let entry = choice.entry.map(|m| m.path.entry);
     if let Some(version) = entry.and_then(|e| e.version) {
         return Some(version);
@@ -444,9 +445,8 @@ fn version(request: &Request<'_>, choice: &Choice) -> Option<Version> {
         e.provider == choice.provider && e.service == choice.service && e.session == Some(Session::Optional)
     };
     choice.endpoints.iter().find(own)?;
-    let token = session_token(request, &choice.endpoints).is_some();
     let path = entry.is_some_and(|e| e.sensitivity == Sensitivity::Token);
-    Some(if token || path { Version::V2 } else { Version::V1 })
+    Some(if has_token || path { Version::V2 } else { Version::V1 })
 }
 
 /// Hash of the session token that a request carries.

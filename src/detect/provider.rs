@@ -60,9 +60,9 @@ pub(super) fn choose(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'_>) 
         }
         if let Some(request) = evidence.request {
             let of_clients = request.fields(evidence.catalogue).filter(|(.., facts)| facts.client);
-            if of_clients.clone().next().is_some() {
-                let fields = of_clients.map(|(name, value, _)| (name, value));
-                evidence.narrow(&mut left, |e| weight(&e.client_headers, fields.clone()));
+            let fields: Vec<_> = of_clients.map(|(name, value, _)| (name, value)).collect();
+            if !fields.is_empty() {
+                evidence.narrow(&mut left, |e| weight(&e.client_headers, fields.iter().copied()));
             }
         }
         if let Some(head) = evidence.response {

@@ -89,7 +89,7 @@ impl<'t> Request<'t> {
     pub(super) fn recorded(&self, catalogue: &Catalogue) -> Recorded {
         let recorded = self.fields(catalogue).filter(|(.., facts)| facts.recorded).take(MAX_RECORDED);
         let shown = recorded.map(|(name, value, facts)| {
-            let is_hidden = facts.secret && !catalogue.is_constant(name, value);
+            let is_hidden = facts.secret && !(facts.prescribed && catalogue.is_constant(name, value));
             (name, if is_hidden { b"" } else { value })
         });
         Recorded::new(shown)
