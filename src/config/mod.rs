@@ -226,6 +226,7 @@ impl Config {
             event: self.event.clone(),
             json,
             text,
+            suggest: self.suggest_allow,
         }
     }
 

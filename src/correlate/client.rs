@@ -38,7 +38,7 @@ pub struct Clients {
     clients: Table<IpAddr, Client>,
     tokens: Table<TokenHash, Session>,
     callers: Pool<Caller>,
-    readers: Pool<Reader>,
+    words: Pool<Words>,
     /// Hashes what is remembered of clients.
     seed: RandomState,
     /// Quiet time after which a walk counts as over, in nanoseconds.
@@ -110,12 +110,15 @@ struct Caller {
     agents: Vec<&'static Agent>,
 }
 
-/// Who sends a User-Agent and reads a path.
+/// What the text of a request means: that takes some work, and is the same for many requests.
 #[derive(Debug)]
-struct Reader {
+struct Words {
+    http: Arc<HttpSubject>,
     user_agent: Box<[u8]>,
     path: Box<str>,
-    /// Known agents that do.
+    /// Hashes of the path and of the one above it.
+    hashes: (u64, u64),
+    /// Known agents that call themselves so and read this path.
     agents: Vec<&'static Agent>,
 }
 
@@ -151,7 +154,7 @@ impl Clients {
             clients: Table::new(limit),
             tokens: Table::new(limit),
             callers: Pool::default(),
-            readers: Pool::default(),
+            words: Pool::default(),
             seed: RandomState::default(),
             window,
         }
@@ -166,11 +169,12 @@ impl Clients {
     pub fn learn(&mut self, request: Request<'_>, catalogue: &Catalogue) -> Habit {
         let Request { tx, imds, start, .. } = request;
         let ip = tx.conn.client.ip;
-        let (agent, walks) = self.agent(request, catalogue);
+        let words = self.words(request, catalogue);
+        let (agent, walks) = agent(request, &words.agents);
         let mut habit = Habit { agent, ..Habit::default() };
         self.session(ip, imds, start, &mut habit.signals);
         let hash = |parts: &[&str]| self.seed.hash_one(parts);
-        let (path, parent) = (hash(&[&imds.path]), hash(&[parent(&imds.path)]));
+        let (path, parent) = words.hashes;
         let client = self.clients.entry(ip, Client::default);
         client.over_time(imds, hash, &mut habit.signals);
         if is_impostor(request, client) {
@@ -201,39 +205,26 @@ impl Clients {
         !self.tokens.is_empty()
     }
 
-    /// Whether User-Agent, path and headers are those of a known agent, and whether they explain a walk of the tree. Several
-    /// agents send the User-Agent of a library that any tool may use: then the agent has to belong to this provider, and use
-    /// its present version, to explain more than a walk.
-    fn agent(&mut self, request: Request<'_>, catalogue: &Catalogue) -> (bool, bool) {
-        let Some(message) = request.tx.request.as_ref().filter(|_| !request.user_agent.is_empty()) else {
-            return (false, false);
-        };
-        let signals = request.imds.signals;
-        let (mut explains, mut walks) = (false, false);
-        for agent in &self.reader(request.user_agent, &request.imds.path, catalogue).agents {
-            let provider = agent.provider.as_ref();
-            let fits = provider.is_none_or(|provider| provider == request.imds.provider)
-                && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)));
-            let is_shared = signals.has(Signal::ToolUserAgent) || signals.has(Signal::BrowserLike);
-            walks |= fits;
-            explains |= fits && (!is_shared || provider.is_some() && !signals.has(Signal::V1));
-        }
-        (explains, walks)
-    }
-
-    /// Who calls itself so and reads this path: that takes many comparisons, and is the same for many requests.
-    fn reader(&mut self, user_agent: &[u8], path: &str, catalogue: &Catalogue) -> Arc<Reader> {
-        let Self { callers, readers, .. } = self;
-        let mut reader = || {
-            let agents = caller(callers, user_agent, catalogue).agents.clone().into_iter();
-            let agents = agents.filter(|agent| agent.reads(path)).collect();
-            Reader { user_agent: user_agent.into(), path: path.into(), agents }
+    fn words(&mut self, request: Request<'_>, catalogue: &Catalogue) -> Arc<Words> {
+        let Self { callers, words, seed, .. } = self;
+        let (http, user_agent, path) = (request.http, request.user_agent, request.imds.path.as_str());
+        let mut make = || {
+            let called = caller(callers, user_agent, catalogue);
+            Words {
+                http: http.clone(),
+                user_agent: user_agent.into(),
+                path: path.into(),
+                hashes: (seed.hash_one(path), seed.hash_one(parent(path))),
+                agents: called.agents.iter().copied().filter(|agent| agent.reads(path)).collect(),
+            }
         };
         if user_agent.len().max(path.len()) > TEXT {
-            return Arc::new(reader());
+            return Arc::new(make());
         }
-        let is_same = |known: &Reader| *known.user_agent == *user_agent && *known.path == *path;
-        readers.share((user_agent, path), is_same, reader)
+        // requests alike have their HTTP part in common, so its place is enough to find them by
+        let is_same =
+            |known: &Words| Arc::ptr_eq(&known.http, http) && *known.user_agent == *user_agent && *known.path == *path;
+        words.share(Arc::as_ptr(http), is_same, make)
     }
 
     /// Session tokens: who holds them, and until when.
@@ -258,6 +249,26 @@ impl Clients {
             }
         }
     }
+}
+
+/// Whether User-Agent, path and headers are those of a known agent, and whether they explain a walk of the tree. Several
+/// agents send the User-Agent of a library that any tool may use: then the agent has to belong to this provider, and use
+/// its present version, to explain more than a walk. `agents` are those whose User-Agent and path they are.
+fn agent(request: Request<'_>, agents: &[&Agent]) -> (bool, bool) {
+    let Some(message) = request.tx.request.as_ref().filter(|_| !request.user_agent.is_empty()) else {
+        return (false, false);
+    };
+    let signals = request.imds.signals;
+    let (mut explains, mut walks) = (false, false);
+    for agent in agents {
+        let provider = agent.provider.as_ref();
+        let fits = provider.is_none_or(|provider| provider == request.imds.provider)
+            && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)));
+        let is_shared = signals.has(Signal::ToolUserAgent) || signals.has(Signal::BrowserLike);
+        walks |= fits;
+        explains |= fits && (!is_shared || provider.is_some() && !signals.has(Signal::V1));
+    }
+    (explains, walks)
 }
 
 fn caller(callers: &mut Pool<Caller>, user_agent: &[u8], catalogue: &Catalogue) -> Arc<Caller> {

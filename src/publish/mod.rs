@@ -48,6 +48,8 @@ pub struct Config {
     pub json: bool,
     /// Whether text is wanted, and with colour.
     pub text: Option<bool>,
+    /// Whether allow-list entries are to be suggested.
+    pub suggest: bool,
 }
 
 /// What was published.
@@ -291,7 +293,9 @@ impl Publisher {
                 *count += 1;
             }
             self.counters.highest = self.counters.highest.max(Some(alert.severity));
-            self.seen.see(&alert);
+            if self.config.suggest {
+                self.seen.see(&alert);
+            }
             if alert.severity < self.config.min_severity {
                 continue;
             }
