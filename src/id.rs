@@ -20,17 +20,19 @@ impl EventId {
     pub fn text(self) -> [u8; 32] {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
-        for (pair, byte) in text.chunks_mut(2).zip(self.0.to_be_bytes()) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0.to_be_bytes()) {
+            *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
         }
         text
     }
 }
 
 impl Serialize for EventId {
+    /// As rendered JSON.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(str::from_utf8(&self.text()).unwrap_or_default())
+        let mut quoted = [b'"'; 34];
+        quoted[1..33].copy_from_slice(&self.text());
+        serializer.serialize_bytes(&quoted)
     }
 }
 

@@ -61,9 +61,9 @@ fn conn_id(kind: &str, conn: &Conn, first: Timestamp) -> IdHasher {
     id
 }
 
-/// `network.community_id`, version 1, seed 0.
+/// `network.community_id`, version 1, seed 0: as rendered JSON, with its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CommunityId([u8; 30]);
+pub struct CommunityId([u8; 32]);
 
 impl CommunityId {
     /// The id of a conversation. `ports` as for TCP and UDP; for ICMP see [`CommunityId::icmp`].
@@ -99,21 +99,21 @@ impl CommunityId {
         add(&[proto, 0]);
         add(&ports.0.to_be_bytes());
         add(&ports.1.to_be_bytes());
-        let mut text = *b"1:............................";
-        let written = STANDARD.encode_slice(Sha1::digest(&input[..len]), &mut text[2..]);
+        let mut text = *b"\"1:............................\"";
+        let written = STANDARD.encode_slice(Sha1::digest(&input[..len]), &mut text[3..31]);
         debug_assert_eq!(written, Ok(28));
         Self(text)
     }
 
     /// The text, `1:` and base64.
     pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
+        str::from_utf8(&self.0[1..31]).unwrap_or_default()
     }
 }
 
 impl Serialize for CommunityId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        serializer.serialize_bytes(&self.0)
     }
 }
 

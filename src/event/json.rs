@@ -262,12 +262,16 @@ impl SerializeStruct for Items<'_> {
     /// Names of fields are constants without anything to escape; a test looks at all of them.
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        // What follows is known to the compiler, which makes one copy of it.
+        let mut name = [b'"'; LONGEST_NAME + 4];
+        name[0] = b',';
+        let end = key.len() + 2;
+        name[2..end].copy_from_slice(key.as_bytes());
+        name[end + 1] = b':';
         match std::mem::take(&mut self.is_first) {
-            true => self.out.extend_from_slice(b"\""),
-            false => self.out.extend_from_slice(b",\""),
+            true => self.out.extend_from_slice(&name[1..end + 2]),
+            false => self.out.extend_from_slice(&name[..end + 2]),
         }
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
         value.serialize(Json { out: self.out })
     }
 
@@ -275,6 +279,9 @@ impl SerializeStruct for Items<'_> {
         SerializeMap::end(self)
     }
 }
+
+/// Longest name of a field, in bytes.
+const LONGEST_NAME: usize = 28;
 
 /// Escapes what is formatted into it.
 struct Escaping<'o>(&'o mut Vec<u8>);
@@ -288,17 +295,19 @@ impl fmt::Write for Escaping<'_> {
 
 /// A JSON string.
 fn string(out: &mut Vec<u8>, text: &str) {
-    out.reserve(text.len() + 2);
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    escaped(out, text.as_bytes());
+    match is_plain(bytes) {
+        true => out.extend_from_slice(bytes),
+        false => escaped(out, bytes),
+    }
     out.push(b'"');
 }
 
-/// Appends text; hardly any needs more than to be looked at and copied.
+/// Appends text with what needs it escaped.
+#[cold]
 fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    if is_plain(bytes) {
-        return copy(out, bytes);
-    }
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| needs_escape(*byte)) {
         let (plain, from) = rest.split_at(at);
@@ -311,7 +320,8 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(rest);
 }
 
-/// Whether nothing in `bytes` needs an escape. Looks at words of eight bytes, of which the last may overlap.
+/// Whether nothing in `bytes` needs an escape, as hardly any text does. Looks at words of eight bytes, of which the last
+/// may overlap.
 fn is_plain(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else {
         return !bytes.iter().any(|byte| needs_escape(*byte));
@@ -332,19 +342,6 @@ fn odd(word: &[u8; 8]) -> u64 {
     let quote = quote.wrapping_sub(all(1)) & !quote;
     let backslash = backslash.wrapping_sub(all(1)) & !backslash;
     (control | quote | backslash) & all(0x80)
-}
-
-/// Appends bytes; of a short text two words that may overlap, which costs no call.
-fn copy(out: &mut Vec<u8>, bytes: &[u8]) {
-    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(first), Some(last)) if bytes.len() <= 16 => {
-            let end = out.len() + bytes.len();
-            out.extend_from_slice(first);
-            out.truncate(end - 8);
-            out.extend_from_slice(last);
-        }
-        _ => out.extend_from_slice(bytes),
-    }
 }
 
 fn needs_escape(byte: u8) -> bool {

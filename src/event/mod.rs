@@ -30,7 +30,7 @@ pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
 pub use settings::{Profile, Settings};
-pub use time::{Precision, Stamp};
+pub use time::{Precision, Stamp, Stamps};
 
 use crate::detect::{DnsVerdict, Signals, Verdict};
 use crate::id::EventId;
@@ -77,13 +77,15 @@ pub struct Writer {
     tail: Vec<u8>,
     /// Ends of the conversation written of last, with its id.
     last_community: Cell<Option<(Ends, CommunityId)>>,
+    stamps: Stamps,
 }
 
 impl Writer {
     /// A writer of NDJSON with these settings.
     pub fn new(settings: Settings) -> Self {
         let tail = tail(&settings);
-        Self { settings, format: Format::Ndjson, tail, last_community: Cell::default() }
+        let stamps = Stamps::new(settings.timestamp_precision);
+        Self { settings, format: Format::Ndjson, tail, last_community: Cell::default(), stamps }
     }
 
     /// The same writer with another format.
@@ -162,7 +164,7 @@ impl Writer {
 
     /// A time as the settings want it written.
     pub fn stamp(&self, time: Timestamp) -> Stamp {
-        Stamp { time, precision: self.settings.timestamp_precision }
+        self.stamps.of(time)
     }
 
     /// Appends one document as a line. `@metadata`, agent, host and the rest that never changes come at its end.

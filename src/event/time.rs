@@ -1,7 +1,8 @@
 //! Times as Packetbeat writes them: UTC, RFC 3339, truncated to the configured precision.
 //!
-//! In: [`Timestamp`]. Out: text without an allocation. Bound: every `i64` of nanoseconds (years 1677 to 2262).
+//! In: [`Timestamp`]. Out: rendered JSON without an allocation. Bound: every `i64` of nanoseconds (years 1677 to 2262).
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -21,66 +22,105 @@ pub enum Precision {
     Nanosecond,
 }
 
-/// A time to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A time as it is written: rendered JSON, with its quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// When.
-    pub time: Timestamp,
-    /// How exactly it is written.
-    pub precision: Precision,
+    text: [u8; LONGEST],
+    len: u8,
 }
 
-/// `YYYY-MM-DDTHH:MM:SS.fffffffffZ`
-const LONGEST: usize = 30;
+/// `"YYYY-MM-DDTHH:MM:SS.fffffffffZ"`
+const LONGEST: usize = 32;
+/// Its part up to the point.
+const SECOND: usize = 21;
 
-impl Stamp {
-    /// The text in `buffer`.
-    fn write(self, buffer: &mut [u8; LONGEST]) -> &str {
-        let seconds = self.time.seconds();
-        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
-        let (year, month, day) = civil(days as i32);
-        *buffer = *b"0000-00-00T00:00:00.000000000Z";
-        pair(buffer, 0, year / 100);
-        pair(buffer, 2, year % 100);
-        pair(buffer, 5, month);
-        pair(buffer, 8, day);
-        pair(buffer, 11, second / 3600);
-        pair(buffer, 14, second / 60 % 60);
-        pair(buffer, 17, second % 60);
-        let nanos = self.time.subsec_nanos();
-        pair(buffer, 20, nanos / 10_000_000);
-        buffer[22] = b'0' + (nanos / 1_000_000 % 10) as u8;
+/// Makes stamps of one precision.
+#[derive(Clone, Debug)]
+pub struct Stamps {
+    precision: Precision,
+    /// The second that was rendered last: times of one event, and of the next, are near to each other.
+    last: Cell<(i64, [u8; SECOND])>,
+}
+
+impl Stamps {
+    /// Stamps with this precision.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, last: Cell::new((0, second(0))) }
+    }
+
+    /// The text of a time.
+    pub fn of(&self, time: Timestamp) -> Stamp {
+        let seconds = time.seconds();
+        let mut last = self.last.get();
+        if last.0 != seconds {
+            last = (seconds, second(seconds));
+            self.last.set(last);
+        }
+        let mut text = *b"\"0000-00-00T00:00:00.000000000Z\"";
+        text[..SECOND].copy_from_slice(&last.1);
+        let nanos = time.subsec_nanos();
+        pair(&mut text, 21, nanos / 10_000_000);
+        text[23] = b'0' + (nanos / 1_000_000 % 10) as u8;
         if self.precision != Precision::Millisecond {
-            pair(buffer, 23, nanos / 10_000 % 100);
-            pair(buffer, 25, nanos / 100 % 100);
-            pair(buffer, 27, nanos % 100);
+            pair(&mut text, 24, nanos / 10_000 % 100);
+            pair(&mut text, 26, nanos / 100 % 100);
+            pair(&mut text, 28, nanos % 100);
         }
         let end = match self.precision {
-            Precision::Millisecond => 23,
-            Precision::Microsecond => 26,
-            Precision::Nanosecond => 29 - buffer[23..29].iter().rev().take_while(|digit| **digit == b'0').count(),
+            Precision::Millisecond => 24,
+            Precision::Microsecond => 27,
+            Precision::Nanosecond => 30 - text[24..30].iter().rev().take_while(|digit| **digit == b'0').count(),
         };
-        buffer[end] = b'Z';
-        str::from_utf8(&buffer[..=end]).unwrap_or_default()
+        text[end] = b'Z';
+        text[end + 1] = b'"';
+        Stamp { text, len: end as u8 + 2 }
+    }
+}
+
+impl Stamp {
+    fn quoted(&self) -> &[u8] {
+        self.text.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.write(&mut [0; LONGEST]))
+        let quoted = str::from_utf8(self.quoted()).unwrap_or_default();
+        f.write_str(quoted.trim_matches('"'))
+    }
+}
+
+impl fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl Serialize for Stamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.write(&mut [0; LONGEST]))
+        serializer.serialize_bytes(self.quoted())
     }
 }
 
+/// `"YYYY-MM-DDTHH:MM:SS.` of the seconds since 1970.
+fn second(seconds: i64) -> [u8; SECOND] {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
+    let (year, month, day) = civil(days as i32);
+    let mut text = *b"\"0000-00-00T00:00:00.";
+    pair(&mut text, 1, year / 100);
+    pair(&mut text, 3, year % 100);
+    pair(&mut text, 6, month);
+    pair(&mut text, 9, day);
+    pair(&mut text, 12, second / 3600);
+    pair(&mut text, 15, second / 60 % 60);
+    pair(&mut text, 18, second % 60);
+    text
+}
+
 /// Writes a number below 100 as two digits.
-fn pair(buffer: &mut [u8; LONGEST], at: usize, value: u32) {
-    buffer[at] = b'0' + (value / 10) as u8;
-    buffer[at + 1] = b'0' + (value % 10) as u8;
+fn pair<const N: usize>(text: &mut [u8; N], at: usize, value: u32) {
+    text[at] = b'0' + (value / 10) as u8;
+    text[at + 1] = b'0' + (value % 10) as u8;
 }
 
 /// Year, month and day of a day number since 1970-01-01 in the proleptic Gregorian calendar (H. Hinnant's algorithm).
@@ -100,7 +140,7 @@ mod tests {
     use super::*;
 
     fn text(seconds: i64, nanos: i64, precision: Precision) -> String {
-        Stamp { time: Timestamp::new(seconds, nanos), precision }.to_string()
+        Stamps::new(precision).of(Timestamp::new(seconds, nanos)).to_string()
     }
 
     #[test]
@@ -120,7 +160,7 @@ mod tests {
         assert_eq!(text(4_107_542_400, 0, Precision::Millisecond), "2100-03-01T00:00:00.000Z");
         assert_eq!(text(-1, 0, Precision::Millisecond), "1969-12-31T23:59:59.000Z");
         for time in [i64::MIN, i64::MAX] {
-            let text = Stamp { time: Timestamp(time), precision: Precision::Nanosecond }.to_string();
+            let text = Stamps::new(Precision::Nanosecond).of(Timestamp(time)).to_string();
             assert!(text == "1677-09-21T00:12:43.145224192Z" || text == "2262-04-11T23:47:16.854775807Z", "{text}");
         }
     }

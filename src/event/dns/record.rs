@@ -8,7 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::super::doc::{Ip, Shown, Text};
-use super::super::{Masker, Precision, Stamp};
+use super::super::{Masker, Precision, Stamps};
 use super::Names;
 use crate::bytes::Reader;
 use crate::packet::Timestamp;
@@ -244,7 +244,7 @@ fn type_bits(bitmap: &[u8]) -> String {
 
 /// Seconds since the epoch as `YYYYMMDDHHmmSS`.
 fn compact_time(seconds: u32) -> String {
-    let stamp = Stamp { time: Timestamp::new(seconds.into(), 0), precision: Precision::Millisecond };
+    let stamp = Stamps::new(Precision::Millisecond).of(Timestamp::new(seconds.into(), 0));
     stamp.to_string().chars().filter(char::is_ascii_digit).take(14).collect()
 }
 
