@@ -160,12 +160,13 @@ const KIND: [u8; 256] = {
     table
 };
 
-fn kind(byte: u8) -> u8 {
-    KIND.get(usize::from(byte)).copied().unwrap_or(0)
+#[allow(clippy::indexing_slicing)] // there is a place for each byte
+const fn kind(byte: u8) -> u8 {
+    KIND[byte as usize]
 }
 
 /// Whether tokens are made of bytes like this; padding is none of them.
-pub fn is_token_byte(byte: u8) -> bool {
+pub const fn is_token_byte(byte: u8) -> bool {
     kind(byte) != 0
 }
 
@@ -181,8 +182,9 @@ pub fn next_run(text: &[u8], belongs: impl Fn(u8) -> bool) -> Option<(&[u8], &[u
         }
     }
     let rest = text.get(start..)?;
-    let end = rest.iter().position(|b| !belongs(*b)).unwrap_or(rest.len());
-    rest.split_at_checked(end)
+    let more = rest.get(MIN_TOKEN..)?;
+    let len = more.iter().position(|b| !belongs(*b)).unwrap_or(more.len());
+    rest.split_at_checked(MIN_TOKEN.checked_add(len)?)
 }
 
 /// Hashes of a run and of its parts, if they look like tokens.

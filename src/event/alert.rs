@@ -10,18 +10,18 @@ use std::sync::LazyLock;
 use serde::Serialize;
 
 use super::doc::{
-    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Imds, Ip, Link, Network,
-    Rendered, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
+    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Imds, Ip, Link, Member,
+    Network, Rendered, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
 use super::envelope::end_of;
-use super::url::{self, Params, Target};
-use super::{Context, Writer, http};
+use super::url::{self, Host, Params, Target};
+use super::{Context, Said, Writer, http};
 use crate::alert::{Alert, HttpSubject, Outcome, Rule, Subject};
 use crate::observe::Endpoint;
 use crate::rules;
 
 /// The document of an alert.
-pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Context<'a>) -> Doc<'a> {
+pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Context<'a>, said: &'a Said) -> Doc<'a> {
     let subject = &*alert.subject;
     let mut doc = Doc::new("alert", writer.stamp(alert.time), event(writer, alert));
     doc.data_stream = writer.data_stream("alert");
@@ -37,7 +37,7 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     doc.destination = Some(End { address: server.ip, ..server });
     relate(&mut doc, alert, context);
     if let Some(http) = &subject.http {
-        add_http(writer, &mut doc, subject, http, context);
+        add_http(writer, &mut doc, alert, http, context, said);
     }
     if let Some(dns) = &subject.dns {
         doc.dns_subject = Some(DnsSubject {
@@ -51,7 +51,8 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     if subject.imds.is_some() {
         writer.add_unknown_process(&mut doc);
     }
-    doc.imds = Some(imds(writer, alert, context)).filter(|imds| !imds.is_empty());
+    let new = || Some(imds(writer, alert, context)).filter(|imds| !imds.is_empty()).map(Member::New);
+    doc.imds = said.imds(alert).or_else(new);
     doc
 }
 
@@ -151,11 +152,11 @@ fn relate<'a>(doc: &mut Doc<'a>, alert: &'a Alert, context: &Context<'a>) {
             doc.related.add_host(context.mask.text(Cow::Borrowed(&dns.name)));
         }
         let Some(host) = subject.http.as_ref().and_then(|http| http.host.as_deref()) else { continue };
-        let (host, _) = url::host_and_port(host.as_bytes());
-        let name = context.mask.text(super::lossy(host));
-        match url::is_ip(host) {
-            true => doc.related.add_ip_text(name),
-            false => doc.related.add_host(name),
+        let host = Host::of(host.as_bytes());
+        let name = context.mask.text(super::lossy(host.name));
+        match host.ip {
+            Some(ip) => doc.related.add_spelt_ip(ip, name),
+            None => doc.related.add_host(name),
         }
     }
 }
@@ -163,25 +164,26 @@ fn relate<'a>(doc: &mut Doc<'a>, alert: &'a Alert, context: &Context<'a>) {
 fn add_http<'a>(
     writer: &'a Writer,
     doc: &mut Doc<'a>,
-    subject: &'a Subject,
+    alert: &'a Alert,
     http: &'a HttpSubject,
     context: &Context<'a>,
+    said: &'a Said,
 ) {
     let masked = |text: Text<'a>| context.mask.text(text);
-    let header = http.host.as_deref().unwrap_or_default().as_bytes();
-    let (host, port) = url::host_and_port(header);
-    let port = port.unwrap_or(subject.conn.server.port);
-    if !host.is_empty() && !url::is_ip(host) {
+    let host = Host::of(http.host.as_deref().unwrap_or_default().as_bytes());
+    let port = host.port.unwrap_or(alert.subject.conn.server.port);
+    if !host.name.is_empty() && host.ip.is_none() {
         for end in [&mut doc.destination, &mut doc.server].into_iter().flatten() {
-            end.domain = Some(masked(super::lossy(host)));
+            end.domain = Some(masked(super::lossy(host.name)));
         }
     }
-    if !http.method.is_empty() {
-        doc.url = Some(subject_url(writer, http, (host, port), context));
-    }
-    if let Some(agent) = &http.user_agent {
-        doc.user_agent = Some(UserAgent { original: masked(Cow::Borrowed(agent)) });
-    }
+    (doc.url, doc.user_agent) = said.request(alert).unwrap_or_else(|| {
+        let url = Some(())
+            .filter(|()| !http.method.is_empty())
+            .map(|()| subject_url(writer, http, (host.name, port), context));
+        let agent = http.user_agent.as_ref().map(|agent| UserAgent { original: masked(Cow::Borrowed(agent)) });
+        (url.map(Member::New), agent.map(Member::New))
+    });
     let method = Some(masked(Cow::Borrowed(&http.method))).filter(|method| !method.is_empty());
     doc.http = Some(Http {
         version: http.version.map(version),

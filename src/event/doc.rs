@@ -81,9 +81,9 @@ pub struct Doc<'a> {
     #[serde(rename = "user.name")]
     pub user_name: Option<Text<'a>>,
     /// URL.
-    pub url: Option<Url<'a>>,
+    pub url: Option<Member<'a, Url<'a>>>,
     /// User-Agent.
-    pub user_agent: Option<UserAgent<'a>>,
+    pub user_agent: Option<Member<'a, UserAgent<'a>>>,
     /// HTTP.
     pub http: Option<Http<'a>>,
     /// DNS.
@@ -100,7 +100,7 @@ pub struct Doc<'a> {
     /// Alerts: MITRE ATT&CK.
     pub threat: Option<Rendered>,
     /// The metadata service.
-    pub imds: Option<Imds<'a>>,
+    pub imds: Option<Member<'a, Imds<'a>>>,
     /// Raw request, with `send_request`.
     pub request: Option<Text<'a>>,
     /// Raw response, with `send_response`.
@@ -145,6 +145,34 @@ impl<'a> Doc<'a> {
             request: None,
             response: None,
             imdswatch: None,
+        }
+    }
+}
+
+/// A member of an event.
+#[derive(Debug)]
+pub enum Member<'a, T> {
+    /// To be rendered.
+    New(T),
+    /// Rendered JSON.
+    Said(&'a [u8]),
+}
+
+impl<T> Member<'_, T> {
+    /// The member, unless it was rendered.
+    pub fn new(&self) -> Option<&T> {
+        match self {
+            Self::New(member) => Some(member),
+            Self::Said(_) => None,
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Member<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::New(member) => member.serialize(serializer),
+            Self::Said(json) => serializer.serialize_bytes(json),
         }
     }
 }

@@ -11,13 +11,13 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::body;
 use super::doc::{
-    Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, NamedTexts, SignalList,
-    Text, Url, UserAgent,
+    Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, Member, NamedTexts,
+    SignalList, Text, Url, UserAgent,
 };
 use super::envelope::{Exchange, Side};
 use super::mask::{HIDDEN, Masker};
 use super::settings::HttpSettings;
-use super::url::{self, Params, Target};
+use super::url::{self, Host, Params, Target};
 use super::{Context, Writer, lossy};
 use crate::detect::{self, Verdict};
 use crate::id::EventId;
@@ -58,7 +58,7 @@ pub(super) fn document<'a>(
     }
     doc.http = Some(http);
     if let Some(imds) = &verdict.imds {
-        doc.imds = Some(imds_object(imds, context));
+        doc.imds = Some(Member::New(imds_object(imds, context)));
         writer.add_unknown_process(&mut doc);
     }
     doc
@@ -114,8 +114,8 @@ impl<'a> View<'_, 'a> {
             doc.error.push(error);
         }
 
-        let (host, host_port) = url::host_and_port(known.host);
-        let port = match host_port {
+        let host = Host::of(known.host);
+        let port = match host.port {
             Some(port) if port != tx.conn.server.port => {
                 doc.error.push("Host header port number mismatch");
                 port
@@ -127,7 +127,7 @@ impl<'a> View<'_, 'a> {
         let mask = self.url_mask(request, &known);
         doc.query = Some([&*method, " ", &*mask.text(lossy(&path))].concat().into());
         doc.method = Some(method.clone()).filter(|method| !method.is_empty());
-        doc.url = Some(self.url(request, target, (host, port), &known, &mask));
+        doc.url = Some(Member::New(self.url(request, target, (host.name, port), &known, &mask)));
         self.name_ends(doc, host, &known);
 
         http.version = Some(version(tx, request));
@@ -139,7 +139,7 @@ impl<'a> View<'_, 'a> {
             headers: Some(self.headers(request, &known, "cookie")),
         });
         if !known.user_agent.is_empty() {
-            doc.user_agent = Some(UserAgent { original: self.text(known.user_agent) });
+            doc.user_agent = Some(Member::New(UserAgent { original: self.text(known.user_agent) }));
         }
         if self.settings.send_request && tx.stream.is_none() {
             doc.request = Some(self.raw(request, body.sent));
@@ -147,10 +147,10 @@ impl<'a> View<'_, 'a> {
     }
 
     /// Host, real client and user: at the ends and in `related`.
-    fn name_ends(&self, doc: &mut Doc<'a>, host: &'a [u8], known: &Known<'a>) {
-        let name = self.text(host);
-        if url::is_ip(host) {
-            doc.related.add_ip_text(name);
+    fn name_ends(&self, doc: &mut Doc<'a>, host: Host<'a>, known: &Known<'a>) {
+        let name = self.text(host.name);
+        if let Some(ip) = host.ip {
+            doc.related.add_spelt_ip(ip, name);
         } else if !name.is_empty() {
             doc.related.add_host(name.clone());
             for end in [&mut doc.destination, &mut doc.server].into_iter().flatten() {

@@ -327,21 +327,21 @@ fn is_plain(bytes: &[u8]) -> bool {
         return !bytes.iter().any(|byte| needs_escape(*byte));
     };
     let (words, _) = bytes.as_chunks::<8>();
-    words.iter().fold(odd(last), |any, word| any | odd(word)) == 0
+    words.iter().fold(odd(last), |any, word| any | odd(word)) & all(0x80) == 0
 }
 
-/// Not zero if one of eight bytes needs an escape: the high bit of each byte that underflows, or differs in nothing
-/// from a quote or backslash, is set (and perhaps that of a byte above it).
+/// Has the high bit of one of eight bytes set exactly if one of them needs an escape (or one below it does): control
+/// characters and the quote, which changes places with the blank, are below `!`; a backslash is 0 once its bits are
+/// turned; and what is below underflows.
 fn odd(word: &[u8; 8]) -> u64 {
-    const fn all(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; 8])
-    }
     let word = u64::from_ne_bytes(*word);
-    let (quote, backslash) = (word ^ all(b'"'), word ^ all(b'\\'));
-    let control = word.wrapping_sub(all(0x20)) & !word;
-    let quote = quote.wrapping_sub(all(1)) & !quote;
-    let backslash = backslash.wrapping_sub(all(1)) & !backslash;
-    (control | quote | backslash) & all(0x80)
+    let low = word ^ all(b' ' ^ b'"');
+    let backslash = word ^ all(b'\\');
+    low.wrapping_sub(all(b'!')) & !low | backslash.wrapping_sub(all(1)) & !backslash
+}
+
+const fn all(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
 }
 
 fn needs_escape(byte: u8) -> bool {
@@ -388,6 +388,17 @@ mod tests {
         same(&format!("{}\"", "x".repeat(100)));
         same(&'\u{7}');
         same(&"");
+    }
+
+    #[test]
+    fn words_are_looked_at_as_bytes_are() {
+        for (byte, at) in (0..=255_u8).flat_map(|byte| (0..9).map(move |at| (byte, at))) {
+            for other in [0, 0x1f, b' ', b'!', b'"', b'#', b'[', b'\\', 0x7f, 0x80, 0xff] {
+                let mut text = [b'a'; 9];
+                (text[at], text[(at + 1) % 9]) = (byte, other);
+                assert_eq!(is_plain(&text), !text.iter().any(|byte| needs_escape(*byte)), "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -269,8 +269,18 @@ fn first_labels<T>(name: &[u8], mut find: impl FnMut(usize, &[TokenHash]) -> Opt
 
 /// Characters of tokens, and those that spell them otherwise (percent-encoding, JSON escapes).
 fn is_run_byte(byte: u8) -> bool {
-    is_token_byte(byte) || matches!(byte, b'%' | b'\\')
+    RUN_BYTES[usize::from(byte)]
 }
+
+const RUN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = is_token_byte(byte as u8) || matches!(byte as u8, b'%' | b'\\');
+        byte += 1;
+    }
+    table
+};
 
 /// Characters of host names.
 fn is_name_byte(byte: u8) -> bool {

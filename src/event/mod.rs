@@ -14,6 +14,7 @@ pub mod http;
 pub mod icmp;
 mod json;
 pub mod mask;
+pub mod said;
 pub mod settings;
 mod stats;
 mod text;
@@ -29,6 +30,7 @@ pub use doc::{Doc, Text};
 pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
+pub use said::Said;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp, Stamps};
 
@@ -98,7 +100,7 @@ impl Writer {
         &self.settings
     }
 
-    /// Appends the event of an HTTP exchange.
+    /// Appends the event of an HTTP exchange; alerts about it find in `said` what they have in common with it.
     pub fn http<'a>(
         &'a self,
         out: &mut Vec<u8>,
@@ -106,11 +108,15 @@ impl Writer {
         tx: &'a proto::http::Transaction,
         verdict: &'a Verdict,
         context: &Context<'a>,
+        said: &'a mut Said,
     ) {
         let mask = tx.request.as_ref().map_or(context.mask, |request| {
             context.mask.for_request(request.head.field("host").unwrap_or_default(), request.head.target())
         });
-        let doc = http::document(self, id, tx, verdict, &Context { mask, ..*context });
+        let mut doc = http::document(self, id, tx, verdict, &Context { mask, ..*context });
+        if self.format == Format::Ndjson {
+            said.keep(id, tx, &mut doc);
+        }
         self.line(out, &doc);
     }
 
@@ -147,12 +153,18 @@ impl Writer {
         self.line(out, &doc);
     }
 
-    /// Appends an alert.
-    pub fn alert<'a>(&'a self, out: &mut Vec<u8>, alert: &'a crate::alert::Alert, context: &Context<'a>) {
+    /// Appends an alert. `said` is what was said since the observation that raised it, and by a writer like this one.
+    pub fn alert<'a>(
+        &'a self,
+        out: &mut Vec<u8>,
+        alert: &'a crate::alert::Alert,
+        context: &Context<'a>,
+        said: &'a Said,
+    ) {
         let mask = alert.subject.http.as_ref().map_or(context.mask, |http| {
             context.mask.for_request(http.host.as_deref().unwrap_or_default().as_bytes(), http.target.as_bytes())
         });
-        let doc = alert::document(self, alert, &Context { mask, ..*context });
+        let doc = alert::document(self, alert, &Context { mask, ..*context }, said);
         self.line(out, &doc);
     }
 

@@ -103,7 +103,11 @@ fn decode(text: &[u8], part: Part) -> Option<Cow<'_, [u8]>> {
     if part == Part::Host && text.iter().any(|byte| *byte != b'%' && byte.is_ascii() && must_escape(*byte, part)) {
         return None;
     }
-    if !text.iter().any(|byte| *byte == b'%' || (*byte == b'+' && part == Part::Query)) {
+    let first = match part {
+        Part::Query => memchr::memchr2(b'%', b'+', text),
+        Part::Path | Part::Host => memchr::memchr(b'%', text),
+    };
+    if first.is_none() {
         return Some(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
@@ -163,20 +167,26 @@ const fn is_one_of(byte: u8, set: &[u8]) -> bool {
     false
 }
 
-fn escape(out: &mut String, text: &[u8], part: Part) {
+/// Appends text with what needs it escaped; what is appended is ASCII.
+fn escape(out: &mut Vec<u8>, text: &[u8], part: Part) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut rest = text;
     while !rest.is_empty() {
         let len = rest.iter().position(|byte| must_escape(*byte, part)).unwrap_or(rest.len());
         let (plain, from) = rest.split_at(len);
-        out.push_str(str::from_utf8(plain).unwrap_or_default()); // what is not escaped is ASCII
+        out.extend_from_slice(plain);
         let Some((byte, tail)) = from.split_first() else { return };
         match byte {
-            b' ' if part == Part::Query => out.push('+'),
-            byte => out.extend(['%', char::from(HEX[usize::from(byte >> 4)]), char::from(HEX[usize::from(byte & 15)])]),
+            b' ' if part == Part::Query => out.push(b'+'),
+            byte => out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
         }
         rest = tail;
     }
+}
+
+/// Text of ASCII.
+fn ascii(text: Vec<u8>) -> String {
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Parameters of a query or form, in order of appearance.
@@ -221,33 +231,56 @@ impl<'a> Params<'a> {
     pub fn encode(mut self) -> String {
         self.0.sort_by(|(a, _), (b, _)| a.cmp(b)); // stable: values of one key keep their order
         let len = self.0.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
-        let mut out = String::with_capacity(len);
+        let mut out = Vec::with_capacity(len);
         for (key, value) in &self.0 {
             if !out.is_empty() {
-                out.push('&');
+                out.push(b'&');
             }
             escape(&mut out, key, Part::Query);
-            out.push('=');
+            out.push(b'=');
             escape(&mut out, value, Part::Query);
         }
-        out
+        ascii(out)
     }
 }
 
-/// Host and port of a Host header. A header that cannot be split stands as host, whole.
-pub fn host_and_port(header: &[u8]) -> (&[u8], Option<u16>) {
-    if header.is_empty() || is_ip(header) {
-        return (header, None);
+/// What a Host header says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Host<'a> {
+    /// Name or address, without brackets; the whole header where it cannot be split.
+    pub name: &'a [u8],
+    /// Port, if there is one.
+    pub port: Option<u16>,
+    /// The address, if the name is one (without zone).
+    pub ip: Option<IpAddr>,
+}
+
+impl<'a> Host<'a> {
+    /// Reads a Host header.
+    pub fn of(header: &'a [u8]) -> Self {
+        let whole = Self { name: header, port: None, ip: ip(header) };
+        if header.is_empty() || whole.ip.is_some() {
+            return whole;
+        }
+        let (name, port) = match split_port(header) {
+            Split::Both(name, port) => (unbracket(name), Some(port)),
+            Split::NoPort => (unbracket(header), None),
+            Split::Bad => return whole,
+        };
+        let number =
+            |port| str::from_utf8(port).ok().and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
+        match port.map(number) {
+            Some(None) => whole,
+            port => Self { name, port: port.flatten(), ip: ip(name) },
+        }
     }
-    let (host, port) = match split_port(header) {
-        Split::Both(host, port) => (host, port),
-        Split::NoPort => return (unbracket(header), None),
-        Split::Bad => return (header, None),
-    };
-    match str::from_utf8(port).ok().and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0) {
-        Some(port) => (unbracket(host), Some(port)),
-        None => (header, None),
-    }
+}
+
+/// The address that a text is (without port, brackets or zone).
+fn ip(text: &[u8]) -> Option<IpAddr> {
+    let last = text.last()?;
+    let is_possible = last.is_ascii_hexdigit() || *last == b':'; // few names end so
+    str::from_utf8(text).ok().filter(|_| is_possible)?.parse().ok()
 }
 
 enum Split<'a> {
@@ -286,11 +319,6 @@ fn unbracket(host: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether the text is an IP address (without port, brackets or zone).
-pub fn is_ip(text: &[u8]) -> bool {
-    str::from_utf8(text).is_ok_and(|text| text.parse::<IpAddr>().is_ok())
-}
-
 /// `url.extension`: what follows the last dot anywhere in the path.
 pub fn extension(path: &[u8]) -> Option<&[u8]> {
     memchr::memrchr(b'.', path).map(|dot| &path[dot + 1..]).filter(|extension| !extension.is_empty())
@@ -301,33 +329,33 @@ pub fn full(host: &[u8], port: u16, path: &[u8], query: &str) -> Option<String> 
     if host.is_empty() || port == 0 {
         return None;
     }
-    let mut out = String::with_capacity(16 + host.len() + path.len() + query.len());
-    out.push_str("http://");
+    let mut out = Vec::with_capacity(16 + host.len() + path.len() + query.len());
+    out.extend_from_slice(b"http://");
     let bracketed = host.contains(&b':') || (port != 80 && host.contains(&b'%'));
     if bracketed {
-        out.push('[');
+        out.push(b'[');
     }
     escape(&mut out, host, Part::Host);
     if bracketed {
-        out.push(']');
+        out.push(b']');
     }
     if port != 80 {
-        out.push(':');
-        out.push_str(&port.to_string());
+        out.push(b':');
+        out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
     }
     if path == b"*" {
-        out.push_str("/*");
+        out.extend_from_slice(b"/*");
     } else {
         if !path.is_empty() && !path.starts_with(b"/") {
-            out.push('/');
+            out.push(b'/');
         }
         escape(&mut out, path, Part::Path);
     }
     if !query.is_empty() {
-        out.push('?');
-        out.push_str(query);
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
     }
-    Some(out)
+    Some(ascii(out))
 }
 
 /// The target as sent, with the values of the parameters that `hidden` names replaced.
@@ -401,7 +429,9 @@ mod tests {
             ("host:50000", "host", Some(50000)), // ours
         ];
         for (header, host, port) in table {
-            assert_eq!(host_and_port(header.as_bytes()), (host.as_bytes(), *port), "{header}");
+            let read = Host::of(header.as_bytes());
+            assert_eq!((read.name, read.port), (host.as_bytes(), *port), "{header}");
+            assert_eq!(read.ip, host.parse().ok(), "{header}");
         }
     }
 

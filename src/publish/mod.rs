@@ -12,7 +12,7 @@ use crate::catalogue::{self, Catalogue};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
 use crate::event::mask::Runs;
-use crate::event::{self, FlowContext, Masker, Writer};
+use crate::event::{self, FlowContext, Masker, Said, Writer};
 use crate::flow;
 use crate::id::EventId;
 use crate::observe::{Conn, Endpoint, Observation, What};
@@ -99,6 +99,8 @@ pub struct Publisher {
     text_writer: Option<Writer>,
     /// Runs of text that need not be searched for secrets again.
     runs: Runs,
+    /// What alerts repeat of the event of the observation that raised them.
+    said: Said,
     counters: Counters,
     alerts: Vec<Arc<Alert>>,
     /// Alerts of the end of the run that were not raised yet.
@@ -120,6 +122,7 @@ impl Publisher {
                 .text
                 .map(|colour| Writer::new(config.event.clone()).with_format(event::Format::Text { colour })),
             runs: Runs::default(),
+            said: Said::default(),
             counters: Counters::default(),
             alerts: Vec::new(),
             last: None,
@@ -156,6 +159,7 @@ impl Publisher {
             self.event(observation, id, &remarks);
         }
         self.raise();
+        self.said.forget();
     }
 
     /// Whether a credential or session token was issued: from now on it may be seen leaving.
@@ -268,7 +272,7 @@ impl Publisher {
         for (writer, out, count) in json.into_iter().chain(text) {
             match &observation.what {
                 What::Http(exchange) if !writer.is_ignored(&exchange.0.conn) => {
-                    writer.http(out, id, &exchange.0, &exchange.1, &context);
+                    writer.http(out, id, &exchange.0, &exchange.1, &context, &mut self.said);
                 }
                 What::Dns(exchange) if !writer.is_ignored(&exchange.0.conn) => {
                     writer.dns(out, id, &exchange.0, &exchange.1, &context);
@@ -304,11 +308,11 @@ impl Publisher {
             let mask = if correlator.has_issued() { Masker::new(&issued, &self.runs) } else { Masker::default() };
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
-                self.writer.alert(&mut self.lines.json, &alert, &context);
+                self.writer.alert(&mut self.lines.json, &alert, &context, &self.said);
                 self.lines.json_count += 1;
             }
             if let Some(text) = &self.text_writer {
-                text.alert(&mut self.lines.text, &alert, &context);
+                text.alert(&mut self.lines.text, &alert, &context, &Said::default());
                 self.lines.text_count += 1;
             }
         }

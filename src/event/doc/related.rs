@@ -33,10 +33,18 @@ impl<'a> Related<'a> {
     /// Adds what should be the text of an address, once; empty text is left out.
     pub fn add_ip_text(&mut self, text: Text<'a>) {
         match text.parse::<IpAddr>() {
-            Ok(ip @ IpAddr::V4(_)) => self.add_ip(ip), // it can be spelt in one way only
-            Ok(ip) if Ip(ip).text() == *text => self.add_ip(ip),
-            _ if text.is_empty() => {}
-            _ => add(&mut self.ip, RelatedIp::Text(text)),
+            Ok(ip) => self.add_spelt_ip(ip, text),
+            Err(_) if text.is_empty() => {}
+            Err(_) => add(&mut self.ip, RelatedIp::Text(text)),
+        }
+    }
+
+    /// Adds an address once, in its own spelling.
+    pub fn add_spelt_ip(&mut self, ip: IpAddr, text: Text<'a>) {
+        // that of version 4 can be spelt in one way only
+        match ip.is_ipv4() || Ip(ip).text() == *text {
+            true => self.add_ip(ip),
+            false => add(&mut self.ip, RelatedIp::Text(text)),
         }
     }
 
