@@ -177,13 +177,14 @@ fn add_http<'a>(
             end.domain = Some(masked(super::lossy(host.name)));
         }
     }
-    (doc.url, doc.user_agent) = said.request(alert).unwrap_or_else(|| {
-        let url = Some(())
-            .filter(|()| !http.method.is_empty())
-            .map(|()| subject_url(writer, http, (host.name, port), context));
-        let agent = http.user_agent.as_ref().map(|agent| UserAgent { original: masked(Cow::Borrowed(agent)) });
-        (url.map(Member::New), agent.map(Member::New))
-    });
+    if !said.request(alert, doc) {
+        if !http.method.is_empty() {
+            doc.url = Some(Member::New(subject_url(writer, http, (host.name, port), context)));
+        }
+        if let Some(agent) = &http.user_agent {
+            doc.user_agent = Some(Member::New(UserAgent { original: masked(Cow::Borrowed(agent)) }));
+        }
+    }
     let method = Some(masked(Cow::Borrowed(&http.method))).filter(|method| !method.is_empty());
     doc.http = Some(Http {
         version: http.version.map(version),

@@ -160,7 +160,7 @@ pub enum Member<'a, T> {
 
 impl<T> Member<'_, T> {
     /// The member, unless it was rendered.
-    pub fn new(&self) -> Option<&T> {
+    pub fn typed(&self) -> Option<&T> {
         match self {
             Self::New(member) => Some(member),
             Self::Said(_) => None,

@@ -38,7 +38,7 @@ impl Said {
 
     /// Renders members of an exchange's event in their places.
     pub(super) fn keep<'a>(&'a mut self, id: EventId, tx: &Transaction, doc: &mut Doc<'a>) {
-        let imds = doc.imds.as_ref().and_then(Member::new).filter(|imds| imds.allowed_by.is_none());
+        let imds = doc.imds.as_ref().and_then(Member::typed).filter(|imds| imds.allowed_by.is_none());
         let Some(imds) = imds.filter(|_| tx.stream.is_none() && tx.request.as_ref().is_some_and(is_told_alike)) else {
             return;
         };
@@ -52,12 +52,13 @@ impl Said {
         (doc.url, doc.user_agent, doc.imds) = (said.url(), said.user_agent(), said.part(&said.imds));
     }
 
-    /// `url` and `user_agent`, where the alert is about the same exchange.
-    pub(super) fn request(
-        &self,
-        alert: &Alert,
-    ) -> Option<(Option<Member<'_, Url<'_>>>, Option<Member<'_, UserAgent<'_>>>)> {
-        self.is_about(alert).then(|| (self.url(), self.user_agent()))
+    /// Puts `url` and `user_agent` in their places, if the alert is about the same exchange; whether it is.
+    pub(super) fn request<'a>(&'a self, alert: &Alert, doc: &mut Doc<'a>) -> bool {
+        let is_same = self.is_about(alert);
+        if is_same {
+            (doc.url, doc.user_agent) = (self.url(), self.user_agent());
+        }
+        is_same
     }
 
     /// The `imds` object, where the alert has nothing else to say.

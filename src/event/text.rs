@@ -47,7 +47,7 @@ impl Line<'_, '_> {
         if let Some(message) = &doc.message {
             write!(out, " {}", Plain(message))?;
         }
-        match doc.imds.as_ref().and_then(Member::new).and_then(|imds| imds.repeats) {
+        match doc.imds.as_ref().and_then(Member::typed).and_then(|imds| imds.repeats) {
             Some(times) => write!(out, " (and {times} more like it)"),
             None => Ok(()),
         }
@@ -58,8 +58,11 @@ impl Line<'_, '_> {
         let doc = self.doc;
         if let Some(http) = &doc.http {
             let method = http.request.as_ref().and_then(|request| request.method.as_deref());
-            let url =
-                doc.url.as_ref().and_then(Member::new).and_then(|url| url.full.as_deref().or(url.original.as_deref()));
+            let url = doc
+                .url
+                .as_ref()
+                .and_then(Member::typed)
+                .and_then(|url| url.full.as_deref().or(url.original.as_deref()));
             for part in [method, url].into_iter().flatten() {
                 write!(out, " {}", Plain(part))?;
             }
@@ -93,7 +96,7 @@ impl Line<'_, '_> {
 
     /// Signals, and the allow-list entry that kept an alert back.
     fn why(&self, out: &mut String) -> fmt::Result {
-        let Some(imds) = self.doc.imds.as_ref().and_then(Member::new) else {
+        let Some(imds) = self.doc.imds.as_ref().and_then(Member::typed) else {
             return Ok(());
         };
         let signals = imds.signals.0.slugs();
