@@ -224,6 +224,9 @@ impl<'a> View<'_, 'a> {
 
     /// Parameters of the target and of a form, sorted. `None` when the form cannot be read.
     fn query(&self, target: &Target<'_>, request: &Message, known: &Known<'_>) -> Option<String> {
+        if self.settings.hide_keywords.is_empty() && !known.has_form() && Params::are_encoded(target.query) {
+            return Some(String::from_utf8_lossy(target.query).into_owned());
+        }
         let (mut params, _) = Params::parse(target.query);
         if known.has_form() {
             let decoded = match self.settings.decode_body {

@@ -293,16 +293,52 @@ impl fmt::Write for Escaping<'_> {
     }
 }
 
-/// A JSON string.
+/// A JSON string. Most are short: those are copied as two pieces of a length that the compiler knows, without a call.
 fn string(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
+    let is_written = match bytes.len() {
+        2..4 => short::<2, 4, 6>(out, bytes),
+        4..8 => short::<4, 8, 10>(out, bytes),
+        8..16 => short::<8, 16, 18>(out, bytes),
+        16..=32 => short::<16, 32, 34>(out, bytes),
+        _ => long(out, bytes),
+    };
+    if !is_written {
+        out.push(b'"');
+        escaped(out, bytes);
+        out.push(b'"');
+    }
+}
+
+/// Appends text of `N` to `TWICE` bytes in quotes, unless it needs an escape: its first and last `N`, which may overlap.
+fn short<const N: usize, const TWICE: usize, const QUOTED: usize>(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else { return false };
+    let mut both = [0; TWICE];
+    both[..N].copy_from_slice(first);
+    both[N..].copy_from_slice(last);
+    if !is_plain(&both) {
+        return false;
+    }
+    let mut text = [b'"'; QUOTED];
+    text[1..=N].copy_from_slice(first);
+    text[bytes.len() - N + 1..=bytes.len()].copy_from_slice(last);
+    text[bytes.len() + 1] = b'"';
+    let end = out.len() + bytes.len() + 2;
+    out.extend_from_slice(&text);
+    out.truncate(end);
+    true
+}
+
+/// Appends any other text in quotes, unless it needs an escape.
+fn long(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    if !is_plain(bytes) {
+        return false;
+    }
     out.reserve(bytes.len() + 2);
     out.push(b'"');
-    match is_plain(bytes) {
-        true => out.extend_from_slice(bytes),
-        false => escaped(out, bytes),
-    }
+    out.extend_from_slice(bytes);
     out.push(b'"');
+    true
 }
 
 /// Appends text with what needs it escaped.
@@ -320,14 +356,16 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(rest);
 }
 
-/// Whether nothing in `bytes` needs an escape, as hardly any text does. Looks at words of eight bytes, of which the last
-/// may overlap.
+/// Whether nothing in `bytes` needs an escape, as hardly any text does.
+#[inline(always)]
 fn is_plain(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.last_chunk::<8>() else {
-        return !bytes.iter().any(|byte| needs_escape(*byte));
-    };
-    let (words, _) = bytes.as_chunks::<8>();
-    words.iter().fold(odd(last), |any, word| any | odd(word)) & all(0x80) == 0
+    let (words, rest) = bytes.as_chunks::<8>();
+    let any = words.iter().fold(0, |any, word| any | odd(word));
+    let last = bytes.last_chunk::<8>().filter(|_| !rest.is_empty());
+    match last {
+        Some(last) => (any | odd(last)) & all(0x80) == 0,
+        None => any & all(0x80) == 0 && !rest.iter().any(|byte| needs_escape(*byte)),
+    }
 }
 
 /// Has the high bit of one of eight bytes set exactly if one of them needs an escape (or one below it does): control

@@ -211,6 +211,18 @@ impl<'a> Params<'a> {
         (Self(params), all)
     }
 
+    /// Whether a query stands as [`Params::encode`] would write it: sorted, nothing encoded, and nothing to encode.
+    pub fn are_encoded(query: &[u8]) -> bool {
+        let is_plain = |text: &[u8]| !text.iter().any(|byte| must_escape(*byte, Part::Query));
+        let mut last: &[u8] = b"";
+        query.split(|byte| *byte == b'&').all(|pair| {
+            let Some((key, value)) = memchr::memchr(b'=', pair).map(|at| (&pair[..at], &pair[at + 1..])) else {
+                return false;
+            };
+            std::mem::replace(&mut last, key) <= key && is_plain(key) && is_plain(value)
+        })
+    }
+
     /// Replaces the values of the parameters that `hidden` names.
     pub fn hide(&mut self, hidden: impl Fn(&[u8]) -> bool) {
         for (key, value) in &mut self.0 {
@@ -445,6 +457,29 @@ mod tests {
         assert!(params.encode().ends_with("user=xxxxx"));
         let json = Params::parse(b"{ \"query\": { \"match_all\": {}}}\n").0;
         assert_eq!(json.encode(), "%7B+%22query%22%3A+%7B+%22match_all%22%3A+%7B%7D%7D%7D%0A=");
+    }
+
+    #[test]
+    fn what_is_encoded_needs_no_encoding() {
+        for (query, expected) in [
+            ("page=0&sort=price", true),
+            ("a=&a=1", true),
+            ("=x", true),
+            ("b=1&a=2", false),
+            ("a", false),
+            ("a=1&", false),
+            ("a=1&&b=2", false),
+            ("a=b=c", false),
+            ("a=%41", false),
+            ("a=x+y", false),
+            ("a=x y", false),
+            ("a=1;b=2", false),
+            ("a=\u{e9}", false),
+            ("", false),
+        ] {
+            assert_eq!(Params::are_encoded(query.as_bytes()), expected, "{query}");
+            assert!(!expected || Params::parse(query.as_bytes()).0.encode() == query);
+        }
     }
 
     #[test]
