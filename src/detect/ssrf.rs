@@ -168,12 +168,17 @@ impl<'c> Search<'c> {
     fn path(&mut self, path: &[u8], target: &[u8]) {
         let start = if is_absolute(path) { find(path, b"://").map_or(0, |at| at.saturating_add(3)) } else { 0 };
         let is_veiled = memchr::memchr2(b'%', b'\\', path).is_some();
-        for slash in memchr::memchr_iter(b'/', path).filter(|at| *at >= start) {
-            let Some(rest) = path.get(slash.saturating_add(1)..) else { continue };
-            let segment = rest.split(|b| *b == b'/').next().unwrap_or_default();
-            let is_url = rest.first() == Some(&b'/') || memchr::memchr(b':', segment).is_some() || is_veiled;
-            if is_url && (may_be_url(rest) || rest.first() == Some(&b'/')) {
-                let from = if rest.first() == Some(&b'/') { slash } else { slash.saturating_add(1) };
+        let has_colon = memchr::memchr(b':', path).is_some();
+        let mut next = 0usize;
+        for segment in path.split(|b| *b == b'/') {
+            let at = next;
+            next = at.saturating_add(segment.len()).saturating_add(1);
+            let Some(slash) = at.checked_sub(1).filter(|slash| *slash >= start) else { continue };
+            let Some(rest) = path.get(at..) else { continue };
+            let is_doubled = rest.first() == Some(&b'/');
+            let is_url = is_doubled || is_veiled || has_colon && memchr::memchr(b':', segment).is_some();
+            if is_url && (is_doubled || may_be_url(rest)) {
+                let from = if is_doubled { slash } else { at };
                 let whole = target.get(from..).unwrap_or(rest);
                 if self.whole_url(&|| Place::Path, whole, Document::No) {
                     continue;
@@ -181,7 +186,7 @@ impl<'c> Search<'c> {
             }
             self.host_then_path(segment, rest);
         }
-        if is_veiled || memchr::memchr(b':', path).is_some() {
+        if is_veiled || has_colon {
             self.mentions(&|| Place::Path, path);
         }
     }
@@ -370,6 +375,7 @@ fn is_absolute(target: &[u8]) -> bool {
 }
 
 /// What a header may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HeaderKind {
     Host,
     ForwardedHost,
@@ -379,33 +385,29 @@ enum HeaderKind {
 }
 
 fn header_kind(name: &[u8]) -> HeaderKind {
-    const EXCLUDED: &[&[u8]] = &[
-        b"cookie",
-        b"referer",
-        b"user-agent",
-        b"origin",
-        b"forwarded",
-        b"via",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-port",
-        b"x-forwarded-uri",
-        b"x-forwarded-prefix",
-        b"x-real-ip",
-        b"x-client-ip",
-        b"true-client-ip",
-        b"cf-connecting-ip",
-        b"authorization",
-        b"proxy-authorization",
-    ];
-    const HOSTS: &[&[u8]] = &[b"x-forwarded-host", b"x-forwarded-server", b"x-original-host", b"x-host"];
-    let is = |list: &[&[u8]]| list.iter().any(|known| known.eq_ignore_ascii_case(name));
-    match name.len() {
-        4 if is(&[b"host"]) => HeaderKind::Host,
-        10 if is(&[b":authority"]) => HeaderKind::Host,
-        _ if is(HOSTS) => HeaderKind::ForwardedHost,
-        _ if is(EXCLUDED) => HeaderKind::Excluded,
-        _ => HeaderKind::Other,
+    let known = known_headers(name.len()).iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
+    known.map_or(HeaderKind::Other, |(_, kind)| *kind)
+}
+
+/// Headers with names of `len` bytes that are no others: few names are as long as a given one.
+fn known_headers(len: usize) -> &'static [(&'static str, HeaderKind)] {
+    use HeaderKind::{Excluded, ForwardedHost, Host};
+    match len {
+        3 => &[("via", Excluded)],
+        4 => &[("host", Host)],
+        6 => &[("cookie", Excluded), ("origin", Excluded), ("x-host", ForwardedHost)],
+        7 => &[("referer", Excluded)],
+        9 => &[("forwarded", Excluded), ("x-real-ip", Excluded)],
+        10 => &[("user-agent", Excluded), (":authority", Host)],
+        11 => &[("x-client-ip", Excluded)],
+        13 => &[("authorization", Excluded)],
+        14 => &[("true-client-ip", Excluded)],
+        15 => &[("x-forwarded-for", Excluded), ("x-forwarded-uri", Excluded), ("x-original-host", ForwardedHost)],
+        16 => &[("x-forwarded-host", ForwardedHost), ("x-forwarded-port", Excluded), ("cf-connecting-ip", Excluded)],
+        17 => &[("x-forwarded-proto", Excluded)],
+        18 => &[("x-forwarded-server", ForwardedHost), ("x-forwarded-prefix", Excluded)],
+        19 => &[("proxy-authorization", Excluded)],
+        _ => &[],
     }
 }
 
@@ -415,10 +417,21 @@ fn lower(name: &[u8]) -> String {
 
 /// Whether bytes may hold a URL in some disguise; cheap, and rarely wrong about ordinary values.
 fn may_be_url(bytes: &[u8]) -> bool {
-    let is_scheme = bytes.get(..3).is_some_and(|head| {
-        [b"htt", b"ftp", b"gop", b"ws:", b"wss"].iter().any(|scheme| head.eq_ignore_ascii_case(*scheme))
-    });
-    is_scheme || find(bytes, b"//").is_some() || memchr::memchr2(b'%', b'\\', bytes).is_some() || !bytes.is_ascii()
+    let begins = |scheme: &[u8; 3]| bytes.first_chunk().is_some_and(|head: &[u8; 3]| head.eq_ignore_ascii_case(scheme));
+    let is_scheme = match bytes.first() {
+        Some(b'h' | b'H') => begins(b"htt"),
+        Some(b'f' | b'F') => begins(b"ftp"),
+        Some(b'g' | b'G') => begins(b"gop"),
+        Some(b'w' | b'W') => begins(b"ws:") || begins(b"wss"),
+        _ => false,
+    };
+    // one search for what most values have nothing of
+    let is_marked = || {
+        memchr::memchr3(b'%', b'\\', b'/', bytes)
+            .and_then(|at| bytes.get(at..))
+            .is_some_and(|rest| memchr::memchr2(b'%', b'\\', rest).is_some() || find(rest, b"//").is_some())
+    };
+    is_scheme || is_marked() || !bytes.is_ascii()
 }
 
 /// `+` is a space, then one layer of percent-encoding.

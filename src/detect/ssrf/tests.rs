@@ -256,3 +256,24 @@ fn no_bytes_break_it() {
     };
     runner.run(&requests, check).unwrap();
 }
+
+#[test]
+fn headers_are_known_by_their_names_in_any_case() {
+    for len in 0..64 {
+        for (name, kind) in known_headers(len) {
+            assert_eq!((name.len(), header_kind(name.to_ascii_uppercase().as_bytes())), (len, *kind), "{name}");
+        }
+    }
+    assert_eq!((0..64).map(|len| known_headers(len).len()).sum::<usize>(), 23);
+    assert_eq!(header_kind(b"x-image-url"), HeaderKind::Other);
+}
+
+#[test]
+fn what_may_be_a_url_is_told_by_its_beginning_or_its_marks() {
+    for value in ["http:x", "WSS", "gopher", "//h", "a/b//c", "%68", "a\\b", "a/%", "x\u{ff0e}"] {
+        assert!(may_be_url(value.as_bytes()), "{value}");
+    }
+    for value in ["", "ht", "text/html,application/xhtml+xml,*/*;q=0.8", "gzip, deflate", "en-US,en;q=0.5", "a/"] {
+        assert!(!may_be_url(value.as_bytes()), "{value}");
+    }
+}
