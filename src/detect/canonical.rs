@@ -176,8 +176,8 @@ pub fn normalise_path(target: &[u8]) -> String {
 
 /// Whether a path, percent-encoding undone, has no segments to drop.
 pub(super) fn is_normal(path: &str) -> bool {
-    let is_kept = |slash| !matches!(path.as_bytes().get(usize::saturating_add(slash, 1)), None | Some(b'/' | b'.'));
-    path == "/" || path.starts_with('/') && memchr::memchr_iter(b'/', path.as_bytes()).all(is_kept)
+    let is_dropped = |bytes: &[u8]| matches!(bytes, [b'/', b'/' | b'.']);
+    path == "/" || path.starts_with('/') && !path.ends_with('/') && !path.as_bytes().windows(2).any(is_dropped)
 }
 
 /// What a URL asks its host for: path and query as written, without fragment; `/` where there is nothing.

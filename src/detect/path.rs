@@ -33,6 +33,10 @@ impl<'a> Target<'a> {
     /// Normalises the path of `target`, which these are the parts of.
     pub(super) fn normalise(&self, target: &[u8]) -> Normalised {
         let raw = self.path;
+        let plain = plain_path(raw).filter(|_| self.authority.is_none() && target.len() <= canonical::INPUT);
+        if let Some(path) = plain {
+            return Normalised { path: path.to_owned(), obfuscated: false };
+        }
         let path = canonical::normalise_path(target);
         // A doubled slash at the beginning or the end hides nothing, and some SDKs send it.
         let inner = raw.get(raw.iter().position(|b| *b != b'/').unwrap_or(raw.len())..).unwrap_or_default();
@@ -74,6 +78,9 @@ pub fn normalise_path(target: &[u8]) -> Normalised {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::ProptestConfig;
+    use proptest::test_runner::RngSeed;
+
     use super::*;
 
     #[test]
@@ -107,9 +114,26 @@ mod tests {
         ] {
             let got = normalise_path(target.as_bytes());
             let plain = plain_path(target.as_bytes());
-            assert!(plain.is_none_or(|plain| plain == got.path), "{target}");
+            let long_way = canonical::normalise_path(target.as_bytes());
+            assert!(plain.is_none_or(|plain| plain == long_way) && got.path == long_way, "{target}");
             assert!(plain.is_some() || obfuscated || target.contains(['%', '?', ':']) || target.starts_with("//"));
             assert_eq!((got.path.as_str(), got.obfuscated), (path, obfuscated), "{target}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), cases: 4096, ..ProptestConfig::default() })]
+
+        /// The short way of plain paths gives what the long way gives, and nothing is hidden in them.
+        #[test]
+        fn plain_paths_are_as_sent(target in "(/|//|a|\\.|%2e|\\?|#|:|é|\\\\){0,8}") {
+            let parts = Target::new(target.as_bytes());
+            let got = parts.normalise(target.as_bytes());
+            proptest::prop_assert_eq!(&got.path, &canonical::normalise_path(target.as_bytes()));
+            if plain_path(parts.path).is_some() && parts.authority.is_none() {
+                let trimmed = target.split(['?', '#']).next().unwrap().trim_matches('/');
+                proptest::prop_assert_eq!((got.path.trim_matches('/'), got.obfuscated), (trimmed, false));
+            }
         }
     }
 

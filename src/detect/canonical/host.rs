@@ -46,17 +46,21 @@ fn readings(host: &str) -> Vec<HostRef> {
 /// The only reading of a host in the usual spelling, which most are: a dotted quad, or a name in which no address is
 /// hidden. `None` says nothing: [`read`] takes all spellings.
 pub fn plain(host: &[u8]) -> Option<HostRef> {
-    let text = std::str::from_utf8(host).ok().filter(|text| text.len() <= MAX_NAME)?;
-    if let Ok(address) = text.parse::<Ipv4Addr>() {
+    let [first, .., last] = host else { return None };
+    if first.is_ascii_digit() {
+        let address: Ipv4Addr = std::str::from_utf8(host).ok()?.parse().ok()?;
         return Some(HostRef::Address(address.into()));
     }
-    let [first, .., last] = host else { return None };
-    let is_plain = first.is_ascii_alphabetic()
+    let is_label = |label: &[u8]| {
+        (1..=MAX_LABEL).contains(&label.len()) && label.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+    };
+    let is_plain = host.len() <= MAX_NAME
+        && first.is_ascii_alphabetic()
         && last.is_ascii_alphanumeric()
-        && host.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
-        && host.split(|b| *b == b'.').all(|label| (1..=MAX_LABEL).contains(&label.len()))
+        && host.split(|b| *b == b'.').all(is_label)
         && !(host.iter().any(u8::is_ascii_digit) && may_hide_address(host));
-    is_plain.then(|| HostRef::Name(text.to_ascii_lowercase()))
+    let name = is_plain.then(|| host.to_ascii_lowercase())?;
+    String::from_utf8(name).ok().map(HostRef::Name)
 }
 
 /// Longest name and longest label in bytes (RFC 1035 section 2.3.4).
