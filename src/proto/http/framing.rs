@@ -80,9 +80,10 @@ fn is_chunked(head: &Head) -> bool {
 /// Content-Length: of several the last one, as far as it is digits, as Packetbeat has it.
 pub(super) fn content_length(head: &Head) -> Option<u64> {
     let value = head.values("content-length").last()?;
-    let value = value.split(|b| *b == b',').next_back()?.trim_ascii();
-    let digits = value.get(..value.iter().take_while(|b| b.is_ascii_digit()).count())?;
-    Some(std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or_default())
+    let value = value.rsplit(|b| *b == b',').next()?.trim_ascii();
+    let mut digits = value.iter().take_while(|b| b.is_ascii_digit()).map(|b| b.wrapping_sub(b'0'));
+    let number = digits.try_fold(0u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit)));
+    Some(number.unwrap_or_default())
 }
 
 /// Whether Packetbeat counts what follows until the connection closes.

@@ -317,7 +317,6 @@ impl Http1 {
             return None;
         }
         let framing = if switches || kind == Some(Kind::Head) { Framing::None } else { response_framing(head, status) };
-        let counted_len = if kind == Some(Kind::Head) { None } else { content_length(head) };
         let of_use = match self.answered().map(|open| open.request.as_ref()) {
             _ if matches!(framing, Framing::Length(..=SMALL)) => usize::MAX,
             Some(Some(request)) if !env.reads_response(request) => 0,
@@ -326,7 +325,9 @@ impl Http1 {
         };
         self.server.limit_body(of_use);
         let mut message = self.server.frame(framing)?;
-        message.body.len = counted_len.filter(|_| !switches).unwrap_or_default();
+        if !switches && kind != Some(Kind::Head) {
+            message.body.len = content_length(&message.head).unwrap_or_default();
+        }
         if switches {
             return Some(self.switch(kind, message, env));
         }

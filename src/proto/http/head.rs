@@ -59,13 +59,48 @@ impl BlankLine {
     }
 }
 
-/// Reads a whole head: start line, fields, blank line. `None` if the first line is no start line of this role.
+/// Name and value of a field, as places in its head.
+type Field = (Range<u32>, Range<u32>);
+
+/// The bytes of a head, and what was seen on the way to their end.
+pub(super) struct Block<'b> {
+    bytes: &'b [u8],
+    /// Start line without its end.
+    start: &'b [u8],
+    fields_at: usize,
+    /// Unless `httparse` refused them.
+    fields: Option<Vec<Field>>,
+}
+
+impl<'b> Block<'b> {
+    /// The block that `bytes` begin with, if its blank line is among them.
+    pub(super) fn whole(bytes: &'b [u8]) -> Option<Self> {
+        let (start, fields_at) = split_line(bytes);
+        let (fields, end) = match strict_fields(bytes, fields_at) {
+            Some((fields, end)) => (Some(fields), end),
+            None => (None, BlankLine::Within.find(bytes)?),
+        };
+        Some(Self { bytes: bytes.get(..end)?, start, fields_at, fields })
+    }
+
+    /// Number of bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The head, if the first line is a start line of this role.
+    pub(super) fn head(self, role: Role) -> Option<Head> {
+        let (start, version) = start_line(role, self.start)?;
+        let mut raw = self.bytes.to_vec();
+        let fields = self.fields.unwrap_or_else(|| lenient_fields(&mut raw, self.fields_at));
+        Some(Head { raw, start, version, fields, complete: true })
+    }
+}
+
+/// Reads a head of which `bytes` are all lines that there are. `None` if the first one is no start line of this role.
 pub(super) fn parse(role: Role, bytes: &[u8]) -> Option<Head> {
-    let (line, fields_at) = split_line(bytes);
-    let (start, version) = start_line(role, line)?;
-    let mut raw = bytes.to_vec();
-    let fields = strict_fields(bytes, fields_at).unwrap_or_else(|| lenient_fields(&mut raw, fields_at));
-    Some(Head { raw, start, version, fields, complete: true })
+    let (start, fields_at) = split_line(bytes);
+    Block::whole(bytes).unwrap_or(Block { bytes, start, fields_at, fields: None }).head(role)
 }
 
 /// Reads what there is of a head that was cut off: the start line may lack its end, the last line is left out unless it
@@ -264,10 +299,11 @@ fn http_version(word: &[u8]) -> Option<Option<Version>> {
     })
 }
 
-/// Fields by `httparse`; `None` where it refuses.
-fn strict_fields(bytes: &[u8], fields_at: usize) -> Option<Vec<(Range<u32>, Range<u32>)>> {
+/// Fields by `httparse`, and where the blank line behind them ends; `None` where it refuses, or there is no such line.
+fn strict_fields(bytes: &[u8], fields_at: usize) -> Option<(Vec<Field>, usize)> {
     let mut slots = [httparse::EMPTY_HEADER; SLOTS];
-    let httparse::Status::Complete((_, headers)) = httparse::parse_headers(bytes.get(fields_at..)?, &mut slots).ok()?
+    let httparse::Status::Complete((len, headers)) =
+        httparse::parse_headers(bytes.get(fields_at..)?, &mut slots).ok()?
     else {
         return None;
     };
@@ -275,14 +311,15 @@ fn strict_fields(bytes: &[u8], fields_at: usize) -> Option<Vec<(Range<u32>, Rang
         let start = (part.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
         range(start, start.saturating_add(part.len()))
     };
-    Some(headers.iter().map(|header| (place(header.name.as_bytes()), place(header.value))).collect())
+    let fields = headers.iter().map(|header| (place(header.name.as_bytes()), place(header.value))).collect();
+    Some((fields, fields_at.saturating_add(len)))
 }
 
 /// Fields line by line as lenient servers read them: white space before the colon does not belong to the name, lines
 /// without a colon are passed over, and a line that begins with white space goes on with the value before it (the line
 /// end in `raw` becomes spaces, RFC 9112 section 5.2).
-fn lenient_fields(raw: &mut [u8], fields_at: usize) -> Vec<(Range<u32>, Range<u32>)> {
-    let mut fields: Vec<(Range<u32>, Range<u32>)> = Vec::new();
+fn lenient_fields(raw: &mut [u8], fields_at: usize) -> Vec<Field> {
+    let mut fields: Vec<Field> = Vec::new();
     let mut at = fields_at;
     while at < raw.len() && fields.len() < MAX_FIELDS {
         let (line, len) = split_line(raw.get(at..).unwrap_or_default());
@@ -303,7 +340,7 @@ fn lenient_fields(raw: &mut [u8], fields_at: usize) -> Vec<(Range<u32>, Range<u3
 }
 
 /// Adds the line at `at..end` to the last field's value.
-fn unfold(raw: &mut [u8], fields: &mut [(Range<u32>, Range<u32>)], at: usize, end: usize) {
+fn unfold(raw: &mut [u8], fields: &mut [Field], at: usize, end: usize) {
     let Some((_, value)) = fields.last_mut() else { return };
     let (from, to) = (value.start as usize, value.end as usize);
     for byte in raw.get_mut(to..at).unwrap_or_default() {
@@ -346,13 +383,17 @@ mod tests {
     proptest! {
         #![proptest_config(fixed_seed())]
 
-        /// What `httparse` takes, the scanner reads alike.
+        /// What `httparse` takes, the scanner reads alike, and both end at the same blank line.
         #[test]
-        fn both_ways_to_read_fields_agree(lines in prop::collection::vec("[A-Za-z-]{1,8}:[ \t]{0,2}[ -~é]{0,9}[ \t]{0,2}\r?\n", 0..6)) {
+        fn both_ways_to_read_fields_agree(
+            lines in prop::collection::vec("[A-Za-z-]{1,8}:[ \t]{0,2}[ -~é]{0,9}[ \t]{0,2}\r?\n", 0..6),
+            behind in "[ -~\r\n]{0,9}",
+        ) {
             let block = lines.concat() + "\r\n";
-            let strict = strict_fields(block.as_bytes(), 0);
-            prop_assert!(strict.is_some());
-            prop_assert_eq!(strict.unwrap_or_default(), lenient_fields(&mut block.clone().into_bytes(), 0));
+            let (fields, end) = strict_fields((block.clone() + &behind).as_bytes(), 0).unwrap();
+            prop_assert_eq!(BlankLine::Start.find((block.clone() + &behind).as_bytes()), Some(end));
+            prop_assert_eq!(end, block.len());
+            prop_assert_eq!(fields, lenient_fields(&mut block.into_bytes(), 0));
         }
 
         #[test]

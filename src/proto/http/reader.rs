@@ -8,7 +8,7 @@
 
 use super::Limits;
 use super::framing::Framing;
-use super::head::{self, BlankLine, Role};
+use super::head::{self, BlankLine, Block, Role};
 use super::message::{Body, Head, Message, wipe};
 use crate::packet::Timestamp;
 use crate::stream::{Context, End};
@@ -301,14 +301,14 @@ impl Reader {
             return None;
         }
         self.first = at;
-        let mut lines = BlankLine::Within;
-        match lines.find(bytes).and_then(|end| bytes.split_at_checked(end)) {
-            Some((whole, rest)) if whole.len() <= limits.head => {
-                let Some(head) = head::parse(self.role, whole) else {
+        match Block::whole(bytes) {
+            Some(block) if block.len() <= limits.head => {
+                let len = block.len();
+                let Some(head) = block.head(self.role) else {
                     return Some(self.junk(input));
                 };
-                *input = rest;
-                self.open(head, whole.len(), at);
+                *input = bytes.get(len..).unwrap_or_default();
+                self.open(head, len, at);
                 Some(Step::Head)
             }
             _ => {
