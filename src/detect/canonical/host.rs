@@ -51,14 +51,21 @@ pub fn plain(host: &[u8]) -> Option<HostRef> {
         let address: Ipv4Addr = std::str::from_utf8(host).ok()?.parse().ok()?;
         return Some(HostRef::Address(address.into()));
     }
-    let is_label = |label: &[u8]| {
-        (1..=MAX_LABEL).contains(&label.len()) && label.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
-    };
+    let mut label = 0usize;
+    let mut has_digit = false;
+    for byte in host {
+        label = match byte {
+            b'.' if (1..=MAX_LABEL).contains(&label) => 0,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => label.saturating_add(1),
+            _ => return None,
+        };
+        has_digit |= byte.is_ascii_digit();
+    }
     let is_plain = host.len() <= MAX_NAME
+        && label <= MAX_LABEL
         && first.is_ascii_alphabetic()
         && last.is_ascii_alphanumeric()
-        && host.split(|b| *b == b'.').all(is_label)
-        && !(host.iter().any(u8::is_ascii_digit) && may_hide_address(host));
+        && !(has_digit && may_hide_address(host));
     let name = is_plain.then(|| host.to_ascii_lowercase())?;
     String::from_utf8(name).ok().map(HostRef::Name)
 }
