@@ -20,6 +20,7 @@ use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
 use super::relay::{self, Searched};
 use super::request::{Request, UserAgents, endpoints_of, fitting, host_fields};
+use super::ssrf::{self, Hosts};
 use super::tokens;
 use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
@@ -148,8 +149,14 @@ impl Detector {
             false => Vec::new(),
         };
         let unsearched = !self.searching && !self.config.alone;
-        let named =
-            if self.config.ssrf { super::ssrf::judge(tx, imds.as_ref(), &self.catalogue) } else { Verdict::default() };
+        let hosts = match &request {
+            Some(request) if request.asked.named.is_empty() => Hosts::Ordinary,
+            _ => Hosts::Unknown,
+        };
+        let named = match self.config.ssrf {
+            true => ssrf::judge_knowing(hosts, tx, imds.as_ref(), &self.catalogue),
+            false => Verdict::default(),
+        };
         self.searching |= imds.as_ref().is_some_and(|imds| imds.credential.as_ref().is_some_and(|c| c.issued));
         Verdict { imds: imds.map(Arc::new), tokens, unsearched, ..named }
     }

@@ -151,8 +151,12 @@ pub(super) fn endpoints_of(host: &HostRef, catalogue: &Catalogue) -> Vec<&'stati
 
 /// Host fields, and HTTP/2's `:authority`.
 pub(super) fn host_fields(head: &Head) -> impl Iterator<Item = &[u8]> {
-    let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host") || name == b":authority";
-    head.fields().filter(move |(name, _)| is_host(name)).map(|(_, value)| value)
+    head.fields().filter(|(name, _)| is_host_field(name)).map(|(_, value)| value)
+}
+
+/// Whether a field is one of those.
+pub(super) fn is_host_field(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"host") || name == b":authority"
 }
 
 /// Value of the first field of a head that fits a rule.

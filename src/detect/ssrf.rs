@@ -12,6 +12,7 @@ mod prose;
 use std::borrow::Cow;
 
 use super::canonical::{self, Parsed, Scheme, normalise_path, percent_once};
+use super::request::is_host_field;
 use super::{Candidate, CandidateKind, HostRef, Imds, Leg, Place, Verdict};
 use crate::bytes::{find, lossy};
 use crate::catalogue::Catalogue;
@@ -28,9 +29,23 @@ const VALUES: usize = 1024;
 /// Longest URL that is kept, in bytes.
 const URL: usize = 1024;
 
+/// What is known of the hosts that a request's Host fields name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hosts {
+    /// They were not looked up.
+    Unknown,
+    /// None is a metadata service, user information (`user@`) aside.
+    Ordinary,
+}
+
 /// The part of a verdict that is about other targets than the server: what the request names, and where the response
 /// sends its client. A request to a metadata service itself names no other target.
 pub fn judge(tx: &Transaction, imds: Option<&Imds>, catalogue: &Catalogue) -> Verdict {
+    judge_knowing(Hosts::Unknown, tx, imds, catalogue)
+}
+
+/// The same where something may be known of the request's Host fields.
+pub(super) fn judge_knowing(hosts: Hosts, tx: &Transaction, imds: Option<&Imds>, catalogue: &Catalogue) -> Verdict {
     let mut verdict = Verdict::default();
     let Some(request) = &tx.request else { return verdict };
     let is_local_service =
@@ -41,7 +56,7 @@ pub fn judge(tx: &Transaction, imds: Option<&Imds>, catalogue: &Catalogue) -> Ve
         Some(Leg::Named) if is_local_service() => return verdict,
         _ => {}
     }
-    let mut candidates = candidates(request, catalogue);
+    let mut candidates = candidates(request, hosts, catalogue);
     let is_connect = request.head.method().eq_ignore_ascii_case(b"CONNECT");
     let tunnel = tx.via.as_deref().or(is_connect.then_some(request.head.target()));
     let leads_there = |(host, port): (HostRef, Option<u16>)| is_target(catalogue, &host, port);
@@ -61,10 +76,10 @@ pub fn judge(tx: &Transaction, imds: Option<&Imds>, catalogue: &Catalogue) -> Ve
 }
 
 /// Targets that `request` names. The caller leaves out requests to a metadata service itself.
-pub fn candidates(request: &Message, catalogue: &Catalogue) -> Vec<Candidate> {
+fn candidates(request: &Message, hosts: Hosts, catalogue: &Catalogue) -> Vec<Candidate> {
     let mut search = Search::new(catalogue);
     search.target(request);
-    search.headers(request);
+    search.headers(request, hosts);
     search.body(request);
     search.found
 }
@@ -209,22 +224,28 @@ impl<'c> Search<'c> {
         self.push(kind, &|| Place::Path, parsed, rest);
     }
 
-    fn headers(&mut self, request: &Message) {
+    fn headers(&mut self, request: &Message, hosts: Hosts) {
+        // in most heads nothing is, so that no value need be looked at for it
+        let is_any_veiled = is_veiled(&request.head.raw);
+        let is_ordinary = |name: &[u8], value: &[u8]| {
+            hosts == Hosts::Ordinary && is_host_field(name) && memchr::memchr(b'@', value).is_none()
+        };
         for (name, value) in request.head.fields() {
             if value.len() < 4 {
                 continue;
             }
             match header_kind(name) {
+                HeaderKind::Host if is_ordinary(name, value) => {}
                 HeaderKind::Host => self.host_header(request, value, CandidateKind::Attempt, &Place::Host),
                 HeaderKind::ForwardedHost => {
                     let place = Place::Header(lower(name));
                     self.host_header(request, value, CandidateKind::Mention, &place);
                 }
                 HeaderKind::Excluded if prose::may_mention(value) && !self.is_plain_url(value) => {
-                    let decoded = canonical::percent_stable(value);
+                    let decoded = if is_any_veiled { canonical::percent_stable(value) } else { value.into() };
                     self.urls_in(&|| Place::Header(lower(name)), &decoded);
                 }
-                HeaderKind::Other if may_be_url(value) => {
+                HeaderKind::Other if is_any_veiled && is_veiled(value) || begins_or_holds_url(value) => {
                     self.value(&|| Place::Header(lower(name)), value, Document::No);
                 }
                 HeaderKind::Excluded | HeaderKind::Other => {}
@@ -385,28 +406,37 @@ enum HeaderKind {
 }
 
 fn header_kind(name: &[u8]) -> HeaderKind {
-    let known = known_headers(name.len()).iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
+    let Some(first) = name.first() else { return HeaderKind::Other };
+    let mut alike = known_headers(name.len(), first.to_ascii_lowercase()).iter();
+    let known = alike.find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
     known.map_or(HeaderKind::Other, |(_, kind)| *kind)
 }
 
-/// Headers with names of `len` bytes that are no others: few names are as long as a given one.
-fn known_headers(len: usize) -> &'static [(&'static str, HeaderKind)] {
+/// Known headers with names of `len` bytes that begin with `first`: one for most names, and none for most others.
+fn known_headers(len: usize, first: u8) -> &'static [(&'static str, HeaderKind)] {
     use HeaderKind::{Excluded, ForwardedHost, Host};
-    match len {
-        3 => &[("via", Excluded)],
-        4 => &[("host", Host)],
-        6 => &[("cookie", Excluded), ("origin", Excluded), ("x-host", ForwardedHost)],
-        7 => &[("referer", Excluded)],
-        9 => &[("forwarded", Excluded), ("x-real-ip", Excluded)],
-        10 => &[("user-agent", Excluded), (":authority", Host)],
-        11 => &[("x-client-ip", Excluded)],
-        13 => &[("authorization", Excluded)],
-        14 => &[("true-client-ip", Excluded)],
-        15 => &[("x-forwarded-for", Excluded), ("x-forwarded-uri", Excluded), ("x-original-host", ForwardedHost)],
-        16 => &[("x-forwarded-host", ForwardedHost), ("x-forwarded-port", Excluded), ("cf-connecting-ip", Excluded)],
-        17 => &[("x-forwarded-proto", Excluded)],
-        18 => &[("x-forwarded-server", ForwardedHost), ("x-forwarded-prefix", Excluded)],
-        19 => &[("proxy-authorization", Excluded)],
+    match (len, first) {
+        (3, b'v') => &[("via", Excluded)],
+        (4, b'h') => &[("host", Host)],
+        (6, b'c') => &[("cookie", Excluded)],
+        (6, b'o') => &[("origin", Excluded)],
+        (6, b'x') => &[("x-host", ForwardedHost)],
+        (7, b'r') => &[("referer", Excluded)],
+        (9, b'f') => &[("forwarded", Excluded)],
+        (9, b'x') => &[("x-real-ip", Excluded)],
+        (10, b':') => &[(":authority", Host)],
+        (10, b'u') => &[("user-agent", Excluded)],
+        (11, b'x') => &[("x-client-ip", Excluded)],
+        (13, b'a') => &[("authorization", Excluded)],
+        (14, b't') => &[("true-client-ip", Excluded)],
+        (15, b'x') => {
+            &[("x-forwarded-for", Excluded), ("x-forwarded-uri", Excluded), ("x-original-host", ForwardedHost)]
+        }
+        (16, b'c') => &[("cf-connecting-ip", Excluded)],
+        (16, b'x') => &[("x-forwarded-host", ForwardedHost), ("x-forwarded-port", Excluded)],
+        (17, b'x') => &[("x-forwarded-proto", Excluded)],
+        (18, b'x') => &[("x-forwarded-server", ForwardedHost), ("x-forwarded-prefix", Excluded)],
+        (19, b'p') => &[("proxy-authorization", Excluded)],
         _ => &[],
     }
 }
@@ -417,6 +447,11 @@ fn lower(name: &[u8]) -> String {
 
 /// Whether bytes may hold a URL in some disguise; cheap, and rarely wrong about ordinary values.
 fn may_be_url(bytes: &[u8]) -> bool {
+    begins_or_holds_url(bytes) || is_veiled(bytes)
+}
+
+/// Whether bytes begin like a URL, or hold what follows a scheme.
+fn begins_or_holds_url(bytes: &[u8]) -> bool {
     let begins = |scheme: &[u8; 3]| bytes.first_chunk().is_some_and(|head: &[u8; 3]| head.eq_ignore_ascii_case(scheme));
     let is_scheme = match bytes.first() {
         Some(b'h' | b'H') => begins(b"htt"),
@@ -425,13 +460,12 @@ fn may_be_url(bytes: &[u8]) -> bool {
         Some(b'w' | b'W') => begins(b"ws:") || begins(b"wss"),
         _ => false,
     };
-    // one search for what most values have nothing of
-    let is_marked = || {
-        memchr::memchr3(b'%', b'\\', b'/', bytes)
-            .and_then(|at| bytes.get(at..))
-            .is_some_and(|rest| memchr::memchr2(b'%', b'\\', rest).is_some() || find(rest, b"//").is_some())
-    };
-    is_scheme || is_marked() || !bytes.is_ascii()
+    is_scheme || find(bytes, b"//").is_some()
+}
+
+/// Whether bytes hold what may stand for something else: escapes, and look-alikes of ASCII.
+fn is_veiled(bytes: &[u8]) -> bool {
+    memchr::memchr2(b'%', b'\\', bytes).is_some() || !bytes.is_ascii()
 }
 
 /// `+` is a space, then one layer of percent-encoding.

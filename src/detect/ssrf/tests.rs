@@ -37,7 +37,7 @@ fn catalogue() -> Catalogue {
 }
 
 fn find(text: &str) -> Vec<Candidate> {
-    candidates(&message(text), &catalogue())
+    candidates(&message(text), Hosts::Unknown, &catalogue())
 }
 
 /// The strongest kind found, with the place and path of the first of that kind.
@@ -251,7 +251,7 @@ fn no_bytes_break_it() {
         let line = text.replace([' ', '\n', '\r'], "");
         let mut request = message(&format!("POST /{line} x\nContent-Type: {kind}\nX-A: v{line}"));
         request.body.captured = text.into_bytes();
-        prop_assert!(candidates(&request, &catalogue).len() <= FOUND);
+        prop_assert!(candidates(&request, Hosts::Unknown, &catalogue).len() <= FOUND);
         Ok(())
     };
     runner.run(&requests, check).unwrap();
@@ -260,11 +260,12 @@ fn no_bytes_break_it() {
 #[test]
 fn headers_are_known_by_their_names_in_any_case() {
     for len in 0..64 {
-        for (name, kind) in known_headers(len) {
+        for (name, kind) in (0..=u8::MAX).flat_map(|first| known_headers(len, first)) {
             assert_eq!((name.len(), header_kind(name.to_ascii_uppercase().as_bytes())), (len, *kind), "{name}");
         }
     }
-    assert_eq!((0..64).map(|len| known_headers(len).len()).sum::<usize>(), 23);
+    let known = (0..64).flat_map(|len| (0..=u8::MAX).map(move |first| known_headers(len, first).len()));
+    assert_eq!(known.sum::<usize>(), 23);
     assert_eq!(header_kind(b"x-image-url"), HeaderKind::Other);
 }
 
@@ -276,4 +277,16 @@ fn what_may_be_a_url_is_told_by_its_beginning_or_its_marks() {
     for value in ["", "ht", "text/html,application/xhtml+xml,*/*;q=0.8", "gzip, deflate", "en-US,en;q=0.5", "a/"] {
         assert!(!may_be_url(value.as_bytes()), "{value}");
     }
+}
+
+#[test]
+fn hosts_that_were_looked_up_are_looked_at_again_only_where_they_hide_something() {
+    let found = |host: &str| {
+        let message = message(&format!("GET /latest HTTP/1.1\nHost: {host}"));
+        let find = |hosts| candidates(&message, hosts, &catalogue()).len();
+        (find(Hosts::Unknown), find(Hosts::Ordinary))
+    };
+    assert_eq!(found("shop.example.com"), (0, 0));
+    assert_eq!(found("169.254.169.254"), (1, 0));
+    assert_eq!(found("fd00:ec2::254%25@x"), (1, 1));
 }
