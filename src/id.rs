@@ -18,13 +18,23 @@ pub struct EventId(pub u128);
 impl EventId {
     /// The digits.
     pub fn text(self) -> [u8; 32] {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
-        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0.to_be_bytes()) {
-            *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        for (digits, bytes) in text.as_chunks_mut::<8>().0.iter_mut().zip(self.0.to_be_bytes().as_chunks::<4>().0) {
+            *digits = hex(u32::from_be_bytes(*bytes));
         }
         text
     }
+}
+
+/// Eight hexadecimal digits, all of them at once.
+fn hex(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let spread = |bits: u64, by: u32, mask: u64| (bits << by | bits) & mask;
+    let pairs = spread(u64::from(number), 16, 0x0000_FFFF_0000_FFFF);
+    let bytes = spread(pairs, 8, 0x00FF_00FF_00FF_00FF);
+    let digits = spread(bytes, 4, 0x0F * ONES);
+    let is_letter = (digits + 6 * ONES) >> 4 & ONES;
+    (digits + u64::from(b'0') * ONES + is_letter * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 impl Serialize for EventId {

@@ -395,6 +395,7 @@ impl<'r, S: Sink> Desk<'r, S> {
         while let Some(lane) = self.next_lane(&mut lanes)? {
             match lane.take() {
                 Some(Item::Observation(mut observation)) => {
+                    lane.warm();
                     self.publisher.observe(&mut observation);
                     if self.publisher.has_issued() {
                         self.run.board.issued.store(true, Ordering::Relaxed);
@@ -537,6 +538,11 @@ impl<'f> Lane<'f> {
             }
             None => self.ended = true,
         }
+    }
+
+    /// Brings what comes next but one into this processor's cache, while there is other work to do.
+    fn warm(&self) {
+        self.observations.get(1).into_iter().for_each(Observation::warm);
     }
 
     fn head(&self) -> Option<Order> {
