@@ -35,9 +35,13 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     let server = end_of(&subject.conn.server);
     doc.server = Some(server.clone());
     doc.destination = Some(End { address: server.ip, ..server });
-    relate(&mut doc, alert, context);
+    let host = host_of(subject).unwrap_or_default();
+    relate(&mut doc, subject, host, context);
+    if let Some(leg) = &alert.leg {
+        relate(&mut doc, leg, host_of(leg).unwrap_or_default(), context);
+    }
     if let Some(http) = &subject.http {
-        add_http(writer, &mut doc, alert, http, context, said);
+        add_http(writer, &mut doc, alert, (http, host), context, said);
     }
     if let Some(dns) = &subject.dns {
         doc.dns_subject = Some(DnsSubject {
@@ -141,23 +145,22 @@ fn protocol(subject: &Subject) -> Option<&'static str> {
     }
 }
 
-/// Everything that the alert touches: its ends, the metadata leg's, answered addresses, names.
-fn relate<'a>(doc: &mut Doc<'a>, alert: &'a Alert, context: &Context<'a>) {
-    let subjects = [Some(&*alert.subject), alert.leg.as_deref()];
-    for subject in subjects.into_iter().flatten() {
-        doc.related.add_ip(subject.conn.client.ip);
-        doc.related.add_ip(subject.conn.server.ip);
-        subject.dns.iter().flat_map(|dns| &dns.resolved).for_each(|ip| doc.related.add_ip(*ip));
-        if let Some(dns) = &subject.dns {
-            doc.related.add_host(context.mask.text(Cow::Borrowed(&dns.name)));
-        }
-        let Some(host) = subject.http.as_ref().and_then(|http| http.host.as_deref()) else { continue };
-        let host = Host::of(host.as_bytes());
-        let name = context.mask.text(super::lossy(host.name));
-        match host.ip {
-            Some(ip) => doc.related.add_spelt_ip(ip, name),
-            None => doc.related.add_host(name),
-        }
+fn host_of(subject: &Subject) -> Option<Host<'_>> {
+    Some(Host::of(subject.http.as_ref()?.host.as_deref()?.as_bytes()))
+}
+
+/// Everything that the alert touches at one of its legs: the ends, answered addresses, names.
+fn relate<'a>(doc: &mut Doc<'a>, subject: &'a Subject, host: Host<'a>, context: &Context<'a>) {
+    doc.related.add_ip(subject.conn.client.ip);
+    doc.related.add_ip(subject.conn.server.ip);
+    subject.dns.iter().flat_map(|dns| &dns.resolved).for_each(|ip| doc.related.add_ip(*ip));
+    if let Some(dns) = &subject.dns {
+        doc.related.add_host(context.mask.text(Cow::Borrowed(&dns.name)));
+    }
+    let name = context.mask.text(super::lossy(host.name));
+    match host.ip {
+        Some(ip) => doc.related.add_spelt_ip(ip, name),
+        None => doc.related.add_host(name),
     }
 }
 
@@ -165,12 +168,11 @@ fn add_http<'a>(
     writer: &'a Writer,
     doc: &mut Doc<'a>,
     alert: &'a Alert,
-    http: &'a HttpSubject,
+    (http, host): (&'a HttpSubject, Host<'a>),
     context: &Context<'a>,
     said: &'a Said,
 ) {
     let masked = |text: Text<'a>| context.mask.text(text);
-    let host = Host::of(http.host.as_deref().unwrap_or_default().as_bytes());
     let port = host.port.unwrap_or(alert.subject.conn.server.port);
     if !host.name.is_empty() && host.ip.is_none() {
         for end in [&mut doc.destination, &mut doc.server].into_iter().flatten() {

@@ -219,10 +219,11 @@ impl Writer {
         let end = response.map(|side| side.first);
         let mut event = self.event(id, kind);
         event.types = if kind == "icmp" { &["connection"] } else { &["connection", "protocol"] };
-        event.start = start.map(|time| self.stamp(time));
+        let first = self.stamp(start.or(end).unwrap_or_default());
+        event.start = start.map(|_| first);
         event.end = end.map(|time| self.stamp(time));
         event.duration = start.zip(end).map(|(start, end)| end.since(start)).filter(|nanos| *nanos >= 0);
-        let mut doc = Doc::new(kind, self.stamp(start.or(end).unwrap_or_default()), event);
+        let mut doc = Doc::new(kind, first, event);
         doc.data_stream = self.data_stream(kind);
 
         let bytes = |side: Option<Side>| side.map(|side| side.bytes).filter(|bytes| *bytes > 0);

@@ -20,6 +20,9 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Reads a target as `url.Parse` does; `None` where Go refuses it.
     pub fn parse(target: &'a [u8]) -> Option<Self> {
+        if target.starts_with(b"/") && !any_escaped(target, Part::Path) {
+            return Some(Self { path: Cow::Borrowed(target), query: b"" }); // nothing but a plain path, as most are
+        }
         let (url, fragment) = cut(target, b'#');
         if url.iter().any(|byte| byte.is_ascii_control()) || decode(fragment, Part::Path).is_none() {
             return None;
@@ -140,6 +143,11 @@ fn must_escape(byte: u8, part: Part) -> bool {
     ESCAPED[usize::from(byte)] & (1 << part as u8) != 0
 }
 
+/// Whether Go escapes any byte of a text in this part.
+fn any_escaped(text: &[u8], part: Part) -> bool {
+    text.iter().fold(0, |any, byte| any | ESCAPED[usize::from(*byte)]) & (1 << part as u8) != 0
+}
+
 /// For each byte the set of parts, as bits, in which it is escaped.
 const ESCAPED: [u8; 256] = {
     let mut table = [0; 256];
@@ -170,6 +178,9 @@ const fn is_one_of(byte: u8, set: &[u8]) -> bool {
 /// Appends text with what needs it escaped; what is appended is ASCII.
 fn escape(out: &mut Vec<u8>, text: &[u8], part: Part) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    if !any_escaped(text, part) {
+        return out.extend_from_slice(text);
+    }
     let mut rest = text;
     while !rest.is_empty() {
         let len = rest.iter().position(|byte| must_escape(*byte, part)).unwrap_or(rest.len());
@@ -213,7 +224,7 @@ impl<'a> Params<'a> {
 
     /// Whether a query stands as [`Params::encode`] would write it: sorted, nothing encoded, and nothing to encode.
     pub fn are_encoded(query: &[u8]) -> bool {
-        let is_plain = |text: &[u8]| !text.iter().any(|byte| must_escape(*byte, Part::Query));
+        let is_plain = |text: &[u8]| !any_escaped(text, Part::Query);
         let mut last: &[u8] = b"";
         query.split(|byte| *byte == b'&').all(|pair| {
             let Some((key, value)) = memchr::memchr(b'=', pair).map(|at| (&pair[..at], &pair[at + 1..])) else {
