@@ -255,15 +255,12 @@ impl<'a> View<'_, 'a> {
     }
 
     fn headers(&self, message: &'a Message, known: &Known<'a>, cookie: &str) -> Headers<'a> {
-        let length = HeaderValue::Number(known.content_length(message));
-        let mut out: Vec<(Text<'a>, HeaderValue<'a>)> = Vec::with_capacity(2);
-        out.push((Cow::Borrowed("content-length"), length));
-        if !known.content_type.is_empty() {
-            out.push((Cow::Borrowed("content-type"), HeaderValue::Text(self.text(known.content_type))));
-        }
+        let content_type = Some(known.content_type).filter(|kind| !kind.is_empty()).map(|kind| self.text(kind));
+        let mut headers = Headers { content_length: known.content_length(message), content_type, others: Vec::new() };
         if !self.settings.send_all_headers && self.settings.send_headers.is_empty() {
-            return Headers(out);
+            return headers;
         }
+        let out = &mut headers.others;
         for (name, value) in message.head.fields() {
             let name = lower(self.text(name));
             if matches!(&*name, "content-length" | "content-type") || name.starts_with(':') || !self.is_sent(&name) {
@@ -276,7 +273,7 @@ impl<'a> View<'_, 'a> {
             }
         }
         if self.settings.split_cookie {
-            for (name, value) in &mut out {
+            for (name, value) in out {
                 if let HeaderValue::Text(line) = value
                     && *name == cookie
                 {
@@ -284,7 +281,7 @@ impl<'a> View<'_, 'a> {
                 }
             }
         }
-        Headers(out)
+        headers
     }
 
     /// The value of a header as it may be written.
@@ -449,10 +446,12 @@ fn is_token_header(name: &str) -> bool {
 
 /// Lower case; borrowed where it is already.
 fn lower(text: Text<'_>) -> Text<'_> {
-    match text.chars().any(|c| c.is_uppercase()) {
-        true if text.is_ascii() => Cow::Owned(text.to_ascii_lowercase()),
-        true => Cow::Owned(text.chars().flat_map(char::to_lowercase).collect()),
-        false => text,
+    match text.is_ascii() {
+        true if text.bytes().any(|byte| byte.is_ascii_uppercase()) => Cow::Owned(text.to_ascii_lowercase()),
+        false if text.chars().any(char::is_uppercase) => {
+            Cow::Owned(text.chars().flat_map(char::to_lowercase).collect())
+        }
+        _ => text,
     }
 }
 

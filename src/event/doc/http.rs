@@ -1,5 +1,6 @@
 //! What an event says of an HTTP exchange, of its URL and of its client.
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
@@ -90,14 +91,19 @@ pub struct HttpBody<'a> {
 
 /// Header fields: lower-case names, each once.
 #[derive(Clone, Debug, Default)]
-pub struct Headers<'a>(pub Vec<(Text<'a>, HeaderValue<'a>)>);
+pub struct Headers<'a> {
+    /// `content-length`.
+    pub content_length: u64,
+    /// `content-type`.
+    pub content_type: Option<Text<'a>>,
+    /// Those that the settings ask for.
+    pub others: Vec<(Text<'a>, HeaderValue<'a>)>,
+}
 
 /// Value of a header.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeaderValue<'a> {
-    /// `content-length`.
-    Number(u64),
-    /// Any other.
+    /// As sent.
     Text(Text<'a>),
     /// Cookies split into names and values, each name once.
     Cookies(Vec<(Text<'a>, Text<'a>)>),
@@ -105,14 +111,19 @@ pub enum HeaderValue<'a> {
 
 impl Serialize for Headers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("content-length", &self.content_length)?;
+        if let Some(kind) = &self.content_type {
+            map.serialize_entry("content-type", kind)?;
+        }
+        self.others.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+        map.end()
     }
 }
 
 impl Serialize for HeaderValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Number(n) => serializer.serialize_u64(*n),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Cookies(list) => serializer.collect_map(list.iter().map(|(name, value)| (name, value))),
         }
