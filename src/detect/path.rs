@@ -26,7 +26,7 @@ impl<'a> Target<'a> {
         let end = memchr::memchr2(b'?', b'#', rest).unwrap_or(rest.len());
         let (path, tail) = rest.split_at_checked(end).unwrap_or((rest, b""));
         let query = tail.strip_prefix(b"?").unwrap_or_default();
-        let query = query.split(|b| *b == b'#').next().unwrap_or_default();
+        let query = query.get(..memchr::memchr(b'#', query).unwrap_or(query.len())).unwrap_or_default();
         Self { authority, path, query }
     }
 
@@ -48,10 +48,10 @@ impl<'a> Target<'a> {
 
 /// Authority and rest of an absolute-form target.
 fn absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
+    target.first().filter(|b| b.is_ascii_alphabetic())?;
     let at = find(target.get(..64).unwrap_or(target), b"://")?;
     let (scheme, rest) = target.split_at_checked(at)?;
-    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    let is_scheme = scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     let rest = rest.get(3..).filter(|_| is_scheme)?;
     rest.split_at_checked(rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len()))
 }

@@ -349,10 +349,11 @@ impl<'c> Search<'c> {
         let Some(rest) = value.strip_prefix(b"https://").or_else(|| value.strip_prefix(b"http://")) else {
             return false;
         };
-        let end =
-            rest.iter().position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))).unwrap_or(rest.len());
+        let is_of_name = |b: &u8| b.is_ascii_alphabetic() || matches!(b, b'.' | b'-');
+        let end = rest.iter().position(|b| !is_of_name(b)).unwrap_or(rest.len());
         let (host, after) = rest.split_at_checked(end).unwrap_or((rest, b""));
-        let is_name = host.last().is_some_and(u8::is_ascii_alphabetic) && !host.iter().any(u8::is_ascii_digit);
+        let goes_on = after.first().is_some_and(u8::is_ascii_digit);
+        let is_name = host.last().is_some_and(u8::is_ascii_alphabetic) && !goes_on;
         let is_simple = is_name && find(after, b"//").is_none() && memchr::memchr(b'%', after).is_none();
         is_simple
             && str::from_utf8(host)
@@ -407,9 +408,9 @@ enum HeaderKind {
 
 fn header_kind(name: &[u8]) -> HeaderKind {
     let Some(first) = name.first() else { return HeaderKind::Other };
-    let mut alike = known_headers(name.len(), first.to_ascii_lowercase()).iter();
-    let known = alike.find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
-    known.map_or(HeaderKind::Other, |(_, kind)| *kind)
+    let is = |known: &str| known.bytes().zip(name).all(|(known, byte)| known == byte.to_ascii_lowercase());
+    let mut as_long = known_headers(name.len(), first.to_ascii_lowercase()).iter();
+    as_long.find(|(known, _)| is(known)).map_or(HeaderKind::Other, |(_, kind)| *kind)
 }
 
 /// Known headers with names of `len` bytes that begin with `first`: one for most names, and none for most others.
