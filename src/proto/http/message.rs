@@ -134,8 +134,10 @@ pub struct Body {
 
 /// Overwrites and empties a buffer that may hold secrets. (`Vec::zeroize` writes byte by byte, also where nothing was.)
 pub(super) fn wipe(buffer: &mut Vec<u8>) {
-    zeroize::zeroize_bytes(buffer);
-    buffer.clear();
+    if !buffer.is_empty() {
+        zeroize::zeroize_bytes(buffer);
+        buffer.clear();
+    }
 }
 
 impl Body {
