@@ -2,7 +2,7 @@
 //! identifier and by keyed hashes.
 
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::recorded::Recorded;
 use super::relay;
@@ -20,7 +20,7 @@ macro_rules! signals {
         pub enum Signal { $($(#[doc = $doc])* $name),* }
 
         impl Signal {
-            /// All of them, in the order of their slugs' documentation.
+            /// All of them, sorted by their slugs.
             pub const ALL: &'static [Signal] = &[$(Signal::$name),*];
 
             /// As written to `imds.signals`.
@@ -32,62 +32,63 @@ macro_rules! signals {
 }
 
 signals! {
-    /// Request of the service's first version, without its session token or header.
-    V1 = "v1",
-    /// Version 1 by a client that used version 2 before.
-    V1AfterV2 = "v1-after-v2",
+    // In the order of their slugs, in which they are written.
+    /// Headers that only browsers and page renderers send.
+    BrowserLike = "browser-like",
+    /// User-Agent of an SDK or agent whose other habits do not fit.
+    ClaimedIdentityMismatch = "claimed-identity-mismatch",
+    /// IP TTL shows a hop between client and sensor.
+    ExtraHop = "extra-hop",
+    /// First request of this kind by this client in this run.
+    FirstSeen = "first-seen",
     /// Host names neither the address nor a metadata name.
     ForeignHost = "foreign-host",
     /// X-Forwarded-For, Forwarded, Via or the like.
     Forwarded = "forwarded",
-    /// Headers that only browsers and page renderers send.
-    BrowserLike = "browser-like",
-    /// User-Agent of a general tool or library.
-    ToolUserAgent = "tool-user-agent",
-    /// No User-Agent.
-    NoUserAgent = "no-user-agent",
-    /// User-Agent of a cloud SDK or agent.
-    SdkUserAgent = "sdk-user-agent",
-    /// User-Agent of an SDK or agent whose other habits do not fit.
-    ClaimedIdentityMismatch = "claimed-identity-mismatch",
     /// A path that no service has and only word lists ask for.
     ImpossiblePath = "impossible-path",
-    /// The service refused (401, 403, 400, 429, 5xx, or an error in a 200).
-    Refused = "refused",
+    /// A credential was issued.
+    Issued = "issued",
+    /// One host speaks several clouds' protocols.
+    MultiCloud = "multi-cloud",
+    /// No User-Agent.
+    NoUserAgent = "no-user-agent",
     /// 404.
     NotFound = "not-found",
-    /// No answer seen.
-    Unanswered = "unanswered",
-    /// IP TTL shows a hop between client and sensor.
-    ExtraHop = "extra-hop",
     /// Path spelt so that plain matching misses it.
     ObfuscatedPath = "obfuscated-path",
-    /// Overlapping TCP segments differ.
-    TcpOverlapConflict = "tcp-overlap-conflict",
+    /// A leg through a proxy, DNAT or emulator.
+    Proxied = "proxied",
+    /// The service refused (401, 403, 400, 429, 5xx, or an error in a 200).
+    Refused = "refused",
+    /// An issued credential was seen leaving.
+    Relayed = "relayed",
+    /// The answer does not look like the genuine service's.
+    RogueResponder = "rogue-responder",
+    /// Complete and consistent order of an SDK.
+    SdkPattern = "sdk-pattern",
+    /// User-Agent of a cloud SDK or agent.
+    SdkUserAgent = "sdk-user-agent",
     /// Bytes of the exchange are missing.
     StreamGap = "stream-gap",
+    /// Overlapping TCP segments differ.
+    TcpOverlapConflict = "tcp-overlap-conflict",
+    /// Session token used after its time.
+    TokenExpired = "token-expired",
+    /// Session token used by another client than it was issued to.
+    TokenShared = "token-shared",
+    /// User-Agent of a general tool or library.
+    ToolUserAgent = "tool-user-agent",
     /// Packets cut by the snaplen.
     TruncatedCapture = "truncated-capture",
     /// Seen inside a tunnel.
     Tunnelled = "tunnelled",
-    /// A leg through a proxy, DNAT or emulator.
-    Proxied = "proxied",
-    /// First request of this kind by this client in this run.
-    FirstSeen = "first-seen",
-    /// The answer does not look like the genuine service's.
-    RogueResponder = "rogue-responder",
-    /// One host speaks several clouds' protocols.
-    MultiCloud = "multi-cloud",
-    /// A credential was issued.
-    Issued = "issued",
-    /// An issued credential was seen leaving.
-    Relayed = "relayed",
-    /// Complete and consistent order of an SDK.
-    SdkPattern = "sdk-pattern",
-    /// Session token used by another client than it was issued to.
-    TokenShared = "token-shared",
-    /// Session token used after its time.
-    TokenExpired = "token-expired",
+    /// No answer seen.
+    Unanswered = "unanswered",
+    /// Request of the service's first version, without its session token or header.
+    V1 = "v1",
+    /// Version 1 by a client that used version 2 before.
+    V1AfterV2 = "v1-after-v2",
 }
 
 /// A set of signals.
@@ -122,12 +123,12 @@ impl Signals {
 
     /// The same, one after the other.
     pub fn sorted(self) -> impl Iterator<Item = &'static str> {
-        static BY_SLUG: LazyLock<Vec<Signal>> = LazyLock::new(|| {
-            let mut all = Signal::ALL.to_vec();
-            all.sort_unstable_by_key(|signal| signal.slug());
-            all
-        });
-        BY_SLUG.iter().filter(move |signal| self.has(**signal)).map(|signal| signal.slug())
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let first = Signal::ALL.get(rest.trailing_zeros() as usize)?;
+            rest &= !(1 << *first as u8);
+            Some(first.slug())
+        })
     }
 }
 
@@ -361,4 +362,19 @@ pub struct Tokens {
     pub hashes: Vec<TokenHash>,
     /// Protocol by its first bytes, where known.
     pub hint: Option<Bytes>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_told_in_the_order_of_their_slugs() {
+        assert!(Signal::ALL.iter().enumerate().all(|(place, signal)| *signal as usize == place));
+        assert!(Signal::ALL.is_sorted_by_key(|signal| signal.slug()));
+        let mut signals = Signals::default();
+        assert!(signals.slugs().is_empty());
+        Signal::ALL.iter().rev().for_each(|signal| signals.add(*signal));
+        assert_eq!(signals.slugs(), Signal::ALL.iter().map(|signal| signal.slug()).collect::<Vec<_>>());
+    }
 }
