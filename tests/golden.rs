@@ -48,6 +48,23 @@ fn batches_and_workers_show_nowhere() {
 }
 
 #[test]
+fn alerts_do_not_depend_on_which_events_are_written() {
+    for case in cases() {
+        let input = [root().join(&case.input)];
+        let alerts = |events| {
+            let (written, _) = run(&config(&["-e", events]), &input);
+            let lines = written.json.split_inclusive(|byte| *byte == b'\n');
+            let is_alert = |line: &&[u8]| line.windows(15).any(|part| part == b"\"type\":\"alert\",");
+            lines.filter(is_alert).collect::<Vec<_>>().concat()
+        };
+        let expected = alerts("alerts");
+        for events in ["metadata", "all"] {
+            assert_eq!(difference(&alerts(events), &expected), None, "{}: {events}", case.name);
+        }
+    }
+}
+
+#[test]
 fn each_line_holds_declared_fields_only() {
     differing();
     for case in cases() {

@@ -154,7 +154,11 @@ impl Publisher {
             return;
         }
         let id = event::observation_id(observation);
-        let remarks = self.correlator.observe(observation, id, &mut self.alerts);
+        // What is nothing to the correlator does not move its time either: alerts do not depend on which events are wanted.
+        let remarks = match matters {
+            true => self.correlator.observe(observation, id, &mut self.alerts),
+            false => correlate::Remarks::default(),
+        };
         if is_wanted {
             self.event(observation, id, &remarks);
         }
