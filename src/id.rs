@@ -120,3 +120,15 @@ impl IdHasher {
         EventId(u128::from_be_bytes(self.hasher.finish128().as_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for id in [0, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, u128::MAX, 0x9a09_f00f_a90a_9fa0 << 40] {
+            assert_eq!(EventId(id).to_string(), format!("{id:032x}"));
+        }
+    }
+}

@@ -158,13 +158,13 @@ pub struct Observation {
 const CACHE_LINE: usize = 64;
 
 impl Observation {
-    /// Reads one byte of each cache line of an exchange: another processor wrote it, and who waits for one line after the
-    /// other waits long. Of other kinds there is less to read.
+    /// Reads a byte of each cache line of an exchange's heads: another processor wrote them, and who waits for one line
+    /// after the other waits long. Of other kinds there is less to read.
     pub fn warm(&self) {
         let What::Http(exchange) = &self.what else { return };
         let (tx, verdict) = &**exchange;
         let head = |head: &crate::proto::http::Head| {
-            let fields = head.fields.iter().step_by(4);
+            let fields = head.fields.iter().step_by(CACHE_LINE / size_of::<crate::proto::http::Field>());
             let raw = head.raw.iter().step_by(CACHE_LINE);
             fields.fold(0, |sum, (name, _)| sum ^ name.start) ^ raw.fold(0, |sum, byte| sum ^ u32::from(*byte))
         };

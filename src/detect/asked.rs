@@ -42,7 +42,7 @@ impl Asked {
     /// Of a request that is not looked up.
     pub(super) fn new(catalogue: &Catalogue, tx: &Transaction, message: &Message, target: &Target<'_>) -> Self {
         let head = &message.head;
-        let path = match is_connect(head) {
+        let path = match head.is_connect() {
             true => Normalised { path: String::new(), obfuscated: false },
             false => target.normalise(head.target()),
         };
@@ -130,7 +130,7 @@ fn question<'t>(tx: &Transaction, head: &'t Head) -> Option<Question<&'t [u8]>> 
         && memchr::memchr(b'@', host).is_none()
         && tx.via.is_none()
         && hosts.next().is_none()
-        && !is_connect(head);
+        && !head.is_connect();
     is_usual.then_some(question)
 }
 
@@ -143,13 +143,9 @@ fn is_harmless(catalogue: &Catalogue, question: &Question<&[u8]>, asked: &Asked)
         && !parts.into_iter().any(tokens::is_token)
 }
 
-fn is_connect(head: &Head) -> bool {
-    head.method().eq_ignore_ascii_case(b"CONNECT")
-}
-
 /// The target in its parts; that of CONNECT is an authority.
 pub(super) fn target(head: &Head) -> Target<'_> {
-    match is_connect(head) {
+    match head.is_connect() {
         true => Target { authority: Some(head.target()), ..Target::default() },
         false => Target::new(head.target()),
     }

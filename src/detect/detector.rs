@@ -136,18 +136,7 @@ impl Detector {
             }
         };
         let imds = self.imds(tx, request.as_ref(), by_address);
-        let tokens = match self.searching {
-            true => {
-                let remembered = request.as_ref().and_then(|r| r.asked.remembered.as_ref());
-                let searched = Searched {
-                    target: remembered.map(|remembered| remembered.tokens.as_slice()),
-                    // those of ordinary requests are not remembered
-                    agents: imds.is_some().then_some(&self.agents),
-                };
-                relay::tokens(&self.catalogue, tx, imds.is_some(), searched)
-            }
-            false => Vec::new(),
-        };
+        let tokens = if self.searching { self.tokens(tx, request.as_ref(), imds.is_some()) } else { Vec::new() };
         let unsearched = !self.searching && !self.config.alone;
         let hosts = match &request {
             Some(request) if request.asked.named.is_empty() => Hosts::Ordinary,
@@ -159,6 +148,17 @@ impl Detector {
         };
         self.searching |= imds.as_ref().is_some_and(|imds| imds.credential.as_ref().is_some_and(|c| c.issued));
         Verdict { imds: imds.map(Arc::new), tokens, unsearched, ..named }
+    }
+
+    /// What may be an issued credential that leaves; what was searched before is not searched again.
+    fn tokens(&self, tx: &Transaction, request: Option<&Request<'_>>, is_metadata: bool) -> Vec<(TokenHash, bool)> {
+        let remembered = request.and_then(|request| request.asked.remembered.as_ref());
+        let searched = Searched {
+            target: remembered.map(|remembered| remembered.tokens.as_slice()),
+            // those of ordinary requests are not remembered
+            agents: is_metadata.then_some(&self.agents),
+        };
+        relay::tokens(&self.catalogue, tx, is_metadata, searched)
     }
 
     /// Judges a DNS transaction.

@@ -57,7 +57,7 @@ pub(super) fn judge_knowing(hosts: Hosts, tx: &Transaction, imds: Option<&Imds>,
         _ => {}
     }
     let mut candidates = candidates(request, hosts, catalogue);
-    let is_connect = request.head.method().eq_ignore_ascii_case(b"CONNECT");
+    let is_connect = request.head.is_connect();
     let tunnel = tx.via.as_deref().or(is_connect.then_some(request.head.target()));
     let leads_there = |(host, port): (HostRef, Option<u16>)| is_target(catalogue, &host, port);
     if tunnel.and_then(canonical::canonical_authority).is_some_and(leads_there) {
@@ -162,7 +162,7 @@ impl<'c> Search<'c> {
     /// The request target: absolute form, path from any segment on, query.
     fn target(&mut self, request: &Message) {
         let target = request.head.target();
-        if request.head.method().eq_ignore_ascii_case(b"CONNECT") {
+        if request.head.is_connect() {
             return;
         }
         if let Some(parsed) = absolute_form(target) {

@@ -255,6 +255,9 @@ impl SerializeMap for Items<'_> {
     }
 }
 
+/// Longest name that is written in one piece, with its punctuation.
+const LONGEST: usize = 32;
+
 /// An array of what a function is at each of some places: no loop that the compiler would have to see through.
 macro_rules! each_of {
     ($of:ident: $($at:literal)*) => { [$($of($at)),*] };
@@ -267,9 +270,13 @@ impl SerializeStruct for Items<'_> {
     /// Names of fields are constants without anything to escape; a test looks at all of them.
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
-        // The compiler knows the name: written out like this, it makes one number of it that is stored at once.
         let name = key.as_bytes();
         let end = name.len() + 4;
+        if end > LONGEST {
+            SerializeMap::serialize_key(self, key)?;
+            return value.serialize(Json { out: self.out });
+        }
+        // The compiler knows the name: written out like this, it makes one number of it that is stored at once.
         let byte = |at: usize| match at {
             0 => b',',
             1 => b'"',
@@ -277,7 +284,7 @@ impl SerializeStruct for Items<'_> {
             at if at == name.len() + 2 => b'"',
             _ => b':',
         };
-        let text =
+        let text: [u8; LONGEST] =
             each_of!(byte: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
         match std::mem::take(&mut self.is_first) {
             true => self.out.extend_from_slice(&text[1..end]),
@@ -455,6 +462,17 @@ mod tests {
         same(&vec![Some("x"), None]);
         let mut out = Vec::new();
         assert!(write(&mut out, &1.5_f64).is_err() && write(&mut out, &BTreeMap::from([(1, 2)])).is_err());
+    }
+
+    #[test]
+    fn names_of_any_length_are_written() {
+        #[derive(serde::Serialize)]
+        struct Named {
+            a: u8,
+            name_of_twenty_eight_letters: u8,
+            name_of_twenty_nine_letters_ab: u8,
+        }
+        same(&Named { a: 1, name_of_twenty_eight_letters: 2, name_of_twenty_nine_letters_ab: 3 });
     }
 
     #[test]

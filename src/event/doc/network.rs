@@ -228,3 +228,17 @@ impl Serialize for OneOrMany<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_address_is_what_is_displayed() {
+        let v4 = (0..=255_u8).map(|octet| IpAddr::from([octet, 255 - octet, octet / 2, octet % 10]));
+        let v6 = ["::", "::1", "::ffff:10.0.0.1", "fe80::1", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"];
+        for ip in v4.chain(v6.map(|ip| ip.parse().unwrap())) {
+            assert_eq!(Ip(ip).text(), Ip(ip).to_string());
+        }
+    }
+}

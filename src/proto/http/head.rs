@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::message::{Head, Start, Version};
+use super::message::{Field, Head, Start, Version};
 use super::probe::PREFACE;
 use crate::bytes::find;
 
@@ -58,9 +58,6 @@ impl BlankLine {
         None
     }
 }
-
-/// Name and value of a field, as places in its head.
-type Field = (Range<u32>, Range<u32>);
 
 /// The bytes of a head, and what was seen on the way to their end.
 pub(super) struct Block<'b> {

@@ -34,6 +34,9 @@ pub enum Start {
     },
 }
 
+/// Name and value of a field, as places in [`Head::raw`].
+pub type Field = (Range<u32>, Range<u32>);
+
 /// Start line and header fields as sent. For HTTP/2 `raw` holds decoded names and values one after the other.
 #[derive(Clone)]
 pub struct Head {
@@ -45,7 +48,7 @@ pub struct Head {
     /// Version; `None` where the line has none that can be read.
     pub version: Option<Version>,
     /// Name and value of each field in order, values without surrounding white space.
-    pub fields: Vec<(Range<u32>, Range<u32>)>,
+    pub fields: Vec<Field>,
     /// Whether the block ended (blank line seen); `false` for a request cut by the snaplen or a gap.
     pub complete: bool,
 }
@@ -61,6 +64,11 @@ impl Head {
             Start::Request { method, .. } => self.slice(method),
             Start::Response { .. } => b"",
         }
+    }
+
+    /// Whether this is a request for a tunnel, whose target is an authority (RFC 9110 section 9.3.6).
+    pub fn is_connect(&self) -> bool {
+        self.method().eq_ignore_ascii_case(b"CONNECT")
     }
 
     /// Request target as sent, or empty.
