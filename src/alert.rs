@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::detect::{Imds, Signals};
 use crate::id::EventId;
-use crate::observe::{Conn, Endpoint};
+use crate::observe::{Conn, Endpoint, Origin};
 use crate::packet::Timestamp;
 
 /// `event.severity`.
@@ -81,6 +81,8 @@ pub enum Rule {
     DnsRebinding,
     /// `credential-relayed`
     CredentialRelayed,
+    /// `imds-command`
+    ImdsCommand,
 }
 
 impl Rule {
@@ -99,6 +101,7 @@ impl Rule {
         Self::SsrfConfirmed,
         Self::DnsRebinding,
         Self::CredentialRelayed,
+        Self::ImdsCommand,
     ];
 
     /// `rule.id`.
@@ -117,6 +120,7 @@ impl Rule {
             Self::SsrfConfirmed => "ssrf-confirmed",
             Self::DnsRebinding => "dns-rebinding",
             Self::CredentialRelayed => "credential-relayed",
+            Self::ImdsCommand => "imds-command",
         }
     }
 
@@ -125,7 +129,9 @@ impl Rule {
         match self {
             Self::ImdsConnection | Self::ImdsLookup | Self::ImdsDiscovery | Self::ImdsToken => Severity::Low,
             Self::ImdsUserData | Self::ImdsIdentity | Self::SsrfAttempt => Severity::Medium,
-            Self::ImdsCredentialRequest | Self::ImdsEnumeration | Self::DnsRebinding => Severity::High,
+            Self::ImdsCredentialRequest | Self::ImdsEnumeration | Self::DnsRebinding | Self::ImdsCommand => {
+                Severity::High
+            }
             Self::ImdsCredentialIssued | Self::SsrfConfirmed | Self::CredentialRelayed => Severity::Critical,
         }
     }
@@ -188,6 +194,8 @@ pub struct Subject {
     pub http: Option<Arc<HttpSubject>>,
     /// DNS facts.
     pub dns: Option<Box<DnsSubject>>,
+    /// A process start's command line: then `conn` names no conversation, but the process.
+    pub command: Option<Arc<str>>,
     /// The `imds` object, if it has one.
     pub imds: Option<Arc<Imds>>,
     /// Its signals, with those that the correlator adds.
@@ -211,6 +219,8 @@ pub struct ChainLink {
     pub destination: Endpoint,
     /// URL or name.
     pub url: Box<str>,
+    /// The event of another sensor that it is: that has an id of its own.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// One alert, ready to be written.

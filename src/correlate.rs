@@ -6,6 +6,7 @@
 
 mod allow;
 mod client;
+mod commands;
 mod issue;
 mod message;
 mod pool;
@@ -25,7 +26,7 @@ pub use allow::{AllowEntry, Date, Network, matches_glob};
 
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
-use crate::detect::{Connection, DnsVerdict, Imds, Leg, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict};
+use crate::detect::{Command, Connection, DnsVerdict, Imds, Leg, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict};
 use crate::id::EventId;
 use crate::observe::{Conn, Observation, What};
 use crate::packet::Timestamp;
@@ -33,6 +34,7 @@ use crate::proto::{dns, http};
 
 use allow::Question;
 use client::{Clients, Habit, Request};
+use commands::Commands;
 use issue::{Issuances, LegSeen};
 use raise::{alert, confirmed, rebinding, relayed};
 use rebind::{Lookup, Rebinds};
@@ -51,11 +53,14 @@ pub struct Config {
     pub allow: Vec<AllowEntry>,
     /// Most entries of each table.
     pub limit: usize,
+    /// By how much the clocks of sensors whose events are read may differ from each other and from that of packets, in
+    /// nanoseconds.
+    pub skew: i64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window: 60 * Timestamp::SECOND, allow: AllowEntry::defaults(), limit: 65_536 }
+        Self { window: 60 * Timestamp::SECOND, allow: AllowEntry::defaults(), limit: 65_536, skew: 2 * Timestamp::SECOND }
     }
 }
 
@@ -97,6 +102,7 @@ pub struct Correlator {
     ssrf: Ssrf,
     rebinds: Rebinds,
     subjects: Subjects,
+    commands: Commands,
     /// Clients and servers with a readable request between them.
     readable: Table<(std::net::IpAddr, std::net::IpAddr), ()>,
     counters: Counters,
@@ -114,6 +120,7 @@ impl Correlator {
             ssrf: Ssrf::new(config.window, config.limit),
             rebinds: Rebinds::new(config.limit, config.window),
             subjects: Subjects::default(),
+            commands: Commands::new(config.window, config.skew),
             readable: Table::new(config.limit),
             counters: Counters::default(),
             catalogue,
@@ -124,14 +131,18 @@ impl Correlator {
     /// Takes one observation, in packet order. `event_id` is the `event.id` of its own event. What it raises, and what
     /// waited for it, is appended to `alerts`.
     pub fn observe(&mut self, obs: &Observation, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
+        let first = alerts.len();
         self.advance(obs.time, alerts);
-        match &obs.what {
+        let remarks = match &obs.what {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
             What::Dns(exchange) => self.dns(&exchange.0, &exchange.1, event_id, alerts),
             What::Connection(connection) => self.connection(connection, event_id, alerts),
             What::Tokens(tokens) => self.tokens(tokens, event_id, alerts),
+            What::Command(command) => self.command(command, event_id, alerts),
             What::Icmp(_) | What::Flow(_) => Remarks::default(),
-        }
+        };
+        self.commands.join(first, alerts);
+        remarks
     }
 
     /// Moves packet time on, or back where input begins that is older than what was read so far: then what waits is
@@ -157,7 +168,10 @@ impl Correlator {
         self.rebinds.expire(now, &mut lookups);
         let Self { ssrf, rebinds, .. } = self;
         ssrf.expire(now, &|name| rebinds.resolved(name), &mut findings);
+        let first = alerts.len();
         self.tell(findings, lookups, sightings, alerts);
+        self.commands.join(first, alerts);
+        self.commands.expire(now, alerts);
         self.repeats.expire(now, alerts);
     }
 
@@ -168,6 +182,7 @@ impl Correlator {
 
     /// The end of input: what waits is decided with what is known.
     pub fn finish(&mut self, alerts: &mut Vec<Arc<Alert>>) {
+        let first = alerts.len();
         self.issuances.finish(alerts);
         let (mut findings, mut lookups, mut sightings) = Default::default();
         self.relays.finish(&mut sightings);
@@ -175,6 +190,8 @@ impl Correlator {
         let Self { ssrf, rebinds, .. } = self;
         ssrf.finish(&|name| rebinds.resolved(name), &mut findings);
         self.tell(findings, lookups, sightings, alerts);
+        self.commands.join(first, alerts);
+        self.commands.finish(alerts);
         self.repeats.finish(alerts);
     }
 
@@ -523,6 +540,28 @@ impl Correlator {
             let message = message::attempt(finding);
             Alert { chain, outcome, ..alert(rule, rule.base_severity(), subject, signals, time, message) }
         });
+    }
+
+    /// `imds-command`.
+    fn command(&mut self, command: &Command, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
+        let allowed_by = self.allowed(&self.question(&command.conn, Some(&command.imds.path)));
+        if allowed_by.is_some() {
+            self.counters.allowed += 1;
+            return Remarks { allowed_by, ..Remarks::default() };
+        }
+        let rule = Rule::ImdsCommand;
+        let severity = commands::severity(command);
+        let key = commands::repeat_key(command, severity);
+        if self.repeats.is_repeat(key, command.time) {
+            self.counters.repeats += 1;
+            return Remarks::default();
+        }
+        let subject = commands::subject(command, event_id);
+        let signals = subject.signals;
+        let alert = alert(rule, severity, subject, signals, command.time, commands::message(command));
+        self.repeats.open(key, &Arc::new(alert.clone()), self.now, alerts);
+        self.commands.hold(alert, &command.conn, command.time, alerts);
+        Remarks::default()
     }
 
     /// `imds-connection`: a connection without a readable request, unless the two have talked readably.

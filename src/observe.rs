@@ -100,8 +100,29 @@ pub struct Conn {
     pub vlans: Vlans,
     /// Tunnels of the first packet.
     pub hops: Hops,
-    /// The process at the client's end, in live capture, when it is known for sure.
+    /// The process at the client's end, when it is known for sure.
     pub process: Option<Arc<crate::process::Process>>,
+    /// The sensor whose event tells of it, where that is not this program.
+    pub origin: Option<Arc<Origin>>,
+}
+
+/// The event of another sensor that something was read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Which kind of sensor: `auditbeat`, `suricata`, …
+    pub sensor: &'static str,
+    /// Its `event.id`, if it has one.
+    pub id: Option<Box<str>>,
+    /// Its `agent` object, as JSON.
+    pub agent: Option<Box<str>>,
+    /// Its `host` object, as JSON.
+    pub host: Option<Box<str>>,
+    /// Name of the host.
+    pub host_name: Option<Box<str>>,
+    /// Addresses of the host, as far as the event names them.
+    pub host_ips: Vec<IpAddr>,
+    /// Hash of the event, which tells it from others.
+    pub hash: u64,
 }
 
 impl Conn {
@@ -118,6 +139,7 @@ impl Conn {
             vlans: Vlans::default(),
             hops: Hops::default(),
             process: None,
+            origin: None,
         }
     }
 
@@ -189,4 +211,6 @@ pub enum What {
     Connection(Box<crate::detect::Connection>),
     /// Keyed hashes of credential-shaped tokens in cleartext, for the relay search.
     Tokens(Box<crate::detect::Tokens>),
+    /// A process was started whose command line names metadata.
+    Command(Box<crate::detect::Command>),
 }

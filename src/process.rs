@@ -17,16 +17,28 @@ pub struct Process {
     pub executable: Option<String>,
     /// Arguments.
     pub args: Vec<String>,
+    /// The arguments as one text, where that is all there is of them.
+    pub command_line: Option<String>,
+    /// The arguments were not read whole: the process was gone, or they are longer than what is read.
+    pub is_cut: bool,
     /// Start time.
     pub start: Option<Timestamp>,
     /// Parent's process id.
     pub parent: Option<u32>,
+    /// Parent's name.
+    pub parent_name: Option<String>,
+    /// Path of the parent's executable.
+    pub parent_executable: Option<String>,
     /// Stable id over reuse of pids: a hash of boot id, pid and start time.
     pub entity_id: Option<String>,
     /// Owner's user id.
     pub user: Option<u32>,
+    /// Owner's name, as another sensor gives it.
+    pub user_name: Option<String>,
     /// Container id from the cgroup.
     pub container: Option<String>,
+    /// Kubernetes' id of the pod, from the cgroup.
+    pub pod: Option<String>,
 }
 
 /// Names the processes that connect to metadata services. Implemented by live capture; a replay has none.

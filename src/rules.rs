@@ -95,6 +95,14 @@ pub fn text(rule: Rule) -> RuleText {
             false_positives: "SDKs on machines without a role; captures that miss the answer.",
             references: &[TECHNIQUE, EC2, AZURE, GCP],
         },
+        Rule::ImdsCommand => RuleText {
+            name: "Process started that names a metadata service",
+            description: "A process was started whose arguments name the address, a name or a path of an instance metadata service, plainly or in disguise. Its severity is that of what the path gives away.",
+            looks_at: "Process starts, live or in the events of other sensors: every argument, with quotes, percent-encoding, base64 and hexadecimal undone, and every spelling of an address.",
+            action: "Find out who started the process: the parent, the user and the container stand on the alert. If it asked for a credential and packets or the audit log show that it got one, revoke the credential's sessions.",
+            false_positives: "Provisioning tools and scripts that read the instance's region or id (low); firewall rules, searches and configuration that only mention the address (low).",
+            references: &[TECHNIQUE, EC2, AZURE, GCP],
+        },
         Rule::ImdsCredentialIssued => RuleText {
             name: "Credential issued by a metadata service",
             description: "A metadata service answered with a credential: status and parsed content of the answer prove it. Whoever reads it can act as this machine's role.",
@@ -165,6 +173,9 @@ pub fn signal(signal: Signal) -> &'static str {
             "the request carries X-Forwarded-For, Forwarded, Via or the like: it was made for someone else"
         }
         Signal::BrowserLike => "headers that only browsers and page renderers send",
+        Signal::ToolProcess => {
+            "the process is a general tool such as curl, or runs a program that was given to it as an argument"
+        }
         Signal::ToolUserAgent => "the User-Agent is that of a general tool or library, such as curl",
         Signal::NoUserAgent => "no User-Agent at all, as from a raw socket",
         Signal::SdkUserAgent => "the User-Agent is that of a cloud SDK or agent",

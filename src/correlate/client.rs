@@ -98,6 +98,7 @@ impl Step {
             source: self.source,
             destination: self.destination,
             url: self.http.url(&self.destination).into(),
+            origin: None,
         }
     }
 }

@@ -94,13 +94,15 @@ pub fn enumeration(subject: &Subject, imds: &Imds, steps: usize, impossible: boo
 /// For `imds-connection`.
 pub fn connection(connection: &Connection) -> String {
     let (client, server) = (connection.conn.client.ip, super::subject::end(&connection.conn.server));
+    let with = connection.conn.process.as_ref().map(|process| format!(" with process {}", process.name));
     let why = match connection.why {
         NoRequest::SynOnly => "tried to reach, without an answer,",
         NoRequest::Refused => "was refused by",
         NoRequest::Tls => "spoke TLS with",
         NoRequest::NotHttp => "spoke something other than HTTP with",
+        NoRequest::Reported => "connected to",
     };
-    format!("{client} {why} the metadata address {server}")
+    format!("{client} {why} the metadata address {server}{}", with.unwrap_or_default())
 }
 
 /// For `ssrf-attempt`.

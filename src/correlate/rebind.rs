@@ -109,6 +109,7 @@ impl Rebinds {
             source: seen.client,
             destination: seen.server,
             url: name.into(),
+            origin: None,
         });
         // of several resolvers on the way to one answer the first one's client is the one that asked
         let within =

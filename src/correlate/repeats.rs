@@ -115,7 +115,7 @@ impl Kind {
         let Self { first, count, last, .. } = self;
         let first = Arc::unwrap_or_clone(first);
         let subject = &first.subject;
-        let link = ChainLink { id: first.id, ..subject.link("request", first.time) };
+        let link = ChainLink { id: first.id, origin: None, ..subject.link("request", first.time) };
         let times = if count == 1 { "once more".to_owned() } else { format!("{count} more times") };
         let message = format!("{} ({times} until {})", first.message, clock(last));
         Alert {

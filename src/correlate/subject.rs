@@ -72,6 +72,7 @@ impl Subjects {
             imds: imds.map(|imds| self.imds(imds, &http)),
             http: Some(http),
             dns: None,
+            command: None,
             signals: imds.map(|imds| imds.signals.union(signals)).unwrap_or_default(),
             service: None,
         })
@@ -155,6 +156,7 @@ pub fn of_dns(tx: &dns::Transaction, verdict: &DnsVerdict, event_id: EventId) ->
             resolved: metadata.chain(verdict.other_answers.iter().copied()).collect(),
             response_code: tx.response.as_ref().map(|response| names::rcode(response.flags & 15).into_owned()),
         })),
+        command: None,
         imds: None,
         signals: Signals::default(),
         service: verdict.metadata_name.or(answer),
@@ -170,6 +172,7 @@ pub fn of_connection(connection: &Connection, event_id: EventId) -> Arc<Subject>
         event_id,
         http: None,
         dns: None,
+        command: None,
         imds: None,
         signals: Signals::default(),
         service: Some((connection.provider, connection.service)),
@@ -185,6 +188,7 @@ pub fn of_tokens(tokens: &Tokens, event_id: EventId) -> Arc<Subject> {
         event_id,
         http: None,
         dns: None,
+        command: None,
         imds: None,
         signals: Signals::default(),
         service: None,
@@ -227,6 +231,7 @@ impl Subject {
             source: self.conn.client,
             destination: self.conn.server,
             url: self.url().into(),
+            origin: self.conn.origin.clone(),
         }
     }
 
@@ -260,6 +265,7 @@ pub fn link_of_http(tx: &http::Transaction, what: &'static str, time: Timestamp,
         source: tx.conn.client,
         destination: tx.conn.server,
         url: url(&target, host.as_deref(), &tx.conn.server).into(),
+        origin: tx.conn.origin.clone(),
     }
 }
 

@@ -23,6 +23,6 @@ pub use recorded::Recorded;
 pub use tokens::token_hash;
 
 pub use verdict::{
-    Candidate, CandidateKind, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place, Sensitivity,
+    Candidate, CandidateKind, Command, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place, Sensitivity,
     Signal, Signals, TokenHash, Tokens, Verdict,
 };

@@ -77,6 +77,8 @@ signals! {
     TokenExpired = "token-expired",
     /// Session token used by another client than it was issued to.
     TokenShared = "token-shared",
+    /// The process is a general tool, or runs a program that was given as an argument.
+    ToolProcess = "tool-process",
     /// User-Agent of a general tool or library.
     ToolUserAgent = "tool-user-agent",
     /// Packets cut by the snaplen.
@@ -332,6 +334,8 @@ pub enum NoRequest {
     Tls,
     /// Established, but nothing that is HTTP.
     NotHttp,
+    /// Another sensor tells of the connection, not of what went over it.
+    Reported,
 }
 
 /// A connection to a metadata address without a readable request.
@@ -349,6 +353,25 @@ pub struct Connection {
     pub provider: &'static str,
     /// Catalogue service.
     pub service: &'static str,
+}
+
+/// A process was started whose command line names metadata.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// No conversation: the process, the address of its host where that is known, and the sensor that tells of it.
+    pub conn: Conn,
+    /// When it was started.
+    pub time: Timestamp,
+    /// The command line, bounded in length.
+    pub line: Arc<str>,
+    /// The URL, address or path that it names, as written.
+    pub named: Arc<str>,
+    /// What that is.
+    pub imds: Arc<Imds>,
+    /// It names the address or name, and asks for nothing there.
+    pub is_mention: bool,
+    /// It asks for the index of a tree that holds credentials, in a program that was given as an argument.
+    pub is_walk: bool,
 }
 
 /// Credential-shaped tokens seen in cleartext outside HTTP and DNS.

@@ -10,12 +10,12 @@ use std::sync::LazyLock;
 use serde::Serialize;
 
 use super::doc::{
-    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Imds, Ip, Link, Member,
+    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Id, Imds, Ip, Link, Member,
     Network, Rendered, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
 use super::envelope::end_of;
 use super::url::{self, Host, Params, Target};
-use super::{Context, Said, Writer, http};
+use super::{Context, Said, Writer, command, http};
 use crate::alert::{Alert, HttpSubject, Outcome, Rule, Subject};
 use crate::observe::Endpoint;
 use crate::rules;
@@ -29,18 +29,18 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     if let Some((rule, threat)) = RULES.get(alert.rule as usize) {
         (doc.rule, doc.threat) = (Some(*rule), Some(*threat));
     }
-    doc.network = Some(Network { protocol: protocol(subject), ..writer.network(&subject.conn, None) });
-    doc.source = Some(end_of(&subject.conn.client));
-    doc.client = doc.source.clone();
-    let server = end_of(&subject.conn.server);
-    doc.server = Some(server.clone());
-    doc.destination = Some(End { address: server.ip, ..server });
     let host = host_of(subject).unwrap_or_default();
-    relate(&mut doc, subject, host, context);
+    match &subject.command {
+        Some(line) => add_command(writer, &mut doc, alert, line, context),
+        None => {
+            add_ends(writer, &mut doc, subject);
+            relate(&mut doc, subject, host, context);
+        }
+    }
     if let Some(leg) = &alert.leg {
         relate(&mut doc, leg, host_of(leg).unwrap_or_default(), context);
     }
-    if let Some(http) = &subject.http {
+    if let Some(http) = subject.http.as_ref().filter(|_| subject.command.is_none()) {
         add_http(writer, &mut doc, alert, (http, host), context, said);
     }
     if let Some(dns) = &subject.dns {
@@ -51,7 +51,11 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
             resolved_ip: dns.resolved.iter().copied().map(Ip).collect(),
         });
     }
-    writer.add_process(&mut doc, &subject.conn, context);
+    if subject.command.is_none() {
+        writer.add_process(&mut doc, &subject.conn, context);
+    }
+    doc.origin = subject.conn.origin.as_deref();
+    doc.event.provider = doc.origin.map(|origin| origin.sensor);
     if subject.imds.is_some() {
         writer.add_unknown_process(&mut doc);
     }
@@ -60,10 +64,33 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     doc
 }
 
+/// The two ends of a conversation.
+fn add_ends<'a>(writer: &Writer, doc: &mut Doc<'a>, subject: &'a Subject) {
+    doc.network = Some(Network { protocol: protocol(subject), ..writer.network(&subject.conn, None) });
+    doc.source = Some(end_of(&subject.conn.client));
+    doc.client = doc.source.clone();
+    let server = end_of(&subject.conn.server);
+    doc.server = Some(server.clone());
+    doc.destination = Some(End { address: server.ip, ..server });
+}
+
+/// The process, where its start is what the alert is about, and what its command line names.
+fn add_command<'a>(writer: &'a Writer, doc: &mut Doc<'a>, alert: &'a Alert, line: &'a str, context: &Context<'a>) {
+    let subject = &*alert.subject;
+    command::add_process(writer, doc, subject.conn.process.as_deref(), line, context);
+    subject.conn.origin.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
+    if let Some(http) = &subject.http {
+        doc.url = Some(Member::New(command::named(&http.target, context)));
+    }
+}
+
 fn event<'a>(writer: &Writer, alert: &'a Alert) -> Event<'a> {
     let mut event = writer.event(alert.id, "alert");
     event.kind = "alert";
-    event.category = &["network", "intrusion_detection"];
+    event.category = match alert.subject.command {
+        Some(_) => &["process", "intrusion_detection"],
+        None => &["network", "intrusion_detection"],
+    };
     event.types = match alert.outcome {
         Outcome::Unknown => &["info"],
         Outcome::Success => &["info", "allowed"],
@@ -239,7 +266,7 @@ fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a
         .chain
         .iter()
         .map(|link| Link {
-            id: link.id,
+            id: Id::of(link.id, link.origin.as_deref()),
             time: writer.stamp(link.time),
             what: link.what,
             source: Shown(socket(&link.source)),

@@ -22,12 +22,13 @@ use serde_with::skip_serializing_none;
 use super::dns::Dns;
 use super::time::Stamp;
 use crate::id::EventId;
+use crate::observe::Origin;
 
 pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, Rendered, RuleDoc, Technique, Threat};
 pub use self::http::{HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Url, UserAgent};
 pub use self::imds::{Credential, Imds, Link, NamedTexts, SignalList};
 pub use self::network::{End, Flow, Icmp, IcmpMessage, Ip, MacText, Network, OneOrMany, Tunnel};
-pub use self::process::ProcessDoc;
+pub use self::process::{Container, Kubernetes, ProcessDoc};
 pub use self::related::Related;
 
 /// Text of an event: borrowed where it can be written as it is.
@@ -74,6 +75,10 @@ pub struct Doc<'a> {
     pub server: Option<End<'a>>,
     /// The process at the local end.
     pub process: Option<Box<ProcessDoc<'a>>>,
+    /// Container of the process.
+    pub container: Option<Container<'a>>,
+    /// Pod of the process.
+    pub kubernetes: Option<Kubernetes<'a>>,
     /// Addresses, hosts and users that the event names.
     #[serde(skip_serializing_if = "Related::is_empty")]
     pub related: Related<'a>,
@@ -107,6 +112,9 @@ pub struct Doc<'a> {
     pub response: Option<Text<'a>>,
     /// Counters, on `stats` events.
     pub imdswatch: Option<Stats<'a>>,
+    /// The event of another sensor that it was read from, whose agent and host it keeps.
+    #[serde(skip)]
+    pub origin: Option<&'a Origin>,
 }
 
 impl<'a> Doc<'a> {
@@ -130,6 +138,8 @@ impl<'a> Doc<'a> {
             destination: None,
             server: None,
             process: None,
+            container: None,
+            kubernetes: None,
             related: Related::default(),
             user_name: None,
             url: None,
@@ -145,6 +155,7 @@ impl<'a> Doc<'a> {
             request: None,
             response: None,
             imdswatch: None,
+            origin: None,
         }
     }
 }
@@ -203,12 +214,37 @@ impl Serialize for Notes<'_> {
     }
 }
 
+/// `event.id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Id<'a> {
+    /// Of an event of this program.
+    Ours(EventId),
+    /// As another sensor chose it.
+    Theirs(&'a str),
+}
+
+impl<'a> Id<'a> {
+    /// The id of an event that was read from `origin`, if from any.
+    pub fn of(id: EventId, origin: Option<&'a Origin>) -> Self {
+        origin.and_then(|origin| origin.id.as_deref()).map_or(Self::Ours(id), Self::Theirs)
+    }
+}
+
+impl Serialize for Id<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Ours(id) => id.serialize(serializer),
+            Self::Theirs(id) => serializer.serialize_str(id),
+        }
+    }
+}
+
 /// ECS `event`.
 #[skip_serializing_none]
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
-    /// Stable across replays of the same packets.
-    pub id: EventId,
+    /// Stable across replays of the same packets; that of another sensor's event is kept.
+    pub id: Id<'a>,
     /// `event`, `alert` or `metric`.
     pub kind: &'static str,
     /// Categories.
@@ -223,6 +259,8 @@ pub struct Event<'a> {
     pub action: Option<&'static str>,
     /// `network_traffic`, in that profile.
     pub module: Option<&'static str>,
+    /// The kind of sensor that the event was read from.
+    pub provider: Option<&'static str>,
     /// Alerts: `success`, `failure`, `unknown`.
     pub outcome: Option<&'static str>,
     /// Alerts: 21, 47, 73, 99.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use sha1::{Digest, Sha1};
 
-use super::doc::{Doc, End, Event, Ip, Network, ProcessDoc, Tunnel};
+use super::doc::{Doc, End, Event, Id, Ip, Kubernetes, Network, ProcessDoc, Tunnel};
 use super::settings::Settings;
 use super::{Context, Writer};
 use crate::decode::meta::Mac;
@@ -52,12 +52,19 @@ pub fn observation_id(observation: &Observation) -> EventId {
         What::Flow(record) => super::flow_event_id(record),
         What::Connection(connection) => event_id("connection", &connection.conn, connection.first, 0),
         What::Tokens(tokens) => event_id("tokens", &tokens.conn, tokens.time, 0),
+        What::Command(command) => {
+            let pid = command.conn.process.as_ref().map_or(0, |process| process.pid);
+            event_id("command", &command.conn, command.time, u64::from(pid))
+        },
     }
 }
 
 fn conn_id(kind: &str, conn: &Conn, first: Timestamp) -> IdHasher {
     let mut id = IdHasher::new(kind);
     id.end(&conn.client).end(&conn.server).number(u64::from(conn.proto.number())).number(first.0 as u64);
+    if let Some(origin) = &conn.origin {
+        id.number(origin.hash);
+    }
     id
 }
 
@@ -243,6 +250,7 @@ impl Writer {
         doc.related.add_ip(conn.client.ip);
         doc.related.add_ip(conn.server.ip);
         self.add_process(&mut doc, conn, context);
+        add_origin(&mut doc, id, conn);
         doc
     }
 
@@ -254,7 +262,7 @@ impl Writer {
     /// `event` with what every event of a kind has.
     pub(super) fn event<'a>(&self, id: EventId, kind: &'static str) -> Event<'a> {
         Event {
-            id,
+            id: Id::Ours(id),
             kind: "event",
             category: match kind {
                 "http" if self.settings.is_network_traffic() => &["network", "web"],
@@ -264,6 +272,7 @@ impl Writer {
             dataset: self.dataset(kind).into(),
             action: None,
             module: self.settings.is_network_traffic().then_some("network_traffic"),
+            provider: None,
             outcome: None,
             severity: None,
             risk_score: None,
@@ -316,6 +325,8 @@ impl Writer {
         if let Some(source) = &mut doc.source {
             source.process = Some(process.clone());
         }
+        doc.container.clone_from(&process.container);
+        doc.kubernetes = conn.process.as_deref().and_then(Kubernetes::of);
         doc.process = Some(process);
     }
 
@@ -326,6 +337,14 @@ impl Writer {
             doc.process = Some(Box::new(ProcessDoc { name: Some(name.into()), ..ProcessDoc::default() }));
         }
     }
+}
+
+/// Keeps the id of an event that another sensor wrote, and says who that is.
+pub(super) fn add_origin<'a>(doc: &mut Doc<'a>, id: EventId, conn: &'a Conn) {
+    let Some(origin) = conn.origin.as_deref() else { return };
+    doc.event.id = Id::of(id, Some(origin));
+    doc.event.provider = Some(origin.sensor);
+    doc.origin = Some(origin);
 }
 
 /// Address and port of an end.

@@ -5,6 +5,7 @@
 
 mod alert;
 mod body;
+mod command;
 pub mod dns;
 pub mod doc;
 pub mod envelope;
@@ -36,7 +37,7 @@ pub use time::{Precision, Stamp, Stamps};
 
 use crate::detect::{DnsVerdict, Signals, Verdict};
 use crate::id::EventId;
-use crate::observe::{Endpoint, Proto};
+use crate::observe::{Endpoint, Origin, Proto};
 use crate::packet::Timestamp;
 use crate::proto;
 
@@ -85,7 +86,7 @@ pub struct Writer {
 impl Writer {
     /// A writer of NDJSON with these settings.
     pub fn new(settings: Settings) -> Self {
-        let tail = tail(&settings);
+        let tail = tail(&settings, None);
         let stamps = Stamps::new(settings.timestamp_precision);
         Self { settings, format: Format::Ndjson, tail, last_community: Cell::default(), stamps }
     }
@@ -132,6 +133,18 @@ impl Writer {
         let context = Context { mask: context.mask.for_name(&verdict.name, &verdict.tokens), ..*context };
         let name = tx.asked().map(|asked| asked.name.text());
         let doc = dns::document(self, id, tx, name.as_deref(), verdict, &context);
+        self.line(out, &doc);
+    }
+
+    /// Appends the event of a process start whose command line names metadata.
+    pub fn command<'a>(
+        &'a self,
+        out: &mut Vec<u8>,
+        id: EventId,
+        command: &'a crate::detect::Command,
+        context: &Context<'a>,
+    ) {
+        let doc = command::document(self, id, command, context);
         self.line(out, &doc);
     }
 
@@ -188,7 +201,10 @@ impl Writer {
         match json::write(out, doc) {
             Ok(()) => {
                 out.pop(); // the closing brace is in the tail
-                out.extend_from_slice(&self.tail);
+                match doc.origin.filter(|origin| origin.agent.is_some() || origin.host.is_some()) {
+                    None => out.extend_from_slice(&self.tail),
+                    Some(origin) => out.extend_from_slice(&tail(&self.settings, Some(origin))),
+                }
             }
             // Cannot happen: the document has only what the serialiser knows. Half a line would be worse.
             Err(_) => out.truncate(start),
@@ -206,6 +222,7 @@ impl Writer {
             "icmp" => "network_traffic.icmp",
             "flow" => "network_traffic.flow",
             "alert" => "network_traffic.alert",
+            "process" => "network_traffic.process",
             other => other,
         }
     }
@@ -238,12 +255,29 @@ pub fn lossy(bytes: &[u8]) -> Text<'_> {
 #[derive(Serialize)]
 struct Tail<'a> {
     ecs: Ecs,
-    agent: Agent<'a>,
-    host: Option<Host<'a>>,
+    agent: OursOr<'a, Agent<'a>>,
+    host: Option<OursOr<'a, Host<'a>>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tags: &'a [String],
     #[serde(rename = "@metadata")]
     metadata: Option<Metadata>,
+}
+
+/// What this program says, or another sensor said before it, as JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OursOr<'a, T> {
+    Ours(T),
+    Theirs(Theirs<'a>),
+}
+
+/// JSON that was read from another sensor's event.
+struct Theirs<'a>(&'a str);
+
+impl Serialize for Theirs<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_str::<serde_json::Value>(self.0).unwrap_or_default().serialize(serializer)
+    }
 }
 
 #[derive(Serialize)]
@@ -275,21 +309,28 @@ struct Metadata {
     version: &'static str,
 }
 
-/// Renders the constant members. The tag `forwarded` drops `host`, as Packetbeat's default configuration does.
-fn tail(settings: &Settings) -> Vec<u8> {
+/// Renders the constant members. The tag `forwarded` drops `host`, as Packetbeat's default configuration does. What was
+/// read from another sensor's event keeps that sensor's agent and host.
+fn tail(settings: &Settings, origin: Option<&Origin>) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     let sensor = settings.sensor.as_ref();
     let forwarded = settings.tags.iter().any(|tag| tag == "forwarded");
     let constant = Tail {
         ecs: Ecs { version: ECS_VERSION },
-        agent: Agent {
-            kind: "packetbeat",
-            name: &settings.name,
-            version,
-            id: sensor.and_then(|s| s.agent_id.as_deref()),
-            ephemeral_id: sensor.and_then(|s| s.ephemeral_id.as_deref()),
+        agent: match origin.and_then(|origin| origin.agent.as_deref()) {
+            Some(agent) => OursOr::Theirs(Theirs(agent)),
+            None => OursOr::Ours(Agent {
+                kind: "packetbeat",
+                name: &settings.name,
+                version,
+                id: sensor.and_then(|s| s.agent_id.as_deref()),
+                ephemeral_id: sensor.and_then(|s| s.ephemeral_id.as_deref()),
+            }),
         },
-        host: sensor.filter(|_| !forwarded).map(|s| Host { name: &s.host_name }),
+        host: match origin {
+            Some(origin) => origin.host.as_deref().map(|host| OursOr::Theirs(Theirs(host))),
+            None => sensor.filter(|_| !forwarded).map(|s| OursOr::Ours(Host { name: &s.host_name })),
+        },
         tags: &settings.tags,
         metadata: settings.metadata.then_some(Metadata { beat: "packetbeat", kind: "_doc", version }),
     };
@@ -337,6 +378,8 @@ fn is_taken(name: &str) -> bool {
         "destination",
         "server",
         "process",
+        "container",
+        "kubernetes",
         "related",
         "user.name",
         "url",

@@ -438,6 +438,7 @@ pub(super) fn alert() -> Alert {
             source: end("203.0.113.66:41550"),
             destination: end("10.20.0.10:80"),
             url: "http://shop.example/fetch".into(),
+            origin: None,
         }],
         repeats: None,
     }

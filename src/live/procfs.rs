@@ -94,6 +94,7 @@ impl Procfs {
             entity_id: Some(self.entity(pid, &stat)),
             user: text(&folder, "status").as_deref().and_then(effective_user),
             container: text(&folder, "cgroup").as_deref().and_then(container),
+            ..Process::default()
         })
     }
 

@@ -74,6 +74,7 @@ impl Facts {
             vlans: self.vlans,
             hops: self.hops.clone(),
             process: None,
+            origin: None,
         }
     }
 }

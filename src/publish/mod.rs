@@ -148,7 +148,7 @@ impl Publisher {
         let matters = match &observation.what {
             What::Flow(_) | What::Icmp(_) => false, // there are many, and they are nothing to the correlator
             What::Http(exchange) => exchange.1.matters(),
-            What::Dns(_) | What::Connection(_) | What::Tokens(_) => true,
+            What::Dns(_) | What::Connection(_) | What::Tokens(_) | What::Command(_) => true,
         };
         if !is_wanted && !matters {
             return;
@@ -239,6 +239,7 @@ impl Publisher {
             }
             What::Icmp(_) => all,
             What::Flow(record) => all || self.is_marked(record),
+            What::Command(_) => true,
             What::Connection(_) | What::Tokens(_) => false,
         }
     }
@@ -281,6 +282,7 @@ impl Publisher {
                 What::Dns(exchange) if !writer.is_ignored(&exchange.0.conn) => {
                     writer.dns(out, id, &exchange.0, &exchange.1, &context);
                 }
+                What::Command(command) => writer.command(out, id, command, &context),
                 What::Icmp(exchange) if !writer.is_ignored(&exchange.conn) => writer.icmp(out, id, exchange, &context),
                 What::Flow(record) => writer.flow(out, id, record, &flow_context(&self.catalogue, record)),
                 _ => continue,

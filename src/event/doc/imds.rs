@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
-use super::{Shown, Text};
+use super::{Id, Shown, Text};
 use crate::detect::Signals;
 use crate::event::time::Stamp;
-use crate::id::EventId;
 
 /// The `imds` object (contract section 3).
 #[skip_serializing_none]
@@ -110,7 +109,7 @@ impl Serialize for SignalList {
 #[derive(Clone, Debug, Serialize)]
 pub struct Link<'a> {
     /// `event.id`.
-    pub id: EventId,
+    pub id: Id<'a>,
     /// Its time.
     pub time: Stamp,
     /// request, response, dns, redirect, fetch, issued, relayed.

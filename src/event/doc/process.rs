@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::{Shown, Text};
@@ -25,35 +24,40 @@ pub struct ProcessDoc<'a> {
     /// Arguments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<Text<'a>>,
+    /// The arguments as one text.
+    pub command_line: Option<Text<'a>>,
     /// Start time.
     pub start: Option<Stamp>,
     /// Id that survives reuse of pids.
     pub entity_id: Option<Text<'a>>,
     /// Parent.
-    pub parent: Option<Parent>,
+    pub parent: Option<Parent<'a>>,
     /// Owner.
-    pub user: Option<User>,
+    pub user: Option<User<'a>>,
     /// Container.
     pub container: Option<Container<'a>>,
 }
 
 /// `process.parent`.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Parent {
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct Parent<'a> {
     /// Process id.
-    pub pid: u32,
+    pub pid: Option<u32>,
+    /// Name.
+    pub name: Option<Text<'a>>,
+    /// Path of the executable.
+    pub executable: Option<Text<'a>>,
 }
 
 /// `process.user`.
-#[derive(Clone, Copy, Debug)]
-pub struct User(pub u32);
-
-impl Serialize for User {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry("id", &Shown(self.0))?; // ECS: a keyword
-        map.end()
-    }
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct User<'a> {
+    /// ECS: a keyword.
+    pub id: Option<Shown<u32>>,
+    /// Name.
+    pub name: Option<Text<'a>>,
 }
 
 /// `process.container`.
@@ -63,19 +67,56 @@ pub struct Container<'a> {
     pub id: Text<'a>,
 }
 
+/// `kubernetes.*`
+#[derive(Clone, Debug, Serialize)]
+pub struct Kubernetes<'a> {
+    /// Pod.
+    pub pod: Pod<'a>,
+}
+
+/// `kubernetes.pod`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pod<'a> {
+    /// Its id, as the cgroup is named after it.
+    pub uid: Text<'a>,
+}
+
+impl<'a> Kubernetes<'a> {
+    /// Of a process's pod.
+    pub fn of(process: &'a Process) -> Option<Self> {
+        process.pod.as_deref().map(|uid| Self { pod: Pod { uid: Cow::Borrowed(uid) } })
+    }
+}
+
 impl<'a> ProcessDoc<'a> {
     /// What is written of `process`; `stamp` gives its start time the run's precision, `mask` hides issued credentials.
     pub fn new(process: &'a Process, stamp: impl Fn(Timestamp) -> Stamp, mask: &Masker<'_>) -> Self {
         Self {
-            pid: Some(process.pid),
+            pid: Some(process.pid).filter(|pid| *pid != 0),
             name: Some(Cow::Borrowed(&process.name)),
             executable: process.executable.as_deref().map(Cow::Borrowed),
             args: process.args.iter().map(|arg| mask.text(Cow::Borrowed(arg))).collect(),
+            command_line: process.command_line.as_deref().map(|line| mask.text(Cow::Borrowed(line))),
             start: process.start.map(stamp),
             entity_id: process.entity_id.as_deref().map(Cow::Borrowed),
-            parent: process.parent.map(|pid| Parent { pid }),
-            user: process.user.map(User),
+            parent: parent(process),
+            user: user(process),
             container: process.container.as_deref().map(|id| Container { id: Cow::Borrowed(id) }),
         }
     }
+}
+
+fn parent(process: &Process) -> Option<Parent<'_>> {
+    let Process { parent: pid, parent_name, parent_executable, .. } = process;
+    let is_known = pid.is_some() || parent_name.is_some() || parent_executable.is_some();
+    is_known.then(|| Parent {
+        pid: *pid,
+        name: parent_name.as_deref().map(Cow::Borrowed),
+        executable: parent_executable.as_deref().map(Cow::Borrowed),
+    })
+}
+
+fn user(process: &Process) -> Option<User<'_>> {
+    let is_known = process.user.is_some() || process.user_name.is_some();
+    is_known.then(|| User { id: process.user.map(Shown), name: process.user_name.as_deref().map(Cow::Borrowed) })
 }

@@ -1,0 +1,57 @@
+//! The event of a process start whose command line names metadata (contract section 7).
+//!
+//! In: a [`Command`]. Out: a [`Doc`] of category `process` with the process, the URL that it names, and the `imds` object.
+
+use std::borrow::Cow;
+
+use super::doc::{Container, Doc, Kubernetes, Member, ProcessDoc, Text, Url};
+use super::envelope::add_origin;
+use super::http::imds_object;
+use super::{Context, Writer};
+use crate::detect::Command;
+use crate::id::EventId;
+use crate::process::Process;
+
+/// What is remarked where a process was gone, or its arguments too long, before they were read.
+const CUT: &str = "Not all arguments of the process could be read";
+
+/// The document of a process start.
+pub(super) fn document<'a>(writer: &'a Writer, id: EventId, command: &'a Command, context: &Context<'a>) -> Doc<'a> {
+    let mut event = writer.event(id, "process");
+    (event.category, event.types) = (&["process"], &["start"]);
+    event.action = Some("exec");
+    let mut doc = Doc::new("process", writer.stamp(command.time), event);
+    doc.data_stream = writer.data_stream("process");
+    add_process(writer, &mut doc, command.conn.process.as_deref(), &command.line, context);
+    command.conn.origin.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
+    doc.url = Some(Member::New(named(&command.named, context)));
+    doc.imds = Some(Member::New(imds_object(&command.imds, context)));
+    add_origin(&mut doc, id, &command.conn);
+    doc
+}
+
+/// The URL, address or path that a command line names: as it stands there, which need not be a URL.
+pub(super) fn named<'a>(named: &'a str, context: &Context<'a>) -> Url<'a> {
+    Url { original: Some(context.mask.text(Cow::Borrowed(named))), ..Url::default() }
+}
+
+/// The process, with its command line, and where it runs.
+pub(super) fn add_process<'a>(
+    writer: &'a Writer,
+    doc: &mut Doc<'a>,
+    process: Option<&'a Process>,
+    line: &'a str,
+    context: &Context<'a>,
+) {
+    let mut shown = process
+        .map(|process| ProcessDoc::new(process, |time| writer.stamp(time), &context.mask))
+        .unwrap_or_default();
+    let line: Text<'a> = context.mask.text(Cow::Borrowed(line));
+    shown.command_line = Some(line).filter(|line| !line.is_empty());
+    if process.is_some_and(|process| process.is_cut) {
+        doc.error.push(CUT);
+    }
+    doc.container = shown.container.as_ref().map(|container| Container { id: container.id.clone() });
+    doc.kubernetes = process.and_then(Kubernetes::of);
+    doc.process = Some(Box::new(shown));
+}
