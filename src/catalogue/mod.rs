@@ -229,6 +229,13 @@ impl Catalogue {
         matches(&self.credential_path_any_host, &self.data.generic.credential_path_any_host, path)
     }
 
+    /// Whether a normalised path is an index above paths that give credentials away.
+    pub fn is_above_credentials(&self, path: &str) -> bool {
+        let credentials = self.paths.iter().filter(|path| path.entry.sensitivity == Sensitivity::Credential);
+        let below = |sample: String| sample.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        path.len() > 1 && credentials.flat_map(|path| &path.entry.patterns).any(|pattern| below(pattern.sample()))
+    }
+
     /// Programs that claim this User-Agent.
     pub fn agents_called<'a>(&'a self, user_agent: &'a [u8]) -> impl Iterator<Item = &'static Agent> + 'a {
         self.agents.iter().copied().filter(move |agent| agent.user_agents.iter().any(|g| g.fits(user_agent)))

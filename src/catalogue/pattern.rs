@@ -83,7 +83,6 @@ impl PathPattern {
     }
 
     /// A path that fits it.
-    #[cfg(test)]
     pub fn sample(&self) -> String {
         let parts = self.steps().map(|step| match step {
             Step::Any => "/sample",

@@ -90,6 +90,11 @@ impl Detector {
         }
     }
 
+    /// What is known of metadata services.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
     #[inline]
     pub fn metadata_endpoint(&self, server: observe::Endpoint) -> bool {

@@ -54,6 +54,25 @@ pub struct Head {
 }
 
 impl Head {
+    /// A request's head, of which another sensor told method, target and some fields.
+    pub fn reported_request(method: &[u8], target: &[u8], fields: &[(&[u8], &[u8])]) -> Self {
+        let mut raw = Vec::new();
+        let method = append(&mut raw, method);
+        let target = append(&mut raw, target);
+        Self::reported(raw, Start::Request { method, target }, fields)
+    }
+
+    /// A response's head, of which another sensor told the status and some fields.
+    pub fn reported_response(status: u16, fields: &[(&[u8], &[u8])]) -> Self {
+        Self::reported(Vec::new(), Start::Response { status, phrase: 0..0 }, fields)
+    }
+
+    /// Not complete: there may have been other fields.
+    fn reported(mut raw: Vec<u8>, start: Start, fields: &[(&[u8], &[u8])]) -> Self {
+        let fields = fields.iter().map(|(name, value)| (append(&mut raw, name), append(&mut raw, value))).collect();
+        Self { raw, start, version: None, fields, complete: false }
+    }
+
     fn slice(&self, range: &Range<u32>) -> &[u8] {
         self.raw.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
@@ -116,6 +135,13 @@ impl Head {
     }
 }
 
+/// Appends bytes and says where they stand.
+fn append(raw: &mut Vec<u8>, bytes: &[u8]) -> Range<u32> {
+    let start = raw.len() as u32;
+    raw.extend_from_slice(bytes);
+    start..raw.len() as u32
+}
+
 impl fmt::Debug for Head {
     /// Start line only: header values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,6 +192,23 @@ impl fmt::Debug for Body {
     /// Never the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("len", &self.len).field("whole", &self.whole).finish_non_exhaustive()
+    }
+}
+
+impl Message {
+    /// A message of which another sensor told the head, and when.
+    pub fn reported(head: Head, first: Timestamp, last: Timestamp) -> Self {
+        Self {
+            first,
+            last,
+            first_index: 0,
+            head,
+            body: Body::default(),
+            bytes: 0,
+            gap: false,
+            cut: false,
+            complete: true,
+        }
     }
 }
 

@@ -1,0 +1,568 @@
+//! What a command line names: addresses, names and paths of metadata services, plainly or in any disguise that a shell, an
+//! interpreter or a URL parser undoes (contract section 7).
+//!
+//! In: the arguments of a process start, or its command line as one text. Out: the one target that gives most away. Each
+//! text is read as it stands and with quotes, percent-encoding, escapes, base64 (UTF-16 as well) and hexadecimal undone.
+//! Bound: [`TEXT`] bytes of arguments, [`TRIES`] places that may be a host, and a budget of bytes that are decoded, so that
+//! the cost is linear in what was given.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use aho_corasick::AhoCorasick;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
+use super::detector::Detector;
+use super::ssrf::is_target;
+use super::verdict::Command;
+use super::{HostRef, Imds, Sensitivity, Signal, Signals, normalise_path};
+use crate::bytes::{find, lossy};
+use crate::catalogue::{Catalogue, Recognised};
+use crate::observe::{Conn, Endpoint, Proto};
+use crate::packet::Timestamp;
+use crate::process::Process;
+use crate::proto::http::{Head, Message, Transaction};
+
+/// Most bytes of arguments that are read.
+const TEXT: usize = 256 * 1024;
+/// Most places of one command line that are tried as a host.
+const TRIES: usize = 2048;
+/// Most targets that are weighed against each other.
+const FOUND: usize = 64;
+/// Layers of base64 and hexadecimal that are undone.
+const LAYERS: usize = 3;
+/// Shortest run of base64 or hexadecimal that is decoded.
+const RUN: usize = 16;
+/// Most of the command line, and of what it names, that is kept, in bytes.
+const LINE: usize = 8192;
+const NAMED: usize = 1024;
+
+/// General tools and interpreters, by the beginning of their executable's name: what people and scripts fetch with.
+const TOOLS: &[&str] = &[
+    "curl", "wget", "http", "https", "xh", "aria2c", "lynx", "w3m", "links", "busybox", "nc", "ncat", "netcat", "socat",
+    "telnet", "openssl", "python", "perl", "ruby", "node", "php", "lua", "powershell", "pwsh", "certutil", "bitsadmin",
+];
+/// Those among them that run a program given as an argument, and the options that it follows.
+const INTERPRETERS: &[&str] = &["python", "pypy", "perl", "ruby", "node", "php", "lua", "powershell", "pwsh"];
+const INLINE: &[&str] = &["-c", "-e", "-r", "-E", "-ne", "-pe", "--eval", "-command", "-enc", "-encodedcommand", "-ec"];
+
+/// Whether a process's name is that of a general tool.
+pub fn is_tool(name: &str) -> bool {
+    begins_as(TOOLS, name)
+}
+
+/// Whether `name` is one of `known`, whatever version or `.exe` follows.
+fn begins_as(known: &[&str], name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_suffix(".exe").unwrap_or(&name);
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
+    known.contains(&stem) || known.contains(&name)
+}
+
+/// What a process start's command line names, as far as it has to do with metadata services. `process` is on `conn`.
+pub fn judge(detector: &mut Detector, conn: Conn, time: Timestamp) -> Option<Command> {
+    let process = conn.process.clone()?;
+    let catalogue = Arc::clone(detector.catalogue());
+    let line = match &process.command_line {
+        Some(line) if process.args.is_empty() => line.clone(),
+        _ => process.args.join(" "),
+    };
+    let texts: Vec<&str> = match process.args.as_slice() {
+        [] => vec![line.as_str()],
+        args => args.iter().map(String::as_str).collect(),
+    };
+    let mut search = Search::new(&catalogue);
+    search.all(&texts);
+    if search.found.is_empty() && !process.args.is_empty() {
+        search.text(line.as_bytes(), 0); // what several arguments say together
+    }
+    let fields = headers(&catalogue, &line);
+    let found = search.found.into_iter();
+    let judged = found.filter_map(|target| Some((detector.target(&target, &fields, time)?, target)));
+    let (mut imds, target) = judged.reduce(|best, next| if weight(&next) > weight(&best) { next } else { best })?;
+    let is_tool = is_tool(&process.name);
+    let is_walk = !target.is_mention && is_inline(&process, &line) && catalogue.is_above_credentials(&imds.path);
+    if target.disguised {
+        imds.signals.add(Signal::ObfuscatedPath);
+    }
+    if is_tool {
+        imds.signals.add(Signal::ToolProcess);
+    }
+    Some(Command {
+        line: cut(&redact(&catalogue, &line), LINE).into(),
+        named: cut(&redact(&catalogue, &target.named), NAMED).into(),
+        conn: redacted(&catalogue, conn, &process),
+        time,
+        imds: Arc::new(imds),
+        is_mention: target.is_mention,
+        is_walk,
+    })
+}
+
+/// What gives more away weighs more; a URL more than a mention, and what was written plainly more than a disguise.
+fn weight((imds, target): &(Imds, Target)) -> (bool, Sensitivity, bool) {
+    (!target.is_mention, imds.sensitivity, imds.provider != "unknown")
+}
+
+/// Whether an interpreter runs a program that was given as an argument.
+fn is_inline(process: &Process, line: &str) -> bool {
+    let executable = process.executable.as_deref().map(base_name);
+    let named = [executable, Some(process.name.as_str())].into_iter().flatten();
+    let is_interpreter = named.into_iter().any(|name| begins_as(INTERPRETERS, name));
+    let words: Vec<&str> = match process.args.as_slice() {
+        [] => line.split_ascii_whitespace().collect(),
+        args => args.iter().map(String::as_str).collect(),
+    };
+    let is_option = |word: &&&str| INLINE.iter().any(|option| word.eq_ignore_ascii_case(option));
+    is_interpreter && words.iter().skip(1).take(8).any(|word| is_option(&word))
+}
+
+/// The last part of a path, of either system.
+pub fn base_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+/// A place that a command line names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    /// Where there is one; else only the path is a metadata service's.
+    host: Option<HostRef>,
+    port: Option<u16>,
+    /// Path and query.
+    target: String,
+    /// As it stands there.
+    named: String,
+    disguised: bool,
+    is_mention: bool,
+}
+
+impl Detector {
+    /// What a request for `target` would be about.
+    fn target(&mut self, target: &Target, fields: &[(String, String)], time: Timestamp) -> Option<Imds> {
+        const USUAL: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+        let ip = match &target.host {
+            Some(HostRef::Address(ip)) => *ip,
+            Some(HostRef::Name(name)) if name == "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Some(HostRef::Name(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            None => USUAL,
+        };
+        let host = match &target.host {
+            Some(HostRef::Name(name)) => name.clone(),
+            _ => ip.to_string(),
+        };
+        let all = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let fields: Vec<_> = [(&b"host"[..], host.as_bytes())].into_iter().chain(all).collect();
+        let method: &[u8] = if fields.iter().any(|(name, _)| name.ends_with(b"-ttl-seconds")) { b"PUT" } else { b"GET" };
+        let head = Head::reported_request(method, target.target.as_bytes(), &fields);
+        let server = Endpoint { ip, port: target.port.unwrap_or(80) };
+        let client = Endpoint { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
+        let tx = Transaction {
+            conn: Conn::between(client, server, Proto::Tcp),
+            request: Some(Message::reported(head, time, time)),
+            response: None,
+            notes: Vec::new(),
+            conflict: false,
+            via: None,
+            ordinal: 0,
+            stream: None,
+        };
+        let mut imds = Arc::unwrap_or_clone(self.http(&tx).imds?);
+        imds.signals = Signals::default();
+        imds.headers = super::Recorded::default();
+        imds.version = None;
+        imds.session_token = None;
+        if target.is_mention {
+            imds.path.clear();
+            imds.path_id = None;
+            imds.credential = None;
+            imds.sensitivity = Sensitivity::Discovery;
+        }
+        Some(imds)
+    }
+}
+
+/// Targets so far, and what may still be spent.
+struct Search<'c> {
+    catalogue: &'c Catalogue,
+    found: Vec<Target>,
+    tries: usize,
+    /// Bytes that may still be decoded.
+    budget: usize,
+}
+
+impl<'c> Search<'c> {
+    fn new(catalogue: &'c Catalogue) -> Self {
+        Self { catalogue, found: Vec::new(), tries: TRIES, budget: 0 }
+    }
+
+    fn all(&mut self, texts: &[&str]) {
+        let mut left = TEXT;
+        for text in texts {
+            let text = text.as_bytes();
+            let text = text.get(..left.min(text.len())).unwrap_or_default();
+            left = left.saturating_sub(text.len());
+            self.budget = self.budget.saturating_add(text.len().saturating_mul(16));
+            self.text(text, 0);
+        }
+    }
+
+    /// One text in all its readings.
+    fn text(&mut self, text: &[u8], layer: usize) {
+        let mut plain = percent_stable(text);
+        for undo in [json_unescape, entities] {
+            if let Some(plainer) = undo(&plain) {
+                self.places(&plain, layer > 0);
+                plain = plainer.into();
+            }
+        }
+        let changed = layer > 0 || *plain != *text;
+        self.places(&plain, changed);
+        if let Some(joined) = unquoted(&plain) {
+            self.places(&joined, true);
+        }
+        if layer < LAYERS {
+            self.encoded(&plain, layer);
+        }
+    }
+
+    /// Every URL, host and path that stands in `text`.
+    fn places(&mut self, text: &[u8], disguised: bool) {
+        for word in text.split(|b| is_delimiter(*b)).filter(|word| word.len() >= 4) {
+            if self.tries == 0 || self.found.len() >= FOUND {
+                return;
+            }
+            let has_url = find(word, b"//").is_some();
+            if has_url {
+                self.urls(word, disguised);
+            } else {
+                self.bare(word, disguised);
+            }
+            self.path_alone(word, disguised);
+        }
+    }
+
+    /// URLs in a word, one after the other: `--url=http://…`, and those inside another's query.
+    fn urls(&mut self, word: &[u8], disguised: bool) {
+        for at in memchr::memmem::find_iter(word, b"//") {
+            if !self.may_try() {
+                return;
+            }
+            let before = word.get(..at).unwrap_or_default();
+            let before = before.strip_suffix(b":").unwrap_or(before);
+            let scheme = before.iter().rev().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-'));
+            let start = before.len().saturating_sub(scheme.count());
+            let url = word.get(start..).unwrap_or_default();
+            self.hosts(url, disguised);
+        }
+    }
+
+    /// A word that is a host by itself, perhaps with port and path.
+    fn bare(&mut self, word: &[u8], disguised: bool) {
+        let word = word.rsplit(|b| matches!(b, b'=' | b'@' | b',')).next().unwrap_or(word);
+        let end = word.iter().position(|b| *b == b'/').unwrap_or(word.len());
+        let host = word.get(..end).unwrap_or_default();
+        let first = host.first().copied().unwrap_or_default();
+        let is_number = first.is_ascii_digit() && (host.len() >= 8 || host.contains(&b'.'));
+        let is_name = host.len() >= 8 && first.is_ascii_alphabetic() && host.iter().any(|b| matches!(b, b'.' | b'-'));
+        let is_v6 = first == b'[' || host.iter().filter(|b| **b == b':').count() >= 2;
+        if (is_number || is_name || is_v6 || first >= 0x80) && self.may_try() {
+            self.hosts(word, disguised);
+        }
+    }
+
+    fn may_try(&mut self) -> bool {
+        let Some(left) = self.tries.checked_sub(1) else { return false };
+        self.tries = left;
+        true
+    }
+
+    fn hosts(&mut self, url: &[u8], disguised: bool) {
+        for parsed in canonical::hosts(url) {
+            if self.names_metadata(&parsed) {
+                self.push(&parsed, url, disguised);
+            }
+        }
+    }
+
+    /// By its host, by a path that only metadata services have, or by a loopback service's port and path.
+    fn names_metadata(&self, parsed: &Parsed) -> bool {
+        let catalogue = self.catalogue;
+        let path = parsed.path.as_deref().unwrap_or("/");
+        let is_single = matches!(&parsed.host, HostRef::Name(name) if !name.contains('.'));
+        if is_target(catalogue, &parsed.host, parsed.port) {
+            // a mere word is no host, but before a path of the service
+            return !(is_single && parsed.scheme == Scheme::Bare) || !catalogue.paths_like(path, b"").is_empty();
+        }
+        let is_own = match &parsed.host {
+            HostRef::Address(ip) => ip.is_loopback(),
+            HostRef::Name(name) => name == "localhost",
+        };
+        is_own && path.len() > 1 && catalogue.path_endpoints_on(parsed.port.unwrap_or(80)).any(|endpoint| {
+            endpoint.by == Recognised::Path
+                && catalogue.paths_like(path, b"").iter().any(|found| found.path.is_at(endpoint))
+        })
+    }
+
+    fn push(&mut self, parsed: &Parsed, url: &[u8], disguised: bool) {
+        let text = lossy(url);
+        let target = match parsed.scheme {
+            // the path of the request inside a gopher URL
+            Scheme::Gopher => parsed.path.clone().unwrap_or_else(|| "/".to_owned()),
+            Scheme::Bare => text.find('/').and_then(|at| text.get(at..)).unwrap_or("/").to_owned(),
+            _ => target_of(&text, parsed),
+        };
+        let is_mask = target.len() <= 4 && target.get(1..).is_some_and(|bits| bits.parse::<u8>().is_ok());
+        let is_mention = parsed.path.is_none() && parsed.scheme == Scheme::Bare || is_mask;
+        self.add(Target {
+            host: Some(parsed.host.clone()),
+            port: parsed.port,
+            target: if is_mention { "/".to_owned() } else { cut(&target, LINE).to_owned() },
+            named: cut(&text, NAMED).to_owned(),
+            disguised: disguised || parsed.disguised,
+            is_mention,
+        });
+    }
+
+    fn add(&mut self, target: Target) {
+        if self.found.len() < FOUND && !self.found.contains(&target) {
+            self.found.push(target);
+        }
+    }
+
+    /// A path that only metadata services have, whatever its host is called: a variable, a proxy, a mount.
+    fn path_alone(&mut self, word: &[u8], disguised: bool) {
+        let Some(at) = known_path(word) else { return };
+        if self.found.iter().any(|known| known.named.as_bytes() == word || find(word, known.named.as_bytes()).is_some()) {
+            return;
+        }
+        let text = lossy(word);
+        let known = |path: &str| {
+            let fits = self.catalogue.paths_like(&normalise_path(path.as_bytes()).path, b"");
+            fits.iter().map(|found| (found.fit.literals, found.path.entry.sensitivity)).max()
+        };
+        let slashes = text.match_indices('/').map(|(at, _)| at).take(16);
+        let rests = slashes.filter_map(|at| text.get(at..)).map(Cow::Borrowed);
+        let own = text.get(at..).map(|rest| Cow::Owned(format!("/{rest}")));
+        let best = rests.chain(own).filter_map(|path| Some((known(&path)?, path))).max_by_key(|(fit, _)| *fit);
+        let target = best.map_or_else(|| "/".to_owned(), |(_, path)| path.into_owned());
+        self.add(Target {
+            host: None,
+            port: None,
+            is_mention: target == "/",
+            target,
+            named: cut(&text, NAMED).to_owned(),
+            disguised,
+        });
+    }
+
+    /// What stands in base64 and hexadecimal.
+    fn encoded(&mut self, text: &[u8], layer: usize) {
+        for run in text.split(|b| !is_base64(*b)).filter(|run| run.len() >= RUN) {
+            if run.len() % 2 == 0 && run.iter().all(u8::is_ascii_hexdigit) {
+                self.decoded(unhex(run), layer);
+            }
+            self.base64(run, layer);
+        }
+    }
+
+    /// A run of base64: decoded at each of the four places where a group of it may begin.
+    fn base64(&mut self, run: &[u8], layer: usize) {
+        let run: Vec<u8> = run.iter().map(|b| standard(*b)).collect();
+        for offset in 0..4 {
+            let Some(left) = self.budget.checked_sub(run.len()) else { return };
+            self.budget = left;
+            let bytes = run.get(offset..).unwrap_or_default();
+            let whole = bytes.len().saturating_sub(usize::from(bytes.len() % 4 == 1));
+            let Ok(decoded) = LENIENT.decode(bytes.get(..whole).unwrap_or_default()) else { continue };
+            self.decoded(decoded, layer);
+        }
+    }
+
+    /// Reads on in what was decoded, if that is text.
+    fn decoded(&mut self, mut decoded: Vec<u8>, layer: usize) {
+        let zeros = decoded.iter().filter(|b| **b == 0).count();
+        if zeros.saturating_mul(3) > decoded.len() {
+            decoded.retain(|b| *b != 0); // UTF-16, as PowerShell takes its commands
+        }
+        if decoded.starts_with(&[0x1f, 0x8b]) {
+            decoded = inflated(&decoded, self.budget);
+        }
+        let printable = decoded.iter().filter(|b| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t')).count();
+        let is_text = printable.saturating_mul(8) >= decoded.len().saturating_mul(7);
+        let Some(left) = self.budget.checked_sub(decoded.len()).filter(|_| is_text && decoded.len() >= 8) else {
+            return;
+        };
+        self.budget = left;
+        self.text(&decoded, layer.saturating_add(1));
+    }
+}
+
+/// What a gzip stream holds, as far as may be read.
+fn inflated(bytes: &[u8], most: usize) -> Vec<u8> {
+    use std::io::Read;
+    let mut out = Vec::new();
+    let most = most.min(TEXT) as u64;
+    let _ = flate2::read::GzDecoder::new(bytes).take(most).read_to_end(&mut out); // what came before damage counts
+    out
+}
+
+fn unhex(run: &[u8]) -> Vec<u8> {
+    let nibble = |b: u8| char::from(b).to_digit(16).unwrap_or(0) as u8;
+    run.chunks_exact(2).map(|pair| pair.iter().fold(0u8, |sum, b| (sum << 4) | nibble(*b))).collect()
+}
+
+/// Path and query of a URL as written, in the reading that `parsed` is.
+fn target_of(url: &str, parsed: &Parsed) -> String {
+    let target = canonical::target_of(url);
+    match parsed.path.as_deref() {
+        Some(path) if normalise_path(target.as_bytes()).path != path => path.to_owned(),
+        _ => target.to_owned(),
+    }
+}
+
+/// Where a path begins that only metadata services have: the source rule's, and credential paths.
+fn known_path(word: &[u8]) -> Option<usize> {
+    static KNOWN: std::sync::LazyLock<Option<AhoCorasick>> = std::sync::LazyLock::new(|| {
+        AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build([
+                "metadata/instance",
+                "metadata/identity/oauth2/token",
+                "iam/security-credentials",
+                "latest/meta-data",
+                "latest/dynamic",
+                "latest/user-data",
+                "instance-identity",
+                "computemetadata",
+                "metadata/v1",
+                "ram/security-credentials",
+                "cam/security-credentials",
+            ])
+            .ok()
+    });
+    KNOWN.as_ref()?.find(word).map(|found| found.start())
+}
+
+/// The text with what shells take away taken away: quotes, escapes and what joins pieces of a string.
+fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
+    let is_quote = |b: u8| matches!(b, b'\'' | b'"' | b'`' | b'\\' | b'^');
+    if !text.iter().any(|b| is_quote(*b)) {
+        return None;
+    }
+    let mut out: Vec<u8> = Vec::with_capacity(text.len());
+    let mut after_quote = false;
+    for (at, byte) in text.iter().enumerate() {
+        let joins = matches!(byte, b'+' | b'.' | b' ') && after_quote && {
+            let mut rest = text.get(at..).unwrap_or_default().iter().take(4).skip_while(|b| matches!(b, b'+' | b' '));
+            rest.next().is_some_and(|b| matches!(b, b'\'' | b'"')) && *byte != b'.'
+        };
+        if !is_quote(*byte) && !joins {
+            out.push(*byte);
+        }
+        after_quote = matches!(byte, b'\'' | b'"') || joins;
+    }
+    Some(out)
+}
+
+/// Header fields that a command line gives, as far as they tell services apart or open them: by their names in the
+/// catalogue, wherever they stand.
+fn headers(catalogue: &Catalogue, line: &str) -> Vec<(String, String)> {
+    let lower = line.to_ascii_lowercase();
+    let mut out: Vec<(String, String)> = Vec::new();
+    let required = catalogue.paths().iter().flat_map(|path| &path.entry.required_headers).flat_map(|choice| &choice.0);
+    let client = catalogue.endpoints().iter().flat_map(|endpoint| &endpoint.client_headers);
+    for rule in client.chain(required) {
+        let Some(at) = lower.find(&rule.name.to_ascii_lowercase()) else { continue };
+        let after = lower.get(at.saturating_add(rule.name.len())..).unwrap_or_default();
+        let after = after.trim_start_matches([':', '=', ' ', '\'', '"', '>', ',']);
+        let value = match &rule.value {
+            Some(value) if after.starts_with(&value.to_ascii_lowercase()) => value.clone(),
+            Some(_) => continue,
+            None => "1".to_owned(),
+        };
+        if !out.iter().any(|(name, known)| *name == rule.name && *known == value) {
+            out.push((rule.name.clone(), value));
+        }
+    }
+    out
+}
+
+/// The text with the values of session tokens and credentials in header fields blotted out.
+fn redact<'t>(catalogue: &Catalogue, text: &'t str) -> Cow<'t, str> {
+    let mut out = Cow::Borrowed(text);
+    let lower = text.to_ascii_lowercase();
+    let sessions = catalogue.endpoints().iter().filter_map(|endpoint| endpoint.session_header.as_ref());
+    let mut places: Vec<(usize, usize)> = Vec::new();
+    for name in sessions.map(|rule| rule.name.to_ascii_lowercase()).chain(["authorization".to_owned()]) {
+        for (at, _) in lower.match_indices(&name) {
+            let from = at.saturating_add(name.len());
+            let rest = lower.get(from..).unwrap_or_default();
+            let value = rest.trim_start_matches([':', '=', ' ', '\'', '"', '>', ',']);
+            let start = from.saturating_add(rest.len().saturating_sub(value.len()));
+            let is_value = start > from && !value.starts_with('$');
+            let length = value.find(['\'', '"', '\n']).unwrap_or(value.len());
+            if is_value && length > 0 {
+                places.push((start, start.saturating_add(length)));
+            }
+        }
+    }
+    places.sort_unstable();
+    for (start, end) in places.into_iter().rev() {
+        if out.is_char_boundary(start) && out.is_char_boundary(end) {
+            out.to_mut().replace_range(start..end.min(text.len()).max(start), "xxxxx");
+        }
+    }
+    out
+}
+
+/// The conversation with its process, whose arguments are written without what is secret in them.
+fn redacted(catalogue: &Catalogue, conn: Conn, process: &Arc<Process>) -> Conn {
+    let args: Vec<String> = process.args.iter().map(|arg| cut(&redact(catalogue, arg), LINE).to_owned()).collect();
+    let line = process.command_line.as_ref().map(|line| cut(&redact(catalogue, line), LINE).to_owned());
+    if args == process.args && line == process.command_line {
+        return conn;
+    }
+    Conn { process: Some(Arc::new(Process { args, command_line: line, ..Process::clone(process) })), ..conn }
+}
+
+/// At most so many bytes of a text.
+fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}
+
+/// Bytes that end a URL or a host in a command line.
+fn is_delimiter(byte: u8) -> bool {
+    byte <= b' ' || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'(' | b')' | b'|' | b';' | b'{' | b'}' | b'$')
+}
+
+/// Accepts what is cut off or not padded.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The standard alphabet's character for one of the URL-safe alphabet.
+fn standard(byte: u8) -> u8 {
+    match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
+    }
+}
+
+/// Whether a byte belongs to one of the two alphabets.
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::panic)]
+mod tests;

@@ -1,0 +1,131 @@
+//! What another sensor saw, judged by the matcher that judges packets.
+//!
+//! In: a [`Fact`]. Out: what the publisher takes, if it has to do with metadata. Headers that a sensor did not tell were
+//! not seen: nothing is concluded from their absence.
+
+use std::sync::Arc;
+
+use super::{Connection, Dns, Fact, Http, Kind};
+use crate::catalogue::Catalogue;
+use crate::detect::{self, Detector, Imds, NoRequest, Signal, command};
+use crate::observe::{Conn, What};
+use crate::packet::Timestamp;
+use crate::proto::dns::{Message as DnsMessage, Name, Question, RData, Record, Transaction as Lookup};
+use crate::proto::http::{Head, Message, Transaction};
+
+/// The matcher, for facts.
+pub struct Judge {
+    detector: Detector,
+    /// Running number, which tells apart what has all else in common.
+    ordinal: u32,
+}
+
+/// What cannot be concluded where only some of the headers, or no answer, were told.
+const UNSEEN: &[Signal] = &[Signal::V1, Signal::V1AfterV2, Signal::NoUserAgent, Signal::Unanswered, Signal::RogueResponder];
+
+impl Judge {
+    /// A matcher without memory.
+    pub fn new(catalogue: Arc<Catalogue>, config: detect::Config) -> Self {
+        Self { detector: Detector::new(catalogue, config), ordinal: 0 }
+    }
+
+    /// What a fact is to the publisher, and when it was over.
+    pub fn judge(&mut self, fact: Fact) -> Option<(Timestamp, What)> {
+        let Fact { time, conn, kind } = fact;
+        match kind {
+            Kind::Start => {
+                let command = command::judge(&mut self.detector, conn, time)?;
+                Some((time, What::Command(Box::new(command))))
+            }
+            Kind::Connection(told) => self.connection(conn, time, &told),
+            Kind::Http(told) => self.http(conn, time, &told),
+            Kind::Dns(told) => self.dns(conn, time, &told),
+        }
+    }
+
+    fn connection(&mut self, conn: Conn, time: Timestamp, told: &Connection) -> Option<(Timestamp, What)> {
+        let why = if told.is_refused { NoRequest::Refused } else { NoRequest::Reported };
+        let end = told.end.unwrap_or(time).max(time);
+        let connection = self.detector.connection(conn, why, time, end)?;
+        Some((time, What::Connection(Box::new(connection))))
+    }
+
+    fn http(&mut self, conn: Conn, time: Timestamp, told: &Http) -> Option<(Timestamp, What)> {
+        let end = told.end.unwrap_or(time).max(time);
+        let host = told.host.iter().map(|host| ("Host", host.as_str()));
+        let fields = host.chain(told.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let fields: Vec<_> = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let request = (!told.method.is_empty() || !told.target.is_empty()).then(|| {
+            let method = if told.method.is_empty() { "GET" } else { &told.method };
+            Head::reported_request(method.as_bytes(), told.target.as_bytes(), &fields)
+        });
+        let location: Vec<_> = told.location.iter().map(|to| (&b"Location"[..], to.as_bytes())).collect();
+        let response = told.status.filter(|status| *status > 0).map(|status| Head::reported_response(status, &location));
+        self.ordinal = self.ordinal.wrapping_add(1);
+        let tx = Transaction {
+            conn,
+            request: request.map(|head| Message::reported(head, time, time)),
+            response: response.map(|head| Message::reported(head, end, end)),
+            notes: Vec::new(),
+            conflict: false,
+            via: None,
+            ordinal: self.ordinal,
+            stream: None,
+        };
+        let mut verdict = self.detector.http(&tx);
+        verdict.unsearched = false;
+        if let Some(imds) = &mut verdict.imds {
+            forget_unseen(Arc::make_mut(imds));
+        }
+        let is_told = verdict.imds.is_some() || !verdict.candidates.is_empty() || verdict.redirect.is_some();
+        is_told.then(|| (end, What::Http(Box::new((tx, verdict)))))
+    }
+
+    fn dns(&mut self, conn: Conn, time: Timestamp, told: &Dns) -> Option<(Timestamp, What)> {
+        let mut name = Name::default();
+        let wire: usize = told.name.len();
+        for label in told.name.trim_end_matches('.').split('.').filter(|_| wire <= Name::MAX) {
+            let label = label.as_bytes();
+            name.push(label.get(..label.len().min(63)).unwrap_or_default());
+        }
+        let qtype = number_of(told.kind.as_deref());
+        let question = Question { name: name.clone(), qtype, class: 1 };
+        let query = DnsMessage { time, flags: 0x0100, questions: vec![question.clone()], ..DnsMessage::default() };
+        let answers = told.addresses.iter().map(|ip| {
+            let (rtype, data) = match ip {
+                std::net::IpAddr::V4(v4) => (1, RData::A(*v4)),
+                std::net::IpAddr::V6(v6) => (28, RData::Aaaa(*v6)),
+            };
+            Record { name: name.clone(), rtype, class: 1, ttl: 0, data }
+        });
+        let response = told.is_answered.then(|| DnsMessage {
+            time,
+            flags: 0x8180 | u16::from(told.code & 15),
+            questions: vec![question],
+            answers: answers.collect(),
+            ..DnsMessage::default()
+        });
+        let tx = Lookup { conn, query: Some(query), response, notes: Vec::new(), question: 0 };
+        let verdict = self.detector.dns(&tx);
+        verdict.is_about_metadata().then(|| (time, What::Dns(Box::new((tx, verdict)))))
+    }
+}
+
+fn forget_unseen(imds: &mut Imds) {
+    UNSEEN.iter().for_each(|signal| imds.signals.remove(*signal));
+    if imds.version == Some("v1") {
+        imds.version = None;
+    }
+}
+
+/// Number of a record type by its name.
+fn number_of(kind: Option<&str>) -> u16 {
+    match kind.map(str::to_ascii_uppercase).as_deref() {
+        Some("AAAA") => 28,
+        Some("CNAME") => 5,
+        Some("TXT") => 16,
+        Some("HTTPS") => 65,
+        Some("ANY" | "*") => 255,
+        _ => 1,
+    }
+}
