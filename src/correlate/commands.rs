@@ -11,9 +11,8 @@ use super::subject;
 use crate::alert::{Alert, ChainLink, HttpSubject, Rule, Severity, Subject};
 use crate::detect::{Command, Imds, Sensitivity, Signal};
 use crate::id::EventId;
-use crate::observe::{Conn, Origin};
+use crate::conn::{Conn, Origin, Process};
 use crate::packet::Timestamp;
-use crate::process::Process;
 
 /// How long the alert of a command line waits for what the process does.
 const HOLD: i64 = 2 * Timestamp::SECOND;

@@ -24,9 +24,8 @@ use super::verdict::Command;
 use super::{HostRef, Imds, Sensitivity, Signal, Signals, normalise_path};
 use crate::bytes::{find, lossy};
 use crate::catalogue::{Catalogue, Recognised};
-use crate::observe::{Conn, Endpoint, Proto};
+use crate::conn::{Conn, Endpoint, Process, Proto};
 use crate::packet::Timestamp;
-use crate::process::Process;
 use crate::proto::http::{Head, Message, Transaction};
 
 /// Most bytes of arguments that are read.

@@ -10,7 +10,7 @@ use super::http::imds_object;
 use super::{Context, Writer};
 use crate::detect::Command;
 use crate::id::EventId;
-use crate::process::Process;
+use crate::conn::Process;
 
 /// What is remarked where a process was gone, or its arguments too long, before they were read.
 const CUT: &str = "Not all arguments of the process could be read";

@@ -35,9 +35,9 @@ pub use said::Said;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp, Stamps};
 
+use crate::conn::{Endpoint, Origin, Proto};
 use crate::detect::{DnsVerdict, Signals, Verdict};
 use crate::id::EventId;
-use crate::observe::{Endpoint, Origin, Proto};
 use crate::packet::Timestamp;
 use crate::proto;
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use super::value::{conn, name_process, nowhere};
 use super::{Connection, Fact, Kind, time};
-use crate::observe::{Conn, Endpoint, Origin, Proto};
-use crate::process::Process;
+use crate::conn::{Conn, Endpoint, Origin, Process, Proto};
 
 /// Events whose records may come mixed.
 const OPEN: usize = 64;

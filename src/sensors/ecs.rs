@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use super::value::{Event, conn, ip, name_process, nowhere, origin, proto};
 use super::{Connection, Dns, Fact, Http, Kind, sysmon, time};
-use crate::observe::{Conn, Endpoint, Origin, Proto};
+use crate::conn::{Conn, Endpoint, Origin, Process, Proto};
 use crate::packet::Timestamp;
-use crate::process::Process;
 
 /// What an event tells; nothing where it is of a kind that has nothing to do with us.
 pub(super) fn facts(event: Event<'_>, raw: &[u8]) -> Vec<Fact> {

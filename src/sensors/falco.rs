@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::value::{Event, conn, ip, name_process, nowhere, origin, proto};
 use super::{Connection, Fact, Kind, time};
-use crate::observe::{Conn, Endpoint, Proto};
-use crate::process::Process;
+use crate::conn::{Conn, Endpoint, Process, Proto};
 
 /// Whether an event is Falco's.
 pub(super) fn is_falco(event: Event<'_>) -> bool {

@@ -25,7 +25,7 @@ pub use reader::{LONGEST, Reader, Trouble, looks_like_events};
 
 use std::net::IpAddr;
 
-use crate::observe::Conn;
+use crate::conn::Conn;
 use crate::packet::Timestamp;
 
 /// One thing that another sensor saw.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::value::{Event, conn, ip, name_process, nowhere, origin, proto};
 use super::{Connection, Dns, Fact, Kind, time};
-use crate::observe::{Conn, Endpoint, Origin, Proto};
+use crate::conn::{Conn, Endpoint, Origin, Process, Proto};
 use crate::packet::Timestamp;
-use crate::process::Process;
 
 /// Whether an event has Windows' flat fields.
 pub(super) fn is_flat(event: Event<'_>) -> bool {

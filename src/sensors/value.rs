@@ -10,8 +10,7 @@ use serde_json::{Map, Value};
 use siphasher::sip::SipHasher13;
 
 use crate::detect::command::base_name;
-use crate::observe::{Conn, Endpoint, Origin, Proto};
-use crate::process::Process;
+use crate::conn::{Conn, Endpoint, Origin, Process, Proto};
 
 /// Most arguments and most addresses that are kept of an event, and most bytes of one text.
 const MANY: usize = 4096;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::value::{Event, conn, ip, nowhere, origin, proto};
 use super::{Connection, Dns, Fact, Http, Kind, time};
-use crate::observe::{Conn, Endpoint, Origin, Proto};
+use crate::conn::{Conn, Endpoint, Origin, Proto};
 use crate::packet::Timestamp;
 
 /// Most columns of a table.
