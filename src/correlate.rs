@@ -27,7 +27,9 @@ pub use allow::{AllowEntry, Date, Network, matches_glob};
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
 use crate::conn::Conn;
-use crate::detect::{Command, Connection, DnsVerdict, Imds, Leg, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict};
+use crate::detect::{
+    Command, Connection, DnsVerdict, Imds, Leg, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
+};
 use crate::id::EventId;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
@@ -61,7 +63,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window: 60 * Timestamp::SECOND, allow: AllowEntry::defaults(), limit: 65_536, skew: 2 * Timestamp::SECOND }
+        Self {
+            window: 60 * Timestamp::SECOND,
+            allow: AllowEntry::defaults(),
+            limit: 65_536,
+            skew: 2 * Timestamp::SECOND,
+        }
     }
 }
 

@@ -33,6 +33,9 @@ pub mod conn;
 pub mod decode;
 pub mod route;
 
+// Events of other sensors come in.
+pub mod sensors;
+
 // The hot path: packets become flows, streams, messages and transactions.
 pub mod pipeline;
 

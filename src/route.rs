@@ -5,6 +5,7 @@
 //! or one worker's pipeline itself, in line. Ticks go to every worker, so that what expires, expires at the same place
 //! of the run for any number of workers.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::clock::Clock;
 use crate::conn::Endpoint;
 use crate::decode::meta::{Meta, Transport};
 use crate::decode::{self, Decoder};
+use crate::observe::Observation;
 use crate::packet::{PacketBatch, Timestamp};
 
 /// What takes decoded levels and ticks, in order.
@@ -26,6 +28,8 @@ pub trait Take {
     fn warm<'m>(&self, _levels: impl Iterator<Item = &'m Meta>) {}
     /// A router reported that it threw a segment away.
     fn never_arrived(&mut self, quoted: &Quoted);
+    /// Something that is not read from packets has its place before the next packet.
+    fn found(&mut self, _found: Observation) {}
     /// What follows begins a new timeline: everything open ends now, before packet `at`.
     fn restart(&mut self, at: u64);
 }
@@ -85,8 +89,20 @@ impl Front {
 
     /// Takes a batch through decoding.
     pub fn batch(&mut self, batch: &PacketBatch, to: &mut impl Take) {
+        self.batch_with(batch, to, &mut |_, _, _| {});
+    }
+
+    /// The same; `before` is called before each packet with its number and packet time.
+    pub fn batch_with<T: Take>(
+        &mut self,
+        batch: &PacketBatch,
+        to: &mut T,
+        before: &mut impl FnMut(u64, Timestamp, &mut T),
+    ) {
         for packet in batch.iter() {
-            if let Some(now) = self.clock.advance(packet.time) {
+            let tick = self.clock.advance(packet.time);
+            before(packet.index, self.clock.now(), to);
+            if let Some(now) = tick {
                 self.decoder.expire(now);
                 to.tick(packet.index, now);
             }
@@ -130,10 +146,20 @@ impl Front {
 }
 
 enum Step {
-    Level { meta: Meta, segment: Place },
-    Tick { at: u64, now: Timestamp },
+    Level {
+        meta: Meta,
+        segment: Place,
+    },
+    Tick {
+        at: u64,
+        now: Timestamp,
+    },
     NeverArrived(Quoted),
-    Restart { at: u64 },
+    Restart {
+        at: u64,
+    },
+    /// Taken out by the worker.
+    Found(Cell<Option<Box<Observation>>>),
 }
 
 /// How many steps a worker is told of beforehand.
@@ -179,6 +205,7 @@ impl Routed {
                     Step::Tick { at, now } => to.tick(*at, *now),
                     Step::NeverArrived(quoted) => to.never_arrived(quoted),
                     Step::Restart { at } => to.restart(*at),
+                    Step::Found(found) => found.take().into_iter().for_each(|found| to.found(*found)),
                 }
             }
         }
@@ -284,6 +311,12 @@ impl Take for Router {
         let owner = self.owner(pair(quoted.source.ip, quoted.destination.ip));
         if let Some(batch) = self.batches.get_mut(owner) {
             batch.steps.push(Step::NeverArrived(*quoted));
+        }
+    }
+
+    fn found(&mut self, found: Observation) {
+        if let Some(batch) = self.batches.first_mut() {
+            batch.steps.push(Step::Found(Cell::new(Some(Box::new(found)))));
         }
     }
 

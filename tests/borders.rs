@@ -22,7 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capture", &["packet", "bytes"]),
     ("decode", &["packet", "bytes"]),
     ("conn", &["packet", "decode"]),
-    ("route", &["bytes", "clock", "conn", "decode", "packet"]),
+    ("route", &["bytes", "clock", "conn", "decode", "observe", "packet"]),
+    ("sensors", &["bytes", "catalogue", "conn", "detect", "observe", "packet", "proto"]),
     (
         "pipeline",
         &["conn", "decode", "detect", "flow", "observe", "packet", "process", "proto", "route", "session", "stream"],

@@ -4,13 +4,16 @@
 //! wait. Replay runs this in its capture thread, where a packet's headers are still in the processor's cache and most
 //! payloads need never be looked at by another; live capture, which must not wait, puts a channel and a thread between.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::stages::{Board, Captured, Run};
+use crate::conn::Order;
+use crate::observe::{Observation, What};
 use crate::packet::{PacketBatch, Timestamp};
-use crate::route::{Front, Routed, Router};
+use crate::route::{Front, Routed, Router, Take};
 
 /// The way to one worker.
 pub(super) struct Way {
@@ -25,6 +28,7 @@ pub(super) struct Feed<'r> {
     router: Router,
     ways: Vec<Way>,
     new_input: bool,
+    told: Told,
     board: &'r Board,
     live: bool,
 }
@@ -36,6 +40,7 @@ impl<'r> Feed<'r> {
             router: Router::new(ways.len()),
             ways,
             new_input: false,
+            told: Told::default(),
             board: run.board,
             live: run.live,
         }
@@ -53,11 +58,34 @@ impl<'r> Feed<'r> {
         }
         let packets = Arc::new(packets);
         self.router.share(&packets);
-        self.front.batch(&packets, &mut self.router);
+        let told = &mut self.told;
+        match told.is_empty() {
+            true => self.front.batch(&packets, &mut self.router),
+            false => {
+                self.front.batch_with(&packets, &mut self.router, &mut |at, now, router| told.until(now, at, router))
+            }
+        }
         let next = packets.next_index();
+        self.told.next = next;
         // The last worker to be done returns the batch: it must not find it held here.
         drop(packets);
         self.send(next)
+    }
+
+    /// What other sensors saw, in the order of time: each has its place before the first packet that is not earlier.
+    pub(super) fn tell(&mut self, found: Vec<(Timestamp, What)>) {
+        self.told.waiting.extend(found);
+    }
+
+    /// What still waits goes on now; `false` when the workers are gone.
+    pub(super) fn tell_all(&mut self) -> bool {
+        let next = self.told.next;
+        let mut going = true;
+        while going && !self.told.is_empty() {
+            self.told.some(TOGETHER, next, &mut self.router);
+            going = self.send(next);
+        }
+        going
     }
 
     /// Live capture has been quiet until `now`; the next packet will have the number `at`.
@@ -91,6 +119,50 @@ impl<'r> Feed<'r> {
                 break;
             }
         }
+    }
+}
+
+/// What is handed on together where there are no packets.
+const TOGETHER: usize = 1024;
+
+/// What other sensors saw and has not had its turn.
+struct Told {
+    waiting: VecDeque<(Timestamp, What)>,
+    /// Number of the next packet.
+    next: u64,
+    /// Running number of what was told.
+    nth: u32,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        // before packet 1 there is a place behind packet 0
+        Self { waiting: VecDeque::new(), next: 1, nth: 0 }
+    }
+}
+
+impl Told {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Hands on what is not later than `now`, before packet `at`.
+    fn until(&mut self, now: Timestamp, at: u64, to: &mut impl Take) {
+        while let Some((time, what)) = self.waiting.pop_front_if(|(time, _)| *time <= now) {
+            self.hand_on(time, what, at, to);
+        }
+    }
+
+    fn some(&mut self, count: usize, at: u64, to: &mut impl Take) {
+        for (time, what) in self.waiting.drain(..count.min(self.waiting.len())).collect::<Vec<_>>() {
+            self.hand_on(time, what, at, to);
+        }
+    }
+
+    fn hand_on(&mut self, time: Timestamp, what: What, at: u64, to: &mut impl Take) {
+        self.nth = self.nth.wrapping_add(1);
+        let order = Order { at: at.saturating_sub(1), in_packet: true, first: u64::MAX, rank: u8::MAX, nth: self.nth };
+        to.found(Observation { order, time, what });
     }
 }
 

@@ -142,6 +142,10 @@ impl Take for Worker {
         self.pipeline.level(meta, segment);
     }
 
+    fn found(&mut self, found: Observation) {
+        self.pipeline.found(found);
+    }
+
     fn never_arrived(&mut self, quoted: &Quoted) {
         self.pipeline.never_arrived(quoted);
     }

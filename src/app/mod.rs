@@ -18,6 +18,7 @@ use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
 use crate::output::{OutputError, Outputs};
 
+mod events;
 mod feed;
 #[cfg(target_os = "linux")]
 mod identify;

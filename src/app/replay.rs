@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, never};
 
+use super::events::{self, Pending};
 use super::feed::Feed;
 use super::progress::{self, Position};
 use super::report::Report;
@@ -28,13 +29,21 @@ struct Read {
     bytes: u64,
     inputs: u64,
     skipped: u64,
+    events: u64,
     failures: u64,
 }
 
 impl Read {
+    fn take(&mut self, told: &events::Counts) {
+        self.inputs += told.inputs;
+        self.events += told.events;
+        self.bytes += told.bytes;
+        self.failures += told.failures;
+    }
+
     fn into_report(self, report: &mut Report) {
         (report.packets, report.filtered, report.bytes) = (self.packets, self.filtered, self.bytes);
-        (report.inputs, report.skipped) = (self.inputs, self.skipped);
+        (report.inputs, report.skipped, report.events) = (self.inputs, self.skipped, self.events);
         report.failures += self.failures;
     }
 }
@@ -101,16 +110,21 @@ fn read_all(
             return read;
         }
     };
-    let mut next_index = 0;
+    let mut next_index = 1; // what other sensors saw may come before the first packet
     let sizes = inputs.iter().flatten().filter_map(|listed| listed.input.size());
     position.total.store(sizes.sum(), Ordering::Relaxed);
-    for listed in inputs {
+    let (inputs, told) = events::read(config, inputs, position, stop, &mut feed);
+    read.take(&told);
+    for pending in inputs {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let source = listed.and_then(|listed| match FileSource::open(&listed.input) {
-            Err(error) if error.is_not_a_capture() && !listed.named => Ok(None),
-            other => other.map(Some),
+        let source = pending.and_then(|pending| match pending {
+            Pending::Open(source) => Ok(Some(*source)),
+            Pending::Listed(listed) => match FileSource::open(&listed.input) {
+                Err(error) if error.is_not_a_capture() && !listed.named => Ok(None),
+                other => other.map(Some),
+            },
         });
         let mut source = match source {
             Ok(Some(source)) => source,
@@ -162,6 +176,7 @@ fn read_all(
             }
         }
     }
+    feed.tell_all();
     read
 }
 

@@ -23,6 +23,8 @@ pub struct Report {
     pub inputs: u64,
     /// Files in folders that are no captures.
     pub skipped: u64,
+    /// Events of other sensors that were read.
+    pub events: u64,
     /// What went wrong with inputs, outputs or threads: already told on standard error.
     pub failures: u64,
     /// Decoding.
@@ -88,6 +90,9 @@ impl Report {
             write!(out, " ({:.0} packets/s, {}/s)", rate(self.packets as f64), human(rate(self.bytes as f64)))?;
         }
         writeln!(out)?;
+        if self.events > 0 {
+            writeln!(out, "{} events of other sensors", self.events)?;
+        }
         let undecoded = self.undecoded();
         if !undecoded.is_empty() {
             writeln!(out, "not decoded: {}", list(undecoded.iter().map(|(reason, n)| (reason.as_str(), *n))))?;

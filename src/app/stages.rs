@@ -333,6 +333,10 @@ impl Take for Worker<'_> {
         self.pipeline.warm(levels);
     }
 
+    fn found(&mut self, found: Observation) {
+        self.pipeline.found(found);
+    }
+
     fn never_arrived(&mut self, quoted: &crate::route::Quoted) {
         self.pipeline.never_arrived(quoted);
     }

@@ -176,7 +176,7 @@ impl Read for Source {
 type Whole = io::Chain<Cursor<Vec<u8>>, Source>;
 
 /// The uncompressed stream.
-enum Stream {
+pub(super) enum Stream {
     Plain(Whole),
     Gzip(Box<MultiGzDecoder<BufReader<Whole>>>),
     Zstd(Box<zstd::Decoder<'static, BufReader<Whole>>>),
@@ -188,7 +188,7 @@ impl Stream {
     const ZSTD: &'static [u8] = &[0x28, 0xb5, 0x2f, 0xfd];
     const LZ4: &'static [u8] = &[0x04, 0x22, 0x4d, 0x18];
 
-    fn open(mut source: Source) -> io::Result<Self> {
+    pub(super) fn open(mut source: Source) -> io::Result<Self> {
         let mut head = Vec::with_capacity(Self::ZSTD.len());
         source.by_ref().take(Self::ZSTD.len() as u64).read_to_end(&mut head)?;
         let is = |magic| head.starts_with(magic);
@@ -250,7 +250,7 @@ impl Read for Stream {
 
 /// lz4 frames one after the other. [`FrameDecoder`] returns 0 at the end of each frame, and also where the file ends
 /// between two blocks of a frame: here the first goes on and the second is an error.
-struct Lz4 {
+pub(super) struct Lz4 {
     frames: FrameDecoder<Watched>,
     /// Bytes taken when the last frame ended.
     boundary: u64,

@@ -31,6 +31,14 @@ pub use format::MAX_RECORD;
 pub use input::{Input, Listed, expand};
 pub use report::Warning;
 
+/// The bytes of an input, decompressed if they are compressed.
+///
+/// # Errors
+/// Those of the system.
+pub fn plain(input: &Input) -> io::Result<Box<dyn io::Read + Send>> {
+    Ok(Box::new(buffer::Stream::open(buffer::Source::open(input)?)?))
+}
+
 /// Why an input, or the rest of it, cannot be read, or why a filter cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::subject;
 use crate::alert::{Alert, ChainLink, HttpSubject, Rule, Severity, Subject};
+use crate::conn::{Conn, Origin, Process};
 use crate::detect::{Command, Imds, Sensitivity, Signal};
 use crate::id::EventId;
-use crate::conn::{Conn, Origin, Process};
 use crate::packet::Timestamp;
 
 /// How long the alert of a command line waits for what the process does.

@@ -44,8 +44,32 @@ const NAMED: usize = 1024;
 
 /// General tools and interpreters, by the beginning of their executable's name: what people and scripts fetch with.
 const TOOLS: &[&str] = &[
-    "curl", "wget", "http", "https", "xh", "aria2c", "lynx", "w3m", "links", "busybox", "nc", "ncat", "netcat", "socat",
-    "telnet", "openssl", "python", "perl", "ruby", "node", "php", "lua", "powershell", "pwsh", "certutil", "bitsadmin",
+    "curl",
+    "wget",
+    "http",
+    "https",
+    "xh",
+    "aria2c",
+    "lynx",
+    "w3m",
+    "links",
+    "busybox",
+    "nc",
+    "ncat",
+    "netcat",
+    "socat",
+    "telnet",
+    "openssl",
+    "python",
+    "perl",
+    "ruby",
+    "node",
+    "php",
+    "lua",
+    "powershell",
+    "pwsh",
+    "certutil",
+    "bitsadmin",
 ];
 /// Those among them that run a program given as an argument, and the options that it follows.
 const INTERPRETERS: &[&str] = &["python", "pypy", "perl", "ruby", "node", "php", "lua", "powershell", "pwsh"];
@@ -157,7 +181,8 @@ impl Detector {
         };
         let all = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let fields: Vec<_> = [(&b"host"[..], host.as_bytes())].into_iter().chain(all).collect();
-        let method: &[u8] = if fields.iter().any(|(name, _)| name.ends_with(b"-ttl-seconds")) { b"PUT" } else { b"GET" };
+        let method: &[u8] =
+            if fields.iter().any(|(name, _)| name.ends_with(b"-ttl-seconds")) { b"PUT" } else { b"GET" };
         let head = Head::reported_request(method, target.target.as_bytes(), &fields);
         let server = Endpoint { ip, port: target.port.unwrap_or(80) };
         let client = Endpoint { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
@@ -254,7 +279,8 @@ impl<'c> Search<'c> {
             }
             let before = word.get(..at).unwrap_or_default();
             let before = before.strip_suffix(b":").unwrap_or(before);
-            let scheme = before.iter().rev().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-'));
+            let scheme =
+                before.iter().rev().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-'));
             let start = before.len().saturating_sub(scheme.count());
             let url = word.get(start..).unwrap_or_default();
             self.hosts(url, disguised);
@@ -302,10 +328,12 @@ impl<'c> Search<'c> {
             HostRef::Address(ip) => ip.is_loopback(),
             HostRef::Name(name) => name == "localhost",
         };
-        is_own && path.len() > 1 && catalogue.path_endpoints_on(parsed.port.unwrap_or(80)).any(|endpoint| {
-            endpoint.by == Recognised::Path
-                && catalogue.paths_like(path, b"").iter().any(|found| found.path.is_at(endpoint))
-        })
+        is_own
+            && path.len() > 1
+            && catalogue.path_endpoints_on(parsed.port.unwrap_or(80)).any(|endpoint| {
+                endpoint.by == Recognised::Path
+                    && catalogue.paths_like(path, b"").iter().any(|found| found.path.is_at(endpoint))
+            })
     }
 
     fn push(&mut self, parsed: &Parsed, url: &[u8], disguised: bool) {
@@ -337,7 +365,8 @@ impl<'c> Search<'c> {
     /// A path that only metadata services have, whatever its host is called: a variable, a proxy, a mount.
     fn path_alone(&mut self, word: &[u8], disguised: bool) {
         let Some(at) = known_path(word) else { return };
-        if self.found.iter().any(|known| known.named.as_bytes() == word || find(word, known.named.as_bytes()).is_some()) {
+        if self.found.iter().any(|known| known.named.as_bytes() == word || find(word, known.named.as_bytes()).is_some())
+        {
             return;
         }
         let text = lossy(word);

@@ -24,6 +24,6 @@ pub use recorded::Recorded;
 pub use tokens::token_hash;
 
 pub use verdict::{
-    Candidate, CandidateKind, Command, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place, Sensitivity,
-    Signal, Signals, TokenHash, Tokens, Verdict,
+    Candidate, CandidateKind, Command, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place,
+    Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
 };

@@ -8,9 +8,9 @@ use super::doc::{Container, Doc, Kubernetes, Member, ProcessDoc, Text, Url};
 use super::envelope::add_origin;
 use super::http::imds_object;
 use super::{Context, Writer};
+use crate::conn::Process;
 use crate::detect::Command;
 use crate::id::EventId;
-use crate::conn::Process;
 
 /// What is remarked where a process was gone, or its arguments too long, before they were read.
 const CUT: &str = "Not all arguments of the process could be read";
@@ -43,9 +43,8 @@ pub(super) fn add_process<'a>(
     line: &'a str,
     context: &Context<'a>,
 ) {
-    let mut shown = process
-        .map(|process| ProcessDoc::new(process, |time| writer.stamp(time), &context.mask))
-        .unwrap_or_default();
+    let mut shown =
+        process.map(|process| ProcessDoc::new(process, |time| writer.stamp(time), &context.mask)).unwrap_or_default();
     let line: Text<'a> = context.mask.text(Cow::Borrowed(line));
     shown.command_line = Some(line).filter(|line| !line.is_empty());
     if process.is_some_and(|process| process.is_cut) {

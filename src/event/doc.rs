@@ -21,8 +21,8 @@ use serde_with::skip_serializing_none;
 
 use super::dns::Dns;
 use super::time::Stamp;
-use crate::id::EventId;
 use crate::conn::Origin;
+use crate::id::EventId;
 
 pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, Rendered, RuleDoc, Technique, Threat};
 pub use self::http::{HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Url, UserAgent};

@@ -56,7 +56,7 @@ pub fn observation_id(observation: &Observation) -> EventId {
         What::Command(command) => {
             let pid = command.conn.process.as_ref().map_or(0, |process| process.pid);
             event_id("command", &command.conn, command.time, u64::from(pid))
-        },
+        }
     }
 }
 

@@ -315,6 +315,10 @@ impl Take for Pipeline {
         }));
     }
 
+    fn found(&mut self, found: Observation) {
+        self.stages.out.push(found);
+    }
+
     fn never_arrived(&mut self, quoted: &crate::route::Quoted) {
         tcp::never_arrived(&mut self.sessions, quoted);
     }

@@ -96,8 +96,12 @@ impl Group {
                 known.is_none_or(|(_, numbers)| numbers.contains(&&*number)).then_some(())?;
                 // EINPROGRESS: it goes on
                 let exit = field(call, "exit").unwrap_or_default();
-                let is_refused = field(call, "success").as_deref() == Some("no") && !matches!(&*exit, "-115" | "EINPROGRESS");
-                ((nowhere(0), sockaddr(&field(address, "saddr")?)?), Kind::Connection(Connection { end: None, is_refused }))
+                let is_refused =
+                    field(call, "success").as_deref() == Some("no") && !matches!(&*exit, "-115" | "EINPROGRESS");
+                (
+                    (nowhere(0), sockaddr(&field(address, "saddr")?)?),
+                    Kind::Connection(Connection { end: None, is_refused }),
+                )
             }
             (None, None) => return None,
         };
@@ -108,7 +112,8 @@ impl Group {
     fn process(&self, call: &str) -> Process {
         let number = |name| field(call, name).and_then(|number| number.parse().ok());
         let args = self.of("EXECVE").map(arguments).unwrap_or_default();
-        let title = self.of("PROCTITLE").and_then(|line| field(line, "proctitle")).map(|title| title.replace('\0', " "));
+        let title =
+            self.of("PROCTITLE").and_then(|line| field(line, "proctitle")).map(|title| title.replace('\0', " "));
         let mut process = Process {
             pid: number("pid").unwrap_or(0),
             executable: field(call, "exe").filter(|exe| exe != "(null)"),
@@ -137,10 +142,10 @@ fn arguments(line: &str) -> Vec<String> {
         let number = name.strip_prefix('a').map(|rest| rest.split('[').next().unwrap_or(rest));
         let Some(number) = number.and_then(|number| number.parse::<usize>().ok()) else { continue };
         let value = decoded(value);
-        match out.last_mut() {
-            Some((last, text)) if *last == number => text.push_str(&value),
-            _ if out.len() < 4096 => out.push((number, value)),
-            _ => break,
+        match out.pop_if(|(last, _)| *last == number) {
+            Some((last, text)) => out.push((last, text + &value)),
+            None if out.len() < 4096 => out.push((number, value)),
+            None => break,
         }
     }
     out.into_iter().map(|(_, text)| text).collect()
@@ -168,7 +173,8 @@ fn unhex(hex: &str) -> Option<Vec<u8>> {
 /// The value of a field of a record, quotes or hexadecimal undone.
 fn field(line: &str, name: &str) -> Option<String> {
     let (_, value) = pairs(line).find(|(known, _)| *known == name)?;
-    let is_number = matches!(name, "pid" | "ppid" | "uid" | "euid" | "syscall" | "exit" | "arch" | "saddr" | "success" | "type");
+    let is_number =
+        matches!(name, "pid" | "ppid" | "uid" | "euid" | "syscall" | "exit" | "arch" | "saddr" | "success" | "type");
     Some(if is_number { value.trim_matches('"').to_owned() } else { decoded(value) })
 }
 

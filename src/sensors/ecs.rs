@@ -47,7 +47,8 @@ fn sensor(event: Event<'_>) -> &'static str {
         ("falco", "falco"),
     ];
     let told = event.texts("event.module").into_iter().chain(event.texts("agent.type"));
-    let mut told = told.chain(event.text("event.dataset").map(|name| name.split('.').next().unwrap_or("").to_owned().into()));
+    let mut told =
+        told.chain(event.text("event.dataset").map(|name| name.split('.').next().unwrap_or("").to_owned().into()));
     let known = told.find_map(|name| KNOWN.iter().find(|(known, _)| *known == name));
     match known {
         Some((_, sensor)) => sensor,
@@ -138,7 +139,8 @@ fn network(event: Event<'_>, at: Timestamp, origin: &Arc<Origin>) -> Option<Fact
     if let Some(http) = http(event) {
         return Some(Fact { time: at, conn: of(client, server, 80), kind: Kind::Http(Box::new(http)) });
     }
-    let is_end = event.texts("event.action").iter().any(|action| action.contains("disconnect") || action.contains("closed"));
+    let is_end =
+        event.texts("event.action").iter().any(|action| action.contains("disconnect") || action.contains("closed"));
     let server = server.filter(|_| !is_end)?;
     let kind = Kind::Connection(Connection {
         end: event.text("event.end").and_then(|text| time::parse(&text)),
@@ -169,7 +171,8 @@ fn dns(event: Event<'_>, name: &str) -> Dns {
 }
 
 fn http(event: Event<'_>) -> Option<Http> {
-    let is_http = ["http.request.method", "http.response.status_code", "http.version"].iter().any(|path| event.has(path));
+    let is_http =
+        ["http.request.method", "http.response.status_code", "http.version"].iter().any(|path| event.has(path));
     let target = event.text("url.original").or_else(|| event.text("url.full"));
     let target = target.or_else(|| event.text("url.path")).filter(|_| is_http)?;
     let path = event.text("url.path");
@@ -188,7 +191,9 @@ fn http(event: Event<'_>) -> Option<Http> {
     if let Some(Value::Object(headers)) = event.get("http.request.headers") {
         let headers = Event(event.get("http.request.headers")?).0.as_object().unwrap_or(headers);
         for name in headers.keys().filter(|name| !name.eq_ignore_ascii_case("host")) {
-            fields.extend(Event(event.get("http.request.headers")?).text(name).map(|value| (name.clone(), value.into_owned())));
+            fields.extend(
+                Event(event.get("http.request.headers")?).text(name).map(|value| (name.clone(), value.into_owned())),
+            );
         }
     }
     let mut add = |name: &str, value: Option<std::borrow::Cow<'_, str>>| {

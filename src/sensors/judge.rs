@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::{Connection, Dns, Fact, Http, Kind};
 use crate::catalogue::Catalogue;
-use crate::detect::{self, Detector, Imds, NoRequest, Signal, command};
 use crate::conn::Conn;
+use crate::detect::{self, Detector, Imds, NoRequest, Signal, command};
 use crate::observe::What;
 use crate::packet::Timestamp;
 use crate::proto::dns::{Message as DnsMessage, Name, Question, RData, Record, Transaction as Lookup};
@@ -22,7 +22,8 @@ pub struct Judge {
 }
 
 /// What cannot be concluded where only some of the headers, or no answer, were told.
-const UNSEEN: &[Signal] = &[Signal::V1, Signal::V1AfterV2, Signal::NoUserAgent, Signal::Unanswered, Signal::RogueResponder];
+const UNSEEN: &[Signal] =
+    &[Signal::V1, Signal::V1AfterV2, Signal::NoUserAgent, Signal::Unanswered, Signal::RogueResponder];
 
 impl Judge {
     /// A matcher without memory.
@@ -61,7 +62,8 @@ impl Judge {
             Head::reported_request(method.as_bytes(), told.target.as_bytes(), &fields)
         });
         let location: Vec<_> = told.location.iter().map(|to| (&b"Location"[..], to.as_bytes())).collect();
-        let response = told.status.filter(|status| *status > 0).map(|status| Head::reported_response(status, &location));
+        let response =
+            told.status.filter(|status| *status > 0).map(|status| Head::reported_response(status, &location));
         self.ordinal = self.ordinal.wrapping_add(1);
         let tx = Transaction {
             conn,

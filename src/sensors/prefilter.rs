@@ -107,11 +107,17 @@ impl Prefilter {
         let is_of_host = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
         let length = rest.iter().take(256).take_while(|b| is_of_host(b)).count();
         let (host, after) = rest.split_at_checked(length).unwrap_or((rest, b""));
-        let is_end = |b: u8| matches!(b, b'/' | b'"' | b'?' | b'#' | b' ' | b'\'' | b'\\' | b'<' | b'>' | b')' | b',' | b';' | b'}' | b'&');
+        let is_end = |b: u8| {
+            matches!(
+                b,
+                b'/' | b'"' | b'?' | b'#' | b' ' | b'\'' | b'\\' | b'<' | b'>' | b')' | b',' | b';' | b'}' | b'&'
+            )
+        };
         let authority = after.iter().take(256).take_while(|b| !is_end(**b)).count();
         let authority = after.get(..authority).unwrap_or_default();
         let port = authority.strip_prefix(b":").unwrap_or(authority);
-        let is_escape = after.get(authority.len()..).is_some_and(|tail| tail.starts_with(b"\\u") || tail.starts_with(b"\\\\"));
+        let is_escape =
+            after.get(authority.len()..).is_some_and(|tail| tail.starts_with(b"\\u") || tail.starts_with(b"\\\\"));
         // what follows a percent-encoded URL's host is percent-encoded too
         let is_port = port.iter().all(u8::is_ascii_digit);
         let is_encoded_end = port.len() >= 3 && port.starts_with(b"%") && is_encoded_delimiter(port);
@@ -138,7 +144,9 @@ fn is_encoded_delimiter(bytes: &[u8]) -> bool {
 /// Four numbers of at most three digits without leading zeros.
 fn is_plain_quad(host: &str) -> bool {
     let is_plain = |part: &str| {
-        (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()) && (part.len() == 1 || !part.starts_with('0'))
+        (1..=3).contains(&part.len())
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part.len() == 1 || !part.starts_with('0'))
     };
     host.split('.').count() == 4 && host.split('.').all(is_plain)
 }

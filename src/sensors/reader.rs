@@ -52,7 +52,8 @@ pub fn looks_like_events(head: &[u8]) -> bool {
         return true;
     }
     let is_json = matches!(head.first(), Some(b'{' | b'['));
-    is_json && KNOWN.iter().any(|key| memchr::memmem::find(head.get(..64 * 1024).unwrap_or(head), key.as_bytes()).is_some())
+    is_json
+        && KNOWN.iter().any(|key| memchr::memmem::find(head.get(..64 * 1024).unwrap_or(head), key.as_bytes()).is_some())
 }
 
 /// Keys that one of the sensors' events have.
@@ -243,7 +244,9 @@ impl Reader {
         let prefilter = &self.prefilter;
         let taken = splitter.split(filled, &mut |start, end| {
             records = records.saturating_add(1);
-            line = line.saturating_add(memchr::memchr_iter(b'\n', filled.get(counted..start).unwrap_or_default()).count() as u64);
+            line = line.saturating_add(
+                memchr::memchr_iter(b'\n', filled.get(counted..start).unwrap_or_default()).count() as u64,
+            );
             counted = start;
             let object = filled.get(start..end).unwrap_or_default();
             if prefilter.takes(object) {
@@ -275,7 +278,7 @@ fn layout_of(head: &[u8]) -> Layout {
     let is_whole = line.first() == Some(&b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
     match text.first() {
         _ if is_export => Layout::Objects(Splitter { in_hits: Some(false), ..Splitter::default() }),
-        Some(b'[') => Layout::Objects(Splitter { depth: 0, in_array: true, ..Splitter::default() }),
+        Some(b'[') => Layout::Objects(Splitter::default()),
         // a damaged first line does not make a file of lines one of objects
         Some(b'{') if !is_whole && !line.ends_with(b"}") && line.len() < 512 => Layout::Objects(Splitter::default()),
         _ => Layout::Lines,
@@ -303,7 +306,6 @@ struct Splitter {
     start: Option<usize>,
     /// How far the block was looked at.
     at: usize,
-    in_array: bool,
     /// In an export: whether the array of hits was found.
     in_hits: Option<bool>,
 }

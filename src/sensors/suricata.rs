@@ -103,7 +103,10 @@ fn dns(event: Event<'_>, at: Timestamp, origin: &Arc<Origin>) -> Vec<Fact> {
     let conn = conn(client, server, proto(event.text("proto").as_deref().or(Some("UDP"))), origin);
     let made = names.into_iter().map(|name| Fact {
         time: at,
-        conn: crate::conn::Conn { proto: if conn.proto == Proto::Tcp { Proto::Tcp } else { Proto::Udp }, ..conn.clone() },
+        conn: crate::conn::Conn {
+            proto: if conn.proto == Proto::Tcp { Proto::Tcp } else { Proto::Udp },
+            ..conn.clone()
+        },
         kind: Kind::Dns(Box::new(Dns {
             name,
             kind: dns.owned(&["rrtype"]),

@@ -50,7 +50,12 @@ pub(super) fn facts(data: Event<'_>, id: u64, at: Timestamp, origin: &Arc<Origin
             let addresses: Vec<_> = results.split(';').filter_map(ip).collect();
             let code = if data.text("QueryStatus").is_none_or(|status| status == "0") { 0 } else { 3 };
             let is_answered = !results.is_empty() || code != 0;
-            of(here, nowhere(53), Proto::Udp, Kind::Dns(Box::new(Dns { name, kind: None, addresses, is_answered, code })))
+            of(
+                here,
+                nowhere(53),
+                Proto::Udp,
+                Kind::Dns(Box::new(Dns { name, kind: None, addresses, is_answered, code })),
+            )
         }
         _ => Vec::new(),
     }

@@ -73,7 +73,8 @@ fn offset(zone: &str) -> Option<i64> {
 
 /// Days since 1970-01-01, counting years from March (H. Hinnant's algorithm).
 fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let (year, month) = if month > 2 { (year, month.checked_sub(3)?) } else { (year.checked_sub(1)?, month.checked_add(9)?) };
+    let (year, month) =
+        if month > 2 { (year, month.checked_sub(3)?) } else { (year.checked_sub(1)?, month.checked_add(9)?) };
     let of_year = month.checked_mul(153)?.checked_add(2)?.checked_div(5)?.checked_add(day)?.checked_sub(1)?;
     let leap = year.checked_div(4)?.checked_sub(year.checked_div(100)?)?.checked_add(year.checked_div(400)?)?;
     year.checked_mul(365)?.checked_add(leap)?.checked_add(of_year)?.checked_sub(719_468)

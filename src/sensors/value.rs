@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use siphasher::sip::SipHasher13;
 
-use crate::detect::command::base_name;
 use crate::conn::{Conn, Endpoint, Origin, Process, Proto};
+use crate::detect::command::base_name;
 
 /// Most arguments and most addresses that are kept of an event, and most bytes of one text.
 const MANY: usize = 4096;

@@ -68,7 +68,10 @@ fn connection(event: Event<'_>, at: Timestamp) -> Connection {
     let seconds = event.text("duration").and_then(|text| text.parse::<f64>().ok()).filter(|s| (0.0..1e9).contains(s));
     Connection {
         end: seconds.map(|seconds| at.plus((seconds * 1e9) as i64)),
-        is_refused: matches!(event.text("conn_state").as_deref(), Some("REJ" | "S0" | "RSTOS0" | "RSTRH" | "SH" | "SHR")),
+        is_refused: matches!(
+            event.text("conn_state").as_deref(),
+            Some("REJ" | "S0" | "RSTOS0" | "RSTRH" | "SH" | "SHR")
+        ),
     }
 }
 
@@ -167,7 +170,9 @@ impl Table {
             }
             let value = match self.is_many.get(nth) {
                 Some(true) if value == self.empty => Value::Array(Vec::new()),
-                Some(true) => value.split(char::from(self.set_separator)).map(|item| unescape(item).into()).collect(),
+                Some(true) => {
+                    value.split(char::from(self.set_separator)).map(|item| Value::from(unescape(item))).collect()
+                }
                 _ if value == self.empty => Value::String(String::new()),
                 _ => unescape(value).into(),
             };

@@ -59,14 +59,14 @@ fn providers_are_told_by_host_header_and_path() {
     let provider = |args: &[&str]| command(args).map(|command| command.imds.provider);
     let azure = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://x";
     assert_eq!(provider(&["curl", "-H", "Metadata:true", azure]), Some("azure"));
-    assert_eq!(
-        provider(&["powershell", "-c", &format!("irm -Headers @{{Metadata='true'}} {azure}")]),
-        Some("azure")
-    );
+    assert_eq!(provider(&["powershell", "-c", &format!("irm -Headers @{{Metadata='true'}} {azure}")]), Some("azure"));
     let gcp = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token";
     assert_eq!(provider(&["curl", "-H", "Metadata-Flavor: Google", gcp]), Some("gcp"));
     assert_eq!(sensitivity(&["curl", "-H", "Metadata-Flavor: Google", gcp]), Some("credential"));
-    assert_eq!(provider(&["curl", "http://100.100.100.200/latest/meta-data/ram/security-credentials/r"]), Some("alibaba"));
+    assert_eq!(
+        provider(&["curl", "http://100.100.100.200/latest/meta-data/ram/security-credentials/r"]),
+        Some("alibaba")
+    );
 }
 
 #[test]
@@ -103,7 +103,8 @@ fn disguises() {
 
 #[test]
 fn a_program_in_an_argument_that_reads_the_tree_is_a_walk() {
-    let code = "import urllib.request; print(urllib.request.urlopen('http://169.254.169.254/latest/meta-data/').read())";
+    let code =
+        "import urllib.request; print(urllib.request.urlopen('http://169.254.169.254/latest/meta-data/').read())";
     let walk = command(&["python3", "-c", code]).unwrap();
     assert!(walk.is_walk && walk.imds.signals.has(Signal::ToolProcess));
     let curl = command(&["curl", "http://169.254.169.254/latest/meta-data/"]).unwrap();

@@ -1,0 +1,206 @@
+//! Replay of other sensors' events: which inputs are such files, and what they tell, in the order of time.
+//!
+//! Events are read before packets, so that both can be taken in the order of time: only those that have to do with metadata
+//! are kept, and there are few. Where there are more than [`kept`] of them the earlier half goes on before the rest is read.
+
+use std::fs::File;
+use std::io::{Cursor, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::feed::Feed;
+use super::progress::Position;
+use crate::capture::{self, CaptureError, FileSource, Input, Listed};
+use crate::config::Config;
+use crate::observe::What;
+use crate::packet::Timestamp;
+use crate::sensors::prefilter::Prefilter;
+use crate::sensors::{Judge, Reader, Trouble, looks_like_events};
+
+/// Bytes that an input is recognised by.
+const HEAD: usize = 64 * 1024;
+/// Lines of one file of which is told what is wrong with them.
+const TOLD: u64 = 10;
+/// Bytes that one thing kept takes, roughly.
+const EACH: u64 = 4096;
+
+/// An input that has to be read for packets.
+pub(super) enum Pending {
+    /// Not opened, or to be opened anew.
+    Listed(Listed),
+    /// A pipe that was opened to see what it is.
+    Open(Box<FileSource>),
+}
+
+/// What was read of events.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) inputs: u64,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    pub(super) failures: u64,
+}
+
+/// Reads the inputs that are events of other sensors; returns those that are not.
+pub(super) fn read(
+    config: &Config,
+    inputs: Vec<Result<Listed, CaptureError>>,
+    position: &Position,
+    stop: &AtomicBool,
+    feed: &mut Feed<'_>,
+) -> (Vec<Result<Pending, CaptureError>>, Counts) {
+    let mut events = Events::new(config, feed);
+    let mut pending = Vec::new();
+    for listed in inputs {
+        let listed = match listed {
+            Ok(listed) if !stop.load(Ordering::Relaxed) => listed,
+            other => {
+                pending.push(other.map(Pending::Listed));
+                continue;
+            }
+        };
+        pending.extend(events.input(listed, position, stop));
+    }
+    let counts = events.finish();
+    (pending, counts)
+}
+
+/// What is kept of events until packets are read.
+struct Events<'f, 'r> {
+    judge: Judge,
+    prefilter: Option<Arc<Prefilter>>,
+    config: &'f Config,
+    feed: &'f mut Feed<'r>,
+    found: Vec<(Timestamp, What)>,
+    kept: usize,
+    counts: Counts,
+}
+
+impl<'f, 'r> Events<'f, 'r> {
+    fn new(config: &'f Config, feed: &'f mut Feed<'r>) -> Self {
+        let kept = usize::try_from(config.memory / EACH / 2).unwrap_or(usize::MAX).max(1024);
+        Self {
+            judge: Judge::new(Arc::clone(&config.catalogue), config.detect.clone()),
+            prefilter: None,
+            config,
+            feed,
+            found: Vec::new(),
+            kept,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Reads an input, if it is a file of events.
+    fn input(
+        &mut self,
+        listed: Listed,
+        position: &Position,
+        stop: &AtomicBool,
+    ) -> Option<Result<Pending, CaptureError>> {
+        let is_regular = listed.input.size().is_some();
+        if let Input::Path(path) = &listed.input
+            && is_regular
+            && is_plain_capture(path)
+        {
+            return Some(Ok(Pending::Listed(listed)));
+        }
+        let opened = capture::plain(&listed.input).and_then(|mut from| {
+            let mut head = Vec::with_capacity(HEAD);
+            let read = from.by_ref().take(HEAD as u64).read_to_end(&mut head);
+            read.map(|_| (head, from))
+        });
+        let (head, from) = match opened {
+            Ok(opened) => opened,
+            // it is opened again, and what is wrong is told then
+            Err(_) if is_regular => return Some(Ok(Pending::Listed(listed))),
+            Err(cause) => return Some(Err(CaptureError::Open { input: listed.input, cause })),
+        };
+        if looks_like_events(&head) {
+            let whole = Box::new(Cursor::new(head).chain(from));
+            self.file(&listed.input, whole, position, stop);
+            return None;
+        }
+        if is_regular {
+            return Some(Ok(Pending::Listed(listed)));
+        }
+        let whole = Box::new(Cursor::new(head).chain(from));
+        let source = FileSource::from_reader(&listed.input, whole, None);
+        Some(source.map(|source| Pending::Open(Box::new(source))))
+    }
+
+    fn file(&mut self, input: &Input, from: Box<dyn std::io::Read + Send>, position: &Position, stop: &AtomicBool) {
+        let prefilter = self.prefilter.take().or_else(|| Prefilter::new(&self.config.catalogue).map(Arc::new));
+        let Some(prefilter) = prefilter else { return };
+        self.prefilter = Some(Arc::clone(&prefilter));
+        self.counts.inputs += 1;
+        let mut reader = Reader::new(from, prefilter);
+        let (mut facts, mut troubles) = (Vec::new(), Vec::new());
+        let mut told = 0;
+        loop {
+            let before = reader.bytes;
+            let more = reader.next(&mut facts, &mut troubles);
+            position.bytes.fetch_add(reader.bytes - before, Ordering::Relaxed);
+            for fact in facts.drain(..) {
+                self.found.extend(self.judge.judge(fact));
+            }
+            for trouble in troubles.drain(..) {
+                told += 1;
+                tell(input, &trouble, told);
+            }
+            if self.found.len() > self.kept {
+                self.hand_on_half();
+            }
+            match more {
+                Ok(true) if !stop.load(Ordering::Relaxed) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    eprintln!("imdswatch: {input}: reading failed at byte {}: {error}", reader.bytes);
+                    self.counts.failures += 1;
+                    break;
+                }
+            }
+        }
+        if told > TOLD {
+            eprintln!("imdswatch: {input}: {} more lines could not be read", told - TOLD);
+        }
+        self.counts.failures += told;
+        self.counts.events += reader.records;
+        self.counts.bytes += reader.bytes;
+    }
+
+    /// There is no room for more: the earlier half goes on, whatever is older among what follows.
+    fn hand_on_half(&mut self) {
+        self.found.sort_by_key(|(time, _)| *time);
+        let rest = self.found.split_off(self.found.len() / 2);
+        self.feed.tell(std::mem::replace(&mut self.found, rest));
+        self.feed.tell_all();
+    }
+
+    fn finish(mut self) -> Counts {
+        // stable: what happened at once stays in the order in which it was read
+        self.found.sort_by_key(|(time, _)| *time);
+        self.feed.tell(self.found);
+        self.counts
+    }
+}
+
+fn tell(input: &Input, trouble: &Trouble, nth: u64) {
+    if nth <= TOLD {
+        eprintln!("imdswatch: {input}: line {} {}", trouble.line, trouble.reason);
+    }
+}
+
+/// Whether a file begins like a capture that is not compressed: then it is no other thing.
+fn is_plain_capture(path: &Path) -> bool {
+    const MAGIC: [[u8; 4]; 6] = [
+        [0xa1, 0xb2, 0xc3, 0xd4],
+        [0xd4, 0xc3, 0xb2, 0xa1],
+        [0xa1, 0xb2, 0x3c, 0x4d],
+        [0x4d, 0x3c, 0xb2, 0xa1],
+        [0x0a, 0x0d, 0x0d, 0x0a],
+        *b"snoo",
+    ];
+    let mut head = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && MAGIC.contains(&head)
+}
