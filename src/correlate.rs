@@ -466,7 +466,7 @@ impl Correlator {
         let key = repeat_key(rule, Severity::Low, &tx.conn, Signals::default(), &[&verdict.name]);
         self.raise(key, self.now, alerts, |correlator| {
             let subject = subject::of_dns(tx, verdict, event_id);
-            let (client, name) = (subject.conn.client.ip, &verdict.name);
+            let (client, name) = (subject::client(&subject.conn), &verdict.name);
             let message = format!("{client} looked up {name}, a name of the {provider} metadata service");
             alert(rule, Severity::Low, subject, Signals::default(), correlator.now, message)
         });
@@ -583,14 +583,18 @@ impl Correlator {
             self.counters.allowed += 1;
             return Remarks { allowed_by, ..Remarks::default() };
         }
+        let mut signals = Signals::default();
+        if conn.process.as_ref().is_some_and(|process| crate::detect::command::is_tool(&process.name)) {
+            signals.add(Signal::ToolProcess);
+        }
         let rule = Rule::ImdsConnection;
         let why = format!("{:?}", connection.why);
-        let key = repeat_key(rule, Severity::Low, conn, Signals::default(), &[&why]);
+        let key = repeat_key(rule, Severity::Low, conn, signals, &[&why]);
         self.raise(key, connection.last, alerts, |_| {
             let subject = subject::of_connection(connection, event_id);
-            alert(rule, Severity::Low, subject, Signals::default(), connection.last, message::connection(connection))
+            alert(rule, Severity::Low, subject, signals, connection.last, message::connection(connection))
         });
-        Remarks::default()
+        Remarks { signals, ..Remarks::default() }
     }
 
     /// Raises the alert that `make` makes, or counts it as a repeat.

@@ -93,7 +93,7 @@ pub fn enumeration(subject: &Subject, imds: &Imds, steps: usize, impossible: boo
 
 /// For `imds-connection`.
 pub fn connection(connection: &Connection) -> String {
-    let (client, server) = (connection.conn.client.ip, super::subject::end(&connection.conn.server));
+    let (client, server) = (super::subject::client(&connection.conn), super::subject::end(&connection.conn.server));
     let with = connection.conn.process.as_ref().map(|process| format!(" with process {}", process.name));
     let why = match connection.why {
         NoRequest::SynOnly => "tried to reach, without an answer,",

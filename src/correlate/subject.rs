@@ -278,6 +278,16 @@ fn url(target: &str, host: Option<&str>, server: &Endpoint) -> String {
     }
 }
 
+/// The client's address, or where another sensor did not tell it the host's name.
+pub fn client(conn: &Conn) -> String {
+    let host = conn.origin.as_ref().and_then(|origin| origin.host_name.as_deref());
+    match host.filter(|_| conn.client.ip.is_unspecified()) {
+        Some(host) => host.chars().filter(|c| !c.is_control()).take(200).collect(),
+        None if conn.client.ip.is_unspecified() && conn.origin.is_some() => "a host".to_owned(),
+        None => conn.client.ip.to_string(),
+    }
+}
+
 /// `ip:port` or `[ip]:port`.
 pub fn end(endpoint: &Endpoint) -> String {
     std::net::SocketAddr::new(endpoint.ip, endpoint.port).to_string()

@@ -3,8 +3,8 @@
 //!
 //! In: the arguments of a process start, or its command line as one text. Out: the one target that gives most away. Each
 //! text is read as it stands and with quotes, percent-encoding, escapes, base64 (UTF-16 as well) and hexadecimal undone.
-//! Bound: [`TEXT`] bytes of arguments, [`TRIES`] places that may be a host, and a budget of bytes that are decoded, so that
-//! the cost is linear in what was given.
+//! Bound: [`TEXT`] bytes of arguments, and budgets of bytes that are decoded and that are tried as a host, so that the cost
+//! is linear in what was given.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
@@ -30,8 +30,8 @@ use crate::proto::http::{Head, Message, Transaction};
 
 /// Most bytes of arguments that are read.
 const TEXT: usize = 256 * 1024;
-/// Most places of one command line that are tried as a host.
-const TRIES: usize = 2048;
+/// Most of a URL or host that is looked at.
+const URL: usize = 2048;
 /// Most targets that are weighed against each other.
 const FOUND: usize = 64;
 /// Layers of base64 and hexadecimal that are undone.
@@ -103,7 +103,9 @@ pub fn judge(detector: &mut Detector, conn: Conn, time: Timestamp) -> Option<Com
     let mut search = Search::new(&catalogue);
     search.all(&texts);
     if search.found.is_empty() && !process.args.is_empty() {
-        search.text(line.as_bytes(), 0); // what several arguments say together
+        // what several arguments say together, and what was left out of them
+        let whole = process.command_line.as_deref().filter(|whole| whole.len() > line.len());
+        search.all(&[whole.unwrap_or(&line)]);
     }
     let fields = headers(&catalogue, &line);
     let found = search.found.into_iter();
@@ -215,6 +217,7 @@ impl Detector {
 struct Search<'c> {
     catalogue: &'c Catalogue,
     found: Vec<Target>,
+    /// Bytes that may still be tried as a host.
     tries: usize,
     /// Bytes that may still be decoded.
     budget: usize,
@@ -222,7 +225,7 @@ struct Search<'c> {
 
 impl<'c> Search<'c> {
     fn new(catalogue: &'c Catalogue) -> Self {
-        Self { catalogue, found: Vec::new(), tries: TRIES, budget: 0 }
+        Self { catalogue, found: Vec::new(), tries: 2 * URL, budget: 0 }
     }
 
     fn all(&mut self, texts: &[&str]) {
@@ -232,6 +235,7 @@ impl<'c> Search<'c> {
             let text = text.get(..left.min(text.len())).unwrap_or_default();
             left = left.saturating_sub(text.len());
             self.budget = self.budget.saturating_add(text.len().saturating_mul(16));
+            self.tries = self.tries.saturating_add(text.len().saturating_mul(8));
             self.text(text, 0);
         }
     }
@@ -274,16 +278,15 @@ impl<'c> Search<'c> {
     /// URLs in a word, one after the other: `--url=http://…`, and those inside another's query.
     fn urls(&mut self, word: &[u8], disguised: bool) {
         for at in memchr::memmem::find_iter(word, b"//") {
-            if !self.may_try() {
-                return;
-            }
             let before = word.get(..at).unwrap_or_default();
             let before = before.strip_suffix(b":").unwrap_or(before);
             let scheme =
                 before.iter().rev().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-'));
             let start = before.len().saturating_sub(scheme.count());
             let url = word.get(start..).unwrap_or_default();
-            self.hosts(url, disguised);
+            if !self.hosts(url, disguised) {
+                return;
+            }
         }
     }
 
@@ -296,23 +299,22 @@ impl<'c> Search<'c> {
         let is_number = first.is_ascii_digit() && (host.len() >= 8 || host.contains(&b'.'));
         let is_name = host.len() >= 8 && first.is_ascii_alphabetic() && host.iter().any(|b| matches!(b, b'.' | b'-'));
         let is_v6 = first == b'[' || host.iter().filter(|b| **b == b':').count() >= 2;
-        if (is_number || is_name || is_v6 || first >= 0x80) && self.may_try() {
+        if is_number || is_name || is_v6 || first >= 0x80 {
             self.hosts(word, disguised);
         }
     }
 
-    fn may_try(&mut self) -> bool {
-        let Some(left) = self.tries.checked_sub(1) else { return false };
+    /// Tries a text as a host or URL; `false` when no more may be tried.
+    fn hosts(&mut self, url: &[u8], disguised: bool) -> bool {
+        let url = url.get(..URL).unwrap_or(url);
+        let Some(left) = self.tries.checked_sub(url.len()) else { return false };
         self.tries = left;
-        true
-    }
-
-    fn hosts(&mut self, url: &[u8], disguised: bool) {
         for parsed in canonical::hosts(url) {
             if self.names_metadata(&parsed) {
                 self.push(&parsed, url, disguised);
             }
         }
+        true
     }
 
     /// By its host, by a path that only metadata services have, or by a loopback service's port and path.

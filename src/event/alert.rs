@@ -13,7 +13,7 @@ use super::doc::{
     Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Id, Imds, Ip, Link, Member,
     Network, Rendered, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
-use super::envelope::end_of;
+use super::envelope::{end_of, forget_unknown_ends};
 use super::url::{self, Host, Params, Target};
 use super::{Context, Said, Writer, command, http};
 use crate::alert::{Alert, HttpSubject, Outcome, Rule, Subject};
@@ -56,6 +56,9 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     }
     doc.origin = subject.conn.origin.as_deref();
     doc.event.provider = doc.origin.map(|origin| origin.sensor);
+    if doc.origin.is_some() {
+        forget_unknown_ends(&mut doc);
+    }
     if subject.imds.is_some() {
         writer.add_unknown_process(&mut doc);
     }

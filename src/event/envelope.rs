@@ -346,6 +346,25 @@ pub(super) fn add_origin<'a>(doc: &mut Doc<'a>, id: EventId, conn: &'a Conn) {
     doc.event.id = Id::of(id, Some(origin));
     doc.event.provider = Some(origin.sensor);
     doc.origin = Some(origin);
+    forget_unknown_ends(doc);
+}
+
+/// Takes out the ends that another sensor did not tell.
+pub(super) fn forget_unknown_ends(doc: &mut Doc<'_>) {
+    let is_unknown = |end: &&mut End<'_>| end.ip.is_some_and(|ip| ip.0.is_unspecified());
+    let ends = [&mut doc.source, &mut doc.client, &mut doc.destination, &mut doc.server];
+    let mut any = false;
+    for end in ends.into_iter().flatten() {
+        if is_unknown(&end) {
+            (end.ip, end.address, any) = (None, None, true);
+        }
+    }
+    if any {
+        doc.related.forget_unspecified();
+        if let Some(network) = &mut doc.network {
+            (network.community_id, network.direction) = (None, None);
+        }
+    }
 }
 
 /// Address and port of an end.

@@ -6,6 +6,7 @@
 mod alert;
 mod body;
 mod command;
+mod connection;
 pub mod dns;
 pub mod doc;
 pub mod envelope;
@@ -145,6 +146,18 @@ impl Writer {
         context: &Context<'a>,
     ) {
         let doc = command::document(self, id, command, context);
+        self.line(out, &doc);
+    }
+
+    /// Appends the event of a connection that another sensor tells of.
+    pub fn connection<'a>(
+        &'a self,
+        out: &mut Vec<u8>,
+        id: EventId,
+        connection: &'a crate::detect::Connection,
+        context: &Context<'a>,
+    ) {
+        let doc = connection::document(self, id, connection, context);
         self.line(out, &doc);
     }
 

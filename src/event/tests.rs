@@ -414,6 +414,7 @@ pub(super) fn alert() -> Alert {
         event_id: EventId(0xe1),
         http,
         dns,
+        command: None,
         signals: imds.as_ref().map(|imds| imds.signals).unwrap_or_default(),
         imds: imds.map(Arc::new),
         service: None,

@@ -241,7 +241,9 @@ impl Publisher {
             What::Icmp(_) => all,
             What::Flow(record) => all || self.is_marked(record),
             What::Command(_) => true,
-            What::Connection(_) | What::Tokens(_) => false,
+            // of packets the flow is written
+            What::Connection(connection) => connection.conn.origin.is_some(),
+            What::Tokens(_) => false,
         }
     }
 
@@ -283,6 +285,7 @@ impl Publisher {
                 What::Dns(exchange) if !writer.is_ignored(&exchange.0.conn) => {
                     writer.dns(out, id, &exchange.0, &exchange.1, &context);
                 }
+                What::Connection(connection) => writer.connection(out, id, connection, &context),
                 What::Command(command) => writer.command(out, id, command, &context),
                 What::Icmp(exchange) if !writer.is_ignored(&exchange.conn) => writer.icmp(out, id, exchange, &context),
                 What::Flow(record) => writer.flow(out, id, record, &flow_context(&self.catalogue, record)),

@@ -16,7 +16,7 @@ pub(super) fn facts(event: Event<'_>, raw: &[u8]) -> Vec<Fact> {
         return Vec::new();
     }
     let origin = Arc::new(origin(event, sensor(event), raw));
-    let Some(at) = when(event) else { return Vec::new() };
+    let at = when(event);
     if let Some(data) = event.below("winlog.event_data").filter(|_| !event.has("process.executable")) {
         let id = event.number(&["winlog.event_id", "event.code"]).unwrap_or(0);
         return sysmon::facts(data, id, at, &origin);
@@ -59,9 +59,10 @@ fn sensor(event: Event<'_>) -> &'static str {
     }
 }
 
-fn when(event: Event<'_>) -> Option<Timestamp> {
+fn when(event: Event<'_>) -> Timestamp {
     let times = ["event.start", "@timestamp", "event.created", "process.start"];
-    times.iter().find_map(|path| time::parse(&event.text(path)?))
+    // an event without a time tells what happened all the same
+    times.iter().find_map(|path| time::parse(&event.text(path)?)).unwrap_or_default()
 }
 
 /// Actions that mean that a process was started, over all sources.

@@ -66,6 +66,11 @@ const KNOWN: &[&str] = &[
     "\"EventID\"",
     "\"_source\"",
     "\"record_type\"",
+    "\"auditd\"",
+    "\"winlog\"",
+    "\"event\":{",
+    "\"event\": {",
+    "\"event.category\"",
 ];
 
 /// Without byte order mark and blanks.
@@ -313,15 +318,25 @@ struct Splitter {
 impl Splitter {
     /// Hands out the objects that end in `block`; returns up to where the block is not needed any more.
     fn split(&mut self, block: &[u8], take: &mut dyn FnMut(usize, usize)) -> usize {
-        if self.in_hits == Some(false) {
-            let Some(at) = hits(block.get(self.at..).unwrap_or_default()) else {
-                // the word may stand over the border
-                self.at = 0;
-                return block.len().saturating_sub(64);
-            };
-            self.at = self.at.saturating_add(at);
-            self.in_hits = Some(true);
+        loop {
+            if self.in_hits == Some(false) {
+                let Some(at) = hits(block.get(self.at..).unwrap_or_default()) else {
+                    // the word may stand over the border
+                    let taken = block.len().saturating_sub(64).max(self.at);
+                    self.at = 0;
+                    return taken;
+                };
+                self.at = self.at.saturating_add(at);
+                self.in_hits = Some(true);
+            }
+            if !self.array(block, take) {
+                return self.rest();
+            }
         }
+    }
+
+    /// Goes on to the end of the block, or of an export's array: then it says so.
+    fn array(&mut self, block: &[u8], take: &mut dyn FnMut(usize, usize)) -> bool {
         while let Some(&byte) = block.get(self.at) {
             self.at = self.at.saturating_add(1);
             if self.in_string {
@@ -346,12 +361,12 @@ impl Splitter {
                 }
                 b']' if self.in_hits.is_some() => {
                     self.in_hits = Some(false);
-                    return self.rest();
+                    return true;
                 }
                 _ => {}
             }
         }
-        self.rest()
+        false
     }
 
     /// What came before the open object is not needed any more.

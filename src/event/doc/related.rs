@@ -30,6 +30,11 @@ impl<'a> Related<'a> {
         add(&mut self.ip, RelatedIp::Ip(Ip(ip.to_canonical())));
     }
 
+    /// Takes out what stands for an address that is not known.
+    pub fn forget_unspecified(&mut self) {
+        self.ip.retain(|ip| !matches!(ip, RelatedIp::Ip(ip) if ip.0.is_unspecified()));
+    }
+
     /// Adds what should be the text of an address, once; empty text is left out.
     pub fn add_ip_text(&mut self, text: Text<'a>) {
         match text.parse::<IpAddr>() {
