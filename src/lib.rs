@@ -61,3 +61,6 @@ pub mod output;
 
 // Threads, clocks, signals.
 pub mod app;
+
+#[cfg(test)]
+mod testing;

@@ -65,7 +65,7 @@ const CLOCK: &[&str] = &["app", "output", "live", "metrics"];
 /// Modules that may start threads.
 const THREADS: &[&str] = &["app", "live", "metrics", "output"];
 /// Modules that may print.
-const PRINTS: &[&str] = &["app", "main"];
+const PRINTS: &[&str] = &["app", "main", "testing"];
 
 fn sources() -> Vec<PathBuf> {
     fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
