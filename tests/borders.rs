@@ -55,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("publish", &["alert", "catalogue", "correlate", "detect", "event", "flow", "id", "observe", "packet"]),
-    ("output", &[]),
+    ("output", &["alert"]),
     ("metrics", &[]),
     ("live", &["app", "capture", "catalogue", "observe", "packet", "process"]),
 ];

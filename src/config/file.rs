@@ -225,7 +225,7 @@ pub struct Alerts {
     pub allow: Vec<AllowEntry>,
 }
 
-/// `[[output]]`. What has no use for where `to` leads is an error, see [`net::Settings::of`].
+/// `[[output]]`. What has no use for where `to` leads is an error, see [`super::receiver::settings`].
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {

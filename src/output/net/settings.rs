@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::secret::{Secret, from_environment};
+use super::secret::Secret;
 use super::url::{Protocol, Target};
 use crate::alert::Severity;
-use crate::config::file;
 
 /// How much of a server's certificate has to be right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -151,84 +150,50 @@ pub struct SettingsError {
 }
 
 impl Settings {
-    /// Joins and checks the keys of one output whose `to` is a URL.
-    ///
-    /// # Errors
-    /// [`SettingsError`]: the key, and what is wrong with its value.
-    pub fn of(output: &file::Output, namespace: &str) -> Result<Self, SettingsError> {
-        let wrong = |key: &'static str| move |text: String| SettingsError { key, text };
-        let word = from_environment(&output.to).map_err(wrong("to"))?;
-        let target = Target::parse(&word).map_err(|error| SettingsError { key: "to", text: error.to_string() })?;
-        let username = output.username.as_deref().map(from_environment).transpose().map_err(wrong("username"))?;
-        let password = secret("password", output.password.as_deref(), output.password_file.as_deref())?;
-        let headers = output.headers.iter().map(|(name, value)| {
-            let value = from_environment(value).map_err(wrong("headers"))?;
-            Ok((name.clone(), Secret::new(value.to_string())))
-        });
-        let settings = Self {
-            username: username.map(|name| name.to_string()).or_else(|| target.user.clone()),
-            password: password.or_else(|| target.password.clone()),
-            api_key: secret("api_key", output.api_key.as_deref(), output.api_key_file.as_deref())?,
-            token: secret("token", output.token.as_deref(), output.token_file.as_deref())?,
-            headers: headers.collect::<Result<_, _>>()?,
-            tls: Tls {
-                ca: output.ca.clone(),
-                certificate: output.certificate.clone(),
-                key: output.key.clone(),
-                verify: output.verify.unwrap_or_default(),
-            },
-            compression: output.compression,
-            batch: output.batch,
-            timeout: output.timeout.map_or(TIMEOUT, |span| Duration::from_nanos(span.0.max(0).unsigned_abs())),
-            pipeline: output.pipeline.clone(),
-            namespace: namespace.to_owned(),
-            body: output.body,
-            template: output.template.unwrap_or_default(),
-            per_minute: output.per_minute.unwrap_or(60),
-            redis_type: output.redis_type.unwrap_or_default(),
-            sasl: output.sasl.unwrap_or_default(),
-            min_severity: output.min_severity.unwrap_or(Severity::High),
+    /// What goes for a URL without further keys.
+    pub fn new(target: Target) -> Self {
+        Self {
+            username: target.user.clone(),
+            password: target.password.clone(),
+            api_key: None,
+            token: None,
+            headers: Vec::new(),
+            tls: Tls::default(),
+            compression: None,
+            batch: None,
+            timeout: TIMEOUT,
+            pipeline: None,
+            namespace: "default".to_owned(),
+            body: None,
+            template: Template::default(),
+            per_minute: 60,
+            redis_type: RedisType::default(),
+            sasl: Sasl::default(),
+            min_severity: Severity::High,
             target,
-        };
-        settings.check(output)?;
-        Ok(settings)
+        }
     }
 
-    /// The settings of a URL alone, as `-o URL` gives it.
+    /// The settings of a URL alone.
     ///
     /// # Errors
-    /// As [`Settings::of`].
+    /// [`SettingsError`].
     pub fn of_url(url: &str) -> Result<Self, SettingsError> {
-        Self::of(&file::Output { to: url.to_owned(), ..file::Output::default() }, "default")
+        let target = Target::parse(url).map_err(|error| SettingsError { key: "to", text: error.to_string() })?;
+        let settings = Self::new(target);
+        settings.check().map(|()| settings)
     }
 
-    /// Keys that this protocol has no use for are errors: whoever set one expects it to do something.
-    fn check(&self, output: &file::Output) -> Result<(), SettingsError> {
-        use Protocol::{Elasticsearch, Kafka, Logstash, Otlp, Redis, SyslogTcp, SyslogUdp, Webhook};
-        let of = |key, given: bool, protocols: &'static [Protocol]| (key, given, protocols);
-        const HTTP: &[Protocol] = &[Elasticsearch, Webhook, Otlp];
-        let uses = [
-            of("api_key", self.api_key.is_some(), &[Elasticsearch, Webhook]),
-            of("token", self.token.is_some(), HTTP),
-            of("headers", !self.headers.is_empty(), HTTP),
-            of("username", self.username.is_some(), &[Elasticsearch, Webhook, Otlp, Kafka, Redis]),
-            of("password", self.password.is_some(), &[Elasticsearch, Webhook, Otlp, Kafka, Redis]),
-            of("compression", self.compression.is_some(), &[Elasticsearch, Otlp, Kafka, Logstash]),
-            of("pipeline", self.pipeline.is_some(), &[Elasticsearch]),
-            of("body", self.body.is_some(), &[SyslogUdp, SyslogTcp]),
-            of("template", output.template.is_some(), &[Webhook]),
-            of("per_minute", output.per_minute.is_some(), &[Webhook]),
-            of("redis_type", output.redis_type.is_some(), &[Redis]),
-            of("sasl", output.sasl.is_some(), &[Kafka]),
-        ];
-        let scheme = self.target.scheme;
-        let error = |key, text: String| Err(SettingsError { key, text });
-        if let Some((key, ..)) = uses.iter().find(|(_, given, by)| *given && !by.contains(&self.target.protocol)) {
-            return error(key, format!("has no use with {scheme}://"));
-        }
+    /// Whether the settings go together.
+    ///
+    /// # Errors
+    /// [`SettingsError`]: the first that does not.
+    pub fn check(&self) -> Result<(), SettingsError> {
         let tls = &self.tls;
-        let any_tls = tls.ca.is_some() || tls.certificate.is_some() || tls.key.is_some() || output.verify.is_some();
+        let error = |key, text: String| Err(SettingsError { key, text });
+        let any_tls = tls.ca.is_some() || tls.certificate.is_some() || tls.key.is_some() || tls.verify != Verify::Full;
         if any_tls && !self.target.tls {
+            let scheme = self.target.scheme;
             return error("to", format!("certificates and `verify` are for TLS, which {scheme}:// does not use"));
         }
         if tls.key.is_some() && tls.certificate.is_none() {
@@ -270,67 +235,5 @@ impl Settings {
     }
 }
 
-fn secret(
-    key: &'static str,
-    given: Option<&str>,
-    file: Option<&std::path::Path>,
-) -> Result<Option<Secret>, SettingsError> {
-    let found = match (given, file) {
-        (Some(_), Some(_)) => Err(format!("`{key}` and `{key}_file` exclude each other")),
-        (Some(text), None) => from_environment(text).map(|text| Some(Secret::new(text.to_string()))),
-        (None, Some(path)) => Secret::read(path).map(Some),
-        (None, None) => Ok(None),
-    };
-    found.map_err(|text| SettingsError { key, text })
-}
-
 /// As long as Packetbeat waits for Logstash; a third of what it gives Elasticsearch.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(toml: &str) -> Result<Settings, SettingsError> {
-        Settings::of(&toml::from_str(toml).unwrap(), "default")
-    }
-
-    #[test]
-    fn what_is_given_is_joined() {
-        let settings = of("to = \"elasticsearch+https://u:in-url@a/x\"\nusername = \"v\"\ntimeout = \"5s\"").unwrap();
-        assert_eq!(settings.username.as_deref(), Some("v"));
-        assert_eq!(settings.password.unwrap().expose(), "in-url");
-        assert_eq!(settings.timeout, Duration::from_secs(5));
-    }
-
-    #[test]
-    fn keys_without_use_or_sense_are_errors() {
-        for (toml, expected) in [
-            ("to = \"kafka://a/t\"\npipeline = \"p\"", "pipeline: has no use with kafka://"),
-            ("to = \"kafka://a/t\"\nca = \"f\"", "to: certificates and `verify` are for TLS"),
-            ("to = \"kafka+tls://a/t\"\nkey = \"f\"", "certificate: is missing beside `key`"),
-            ("to = \"elasticsearch+http://a\"\npassword = \"x\"", "username: is missing beside"),
-            ("to = \"elasticsearch+http://a\"\napi_key = \"x\"\ntoken = \"y\"", "api_key: only one of"),
-            ("to = \"elasticsearch+http://a\"\napi_key = \"x\\ny\"", "headers: a header, token or key"),
-            ("to = \"elasticsearch+http://a\"\napi_key = \"x\"\napi_key_file = \"y\"", "exclude each other"),
-            ("to = \"webhook+http://a\"\ntemplate = \"pagerduty\"", "api_key: PagerDuty's"),
-            ("to = \"webhook+http://a\"\nper_minute = 0", "per_minute: is at least 1"),
-            ("to = \"webhook+http://a\"\n[headers]\n\"a b\" = \"c\"", "headers: a header's name"),
-            ("to = \"redis://a\"\npassword = \"${IMDSWATCH_NO_SUCH}\"", "password: the environment has no variable"),
-            ("to = \"redis://a\"\npassword_file = \"/no/such\"", "password: cannot take a secret from /no/such"),
-            ("to = \"redis://a\"\ntimeout = \"0s\"", "timeout: is at least"),
-        ] {
-            let error = of(toml).expect_err(toml);
-            assert!(format!("{}: {error}", error.key).contains(expected), "{toml}: {}: {error}", error.key);
-        }
-    }
-
-    #[test]
-    fn no_secret_is_shown() {
-        let settings = of("to = \"webhook+https://a/p4th\"\ntoken = \"t0ken\"\n[headers]\nX = \"h3ader\"").unwrap();
-        let shown = format!("{settings:?}");
-        for secret in ["p4th", "t0ken", "h3ader"] {
-            assert!(!shown.contains(secret), "{shown}");
-        }
-    }
-}
