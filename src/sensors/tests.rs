@@ -1,3 +1,5 @@
+//! Files of every layout, the samples of all sensors, and what the prefilter lets through.
+
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! What command lines name, plainly and in disguise, and what that costs.
+
 use std::time::Instant;
 
 use super::*;
