@@ -26,8 +26,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sensors", &["bytes", "catalogue", "conn", "detect", "observe", "packet", "proto"]),
     (
         "pipeline",
-        &["conn", "decode", "detect", "flow", "observe", "packet", "process", "proto", "route", "session", "stream"],
+        &[
+            "conn", "decode", "detect", "flow", "judge", "observe", "packet", "process", "proto", "route", "session",
+            "stream",
+        ],
     ),
+    ("judge", &["conn", "detect", "flow", "observe", "packet", "proto"]),
     ("process", &["conn", "packet"]),
     ("observe", &["conn", "detect", "flow", "packet", "proto"]),
     ("id", &["conn"]),
