@@ -111,6 +111,10 @@ pub struct Run {
     #[arg(long, value_name = "DIR")]
     pub hostfs: Option<PathBuf>,
 
+    /// Do not watch process starts
+    #[arg(long)]
+    pub no_processes: bool,
+
     /// Do not confine the process (seccomp, Landlock)
     #[arg(long)]
     pub no_sandbox: bool,
@@ -141,6 +145,9 @@ pub enum Command {
     Rules {
         /// Rule id or signal slug
         rule: Option<String>,
+        /// Print rule files for another engine, made of the catalogue
+        #[arg(long, value_name = "ENGINE", conflicts_with = "rule")]
+        export: Option<Engine>,
     },
     /// Check a configuration file and print its meaning
     CheckConfig {
@@ -171,6 +178,17 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+/// `rules --export`
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Sigma rules (YAML)
+    Sigma,
+    /// Detection rules of Elastic Security (NDJSON, as Kibana imports them)
+    Elastic,
+    /// Suricata rules
+    Suricata,
 }
 
 /// `--events`

@@ -14,6 +14,7 @@ mod raise;
 mod rebind;
 mod relay;
 mod repeats;
+mod reported;
 mod sets;
 mod ssrf;
 mod subject;
@@ -43,6 +44,7 @@ use raise::{alert, confirmed, rebinding, relayed};
 use rebind::{Lookup, Rebinds};
 use relay::{Relays, Sighting};
 use repeats::{Key, Repeats};
+use reported::Reported;
 use ssrf::{Fetch, Finding, Inbound, Ssrf};
 use subject::{Subjects, key};
 use table::Table;
@@ -111,6 +113,7 @@ pub struct Correlator {
     rebinds: Rebinds,
     subjects: Subjects,
     commands: Commands,
+    reported: Reported,
     /// Clients and servers with a readable request between them.
     readable: Table<(std::net::IpAddr, std::net::IpAddr), ()>,
     counters: Counters,
@@ -125,10 +128,11 @@ impl Correlator {
             issuances: Issuances::default(),
             repeats: Repeats::new(config.window, config.limit),
             relays: Relays::new(config.limit),
-            ssrf: Ssrf::new(config.window, config.limit),
+            ssrf: Ssrf::new(config.window, config.limit).with_skew(config.skew),
             rebinds: Rebinds::new(config.limit, config.window),
             subjects: Subjects::default(),
             commands: Commands::new(config.window, config.skew),
+            reported: Reported::new(config.skew),
             readable: Table::new(config.limit),
             counters: Counters::default(),
             catalogue,
@@ -149,6 +153,7 @@ impl Correlator {
             What::Command(command) => self.command(command, event_id, alerts),
             What::Icmp(_) | What::Flow(_) => Remarks::default(),
         };
+        self.reported.join(first, alerts, self.now);
         self.commands.join(first, alerts);
         remarks
     }
@@ -178,6 +183,8 @@ impl Correlator {
         ssrf.expire(now, &|name| rebinds.resolved(name), &mut findings);
         let first = alerts.len();
         self.tell(findings, lookups, sightings, alerts);
+        self.reported.join(first, alerts, now);
+        self.reported.expire(now, alerts);
         self.commands.join(first, alerts);
         self.commands.expire(now, alerts);
         self.repeats.expire(now, alerts);
@@ -198,6 +205,8 @@ impl Correlator {
         let Self { ssrf, rebinds, .. } = self;
         ssrf.finish(&|name| rebinds.resolved(name), &mut findings);
         self.tell(findings, lookups, sightings, alerts);
+        self.reported.join(first, alerts, self.now);
+        self.reported.finish(alerts);
         self.commands.join(first, alerts);
         self.commands.finish(alerts);
         self.repeats.finish(alerts);
@@ -566,6 +575,10 @@ impl Correlator {
         }
         let subject = commands::subject(command, event_id);
         let signals = subject.signals;
+        if !command.is_mention {
+            let fetch = Fetch { subject: subject.clone(), first: command.time, sdk: false };
+            self.ssrf.leg(fetch, self.now);
+        }
         let alert = alert(rule, severity, subject, signals, command.time, commands::message(command));
         self.repeats.open(key, &Arc::new(alert.clone()), self.now, alerts);
         self.commands.hold(alert, &command.conn, command.time, alerts);

@@ -56,6 +56,7 @@ pub mod observe;
 // What observations mean together.
 pub mod alert;
 pub mod correlate;
+pub mod export;
 pub mod publish;
 pub mod rules;
 

@@ -43,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("catalogue", &["bytes"]),
     ("detect", &["bytes", "catalogue", "conn", "packet", "proto"]),
     ("rules", &["alert", "catalogue", "detect"]),
+    ("export", &["catalogue", "correlate", "rules"]),
     ("alert", &["conn", "detect", "id", "packet"]),
     ("correlate", &["alert", "catalogue", "conn", "detect", "id", "observe", "packet", "proto", "rules"]),
     (

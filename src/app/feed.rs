@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, never, select};
 
 use super::stages::{Board, Captured, Run};
 use crate::conn::Order;
@@ -108,17 +108,35 @@ impl<'r> Feed<'r> {
         self.board.post(|report| report.decode = self.front.counters().clone());
     }
 
-    /// Takes what a capture thread says until it ends.
-    pub(super) fn run(mut self, captured: &Receiver<Captured>) {
-        for captured in captured {
-            let going = match captured {
-                Captured::Packets(packets) => self.packets(packets),
-                Captured::Quiet { at, now } => self.quiet(at, now),
+    /// Takes what a capture thread says until it ends, and what is seen of process starts meanwhile.
+    pub(super) fn run(mut self, captured: &Receiver<Captured>, seen: &Receiver<(Timestamp, What)>) {
+        let mut seen = seen.clone();
+        loop {
+            let going = select! {
+                recv(captured) -> captured => match captured {
+                    Ok(Captured::Packets(packets)) => self.packets(packets),
+                    Ok(Captured::Quiet { at, now }) => self.quiet(at, now),
+                    Err(_) => false,
+                },
+                recv(seen) -> found => match found {
+                    Ok((time, what)) => self.seen(time, what),
+                    Err(_) => {
+                        seen = never();
+                        true
+                    }
+                },
             };
             if !going {
                 break;
             }
         }
+    }
+
+    /// Something that no packet told of has its place before the next packet.
+    fn seen(&mut self, time: Timestamp, what: What) -> bool {
+        let next = self.told.next;
+        self.told.hand_on(time, what, next, &mut self.router);
+        self.send(next)
     }
 }
 

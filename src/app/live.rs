@@ -28,12 +28,17 @@ use crate::metrics;
 use crate::output::{Destination, Outputs};
 use crate::packet::{PacketBatch, Timestamp};
 use crate::process::Lookup;
+use crate::sensors::Judge;
+use crate::sensors::prefilter::Prefilter;
 
 /// Batches on the way to the workers: what a moment's stall may hold up before packets are thrown away.
 const BATCHES: usize = 64;
 
 /// Workers are behind when so many batches wait.
 const BEHIND: usize = 8;
+
+/// Command lines that name metadata and wait to be published.
+const SEEN: usize = 1024;
 
 /// How long capture waits for packets before it looks round.
 const LOOK_ROUND: Duration = Duration::from_millis(100);
@@ -63,6 +68,7 @@ enum News {
 /// When it cannot begin.
 pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: &AtomicBool) -> anyhow::Result<Report> {
     let live = &config.live;
+    live::keep_to_oneself();
     live::raise_capabilities();
     let (wake, waker) = pair()?;
     let mut sniffer = Sniffer::open(interfaces, settings(config), wake)?;
@@ -71,7 +77,9 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     let helper = Helper::start(&live.hostfs, live.user.as_deref()).map_err(|error| {
         eprintln!("imdswatch: no helper ({error}): executables of other users' processes are not named");
     });
-    let (attribution, remark) = Attribution::open(&live.hostfs, Arc::clone(&config.catalogue), helper.ok())
+    let names = live.processes.then(|| Prefilter::new(&config.catalogue)).flatten();
+    let names = names.map(|names| Box::new(move |text: &[u8]| names.takes(text)) as live::Names);
+    let (attribution, remark) = Attribution::open(&live.hostfs, Arc::clone(&config.catalogue), helper.ok(), names)
         .context("cannot prepare to look up processes")?;
     say_all(remark);
     let metrics = live
@@ -94,6 +102,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     let (requests, requests_rx) = unbounded();
     let (tell, news) = unbounded();
     let started = Instant::now();
+    let (seen, seen_rx) = bounded(SEEN);
     thread::scope(|scope| {
         let run = &run;
         scope.spawn(move || {
@@ -104,10 +113,17 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
             if confine(config, file).is_err() {
                 return;
             }
-            attribution.run(&until_over);
-            let Attributed { named, missed, lost } = directory.counts();
+            let mut judge = Judge::new(Arc::clone(&config.catalogue), config.detect.clone());
+            attribution.run(&until_over, &mut |time, process| {
+                if let Some(found) = judge.start(time, process) {
+                    // Waiting here would cost the names of connections.
+                    let _ = seen.try_send(found);
+                }
+            });
+            let Attributed { named, missed, lost, started, cut } = directory.counts();
             if config.verbose > 0 {
                 eprintln!("imdswatch: {named} connections with, {missed} without their process; {lost} records lost");
+                eprintln!("imdswatch: {started} programs started; the arguments of {cut} could not be read whole");
             }
         });
         say_all(confine(config, file)?);
@@ -118,7 +134,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
         }
         let (feed, empty, threads) = Threads::start(scope, run, BATCHES + 2, outputs, requests_rx);
         let (packets, captured) = bounded(BATCHES);
-        spawn(scope, "decode", move || feed.run(&captured));
+        spawn(scope, "decode", move || feed.run(&captured, &seen_rx));
         let capture = spawn(scope, "capture", move || Capture::new(run, sniffer, packets, empty).run());
         let ended = tell.clone();
         scope.spawn(move || {

@@ -13,7 +13,7 @@ use clap::CommandFactory;
 
 use crate::alert::{Rule, Severity};
 use crate::capture::Filter;
-use crate::cli::{Args, Command};
+use crate::cli::{Args, Command, Engine};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
 use crate::output::{OutputError, Outputs};
@@ -103,6 +103,16 @@ fn exit_code(report: &Report, fail_on: Option<Severity>) -> ExitCode {
     ExitCode::from(if alerted { status::ALERTED } else { 0 })
 }
 
+/// Rule files for another engine.
+fn export(engine: Engine) -> anyhow::Result<String> {
+    let catalogue = crate::catalogue::Catalogue::builtin()?;
+    Ok(match engine {
+        Engine::Sigma => crate::export::sigma(&catalogue),
+        Engine::Elastic => crate::export::elastic(&catalogue),
+        Engine::Suricata => crate::export::suricata(&catalogue),
+    })
+}
+
 /// What one rule or signal means.
 fn explain(name: &str) -> Option<String> {
     let rule = Rule::ALL.iter().find(|rule| rule.id() == name);
@@ -116,8 +126,9 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Interfaces => live::interfaces(&mut out)?,
         Command::Helper { root, user } => live::help(root, user.as_deref())?,
-        Command::Rules { rule: None } => out.write_all(crate::rules::list().as_bytes())?,
-        Command::Rules { rule: Some(rule) } => match explain(rule) {
+        Command::Rules { export: Some(engine), .. } => out.write_all(export(*engine)?.as_bytes())?,
+        Command::Rules { rule: None, .. } => out.write_all(crate::rules::list().as_bytes())?,
+        Command::Rules { rule: Some(rule), .. } => match explain(rule) {
             Some(text) => out.write_all(text.as_bytes())?,
             None => {
                 return Err(ConfigError::Invalid(format!(

@@ -92,6 +92,33 @@ impl PathPattern {
             + if self.rest { "/" } else { "" }
     }
 
+    /// As a regular expression for the beginning of a path.
+    pub fn regex(&self) -> String {
+        let word = |word: &String| if word == DATE { "\\d{4}-\\d{2}-\\d{2}".to_owned() } else { regex::escape(word) };
+        let step = |step: Step<'_>| match step {
+            Step::Any => "[^/?]+".to_owned(),
+            Step::Words([one]) => word(one),
+            Step::Words(words) => format!("({})", words.iter().map(word).collect::<Vec<_>>().join("|")),
+        };
+        let all: String = self.steps().map(|one| format!("/{}", step(one))).collect();
+        all + if self.rest { "(/|\\?|$)" } else { "/?(\\?|$)" }
+    }
+
+    /// The longest part of it that every path that fits has.
+    pub fn longest_literal(&self) -> String {
+        let mut runs = vec![String::new()];
+        for step in self.steps() {
+            match (step, runs.last_mut()) {
+                (Step::Words([one]), Some(run)) if one != DATE => {
+                    run.push('/');
+                    run.push_str(one);
+                }
+                _ => runs.push(String::new()),
+            }
+        }
+        runs.into_iter().max_by_key(String::len).filter(|run| !run.is_empty()).unwrap_or_else(|| "/".to_owned())
+    }
+
     /// Whether it takes any remainder.
     pub(super) fn has_rest(&self) -> bool {
         self.rest

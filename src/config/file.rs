@@ -215,6 +215,8 @@ pub struct Flows {
 pub struct Alerts {
     /// Packet time within which repeats are counted and SSRF legs joined.
     pub window: Option<Span>,
+    /// By how much the clocks of sensors whose events are read may differ.
+    pub clock_skew: Option<Span>,
     /// As `--min-severity`.
     pub min_severity: Option<Severity>,
     /// As `--fail-on`.
@@ -310,4 +312,6 @@ pub struct ProcessSection {
     pub hostfs: Option<PathBuf>,
     /// `false` is `--no-sandbox`.
     pub sandbox: Option<bool>,
+    /// `false` is `--no-processes`.
+    pub watch_starts: Option<bool>,
 }

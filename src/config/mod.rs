@@ -121,6 +121,8 @@ pub struct Live {
     pub hostfs: PathBuf,
     /// Confine the process.
     pub sandbox: bool,
+    /// Watch process starts.
+    pub processes: bool,
     /// Metrics endpoint.
     pub metrics: Option<std::net::SocketAddr>,
 }
@@ -437,6 +439,9 @@ fn detect_config(file: &File) -> detect::Config {
 
 fn correlate_config(file: &File) -> correlate::Config {
     let mut config = correlate::Config::default();
+    if let Some(skew) = file.alerts.clock_skew {
+        config.skew = skew.0;
+    }
     if let Some(window) = file.alerts.window {
         config.window = window.0;
     }
@@ -524,6 +529,7 @@ fn live_settings(run: &Run, file: &File) -> Live {
         user: run.user.clone().or_else(|| file.process.user.clone()),
         hostfs: run.hostfs.clone().or_else(|| file.process.hostfs.clone()).unwrap_or_else(|| "/".into()),
         sandbox: !run.no_sandbox && file.process.sandbox.unwrap_or(true),
+        processes: !run.no_processes && file.process.watch_starts.unwrap_or(true),
         metrics: run.metrics.or(file.metrics.listen),
     }
 }

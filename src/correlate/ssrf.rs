@@ -42,6 +42,8 @@ pub struct Ssrf {
     settled_legs: usize,
     redirects: Redirects,
     window: i64,
+    /// By how much the clocks of sensors may differ.
+    skew: i64,
     /// Most inbound requests remembered; as many redirects, and twice as many metadata legs.
     limit: usize,
     next: u64,
@@ -191,9 +193,22 @@ impl Ssrf {
             settled_legs: 0,
             redirects: Redirects::default(),
             window,
+            skew: 0,
             next: 0,
             evicted: 0,
         }
+    }
+
+    /// Where what is compared comes of two sensors, their clocks may differ by `skew` nanoseconds.
+    pub fn with_skew(self, skew: i64) -> Self {
+        Self { skew, ..self }
+    }
+
+    /// Whether a metadata request began while an inbound request was open.
+    fn is_open(&self, inbound: &Inbound, fetch: &Fetch) -> bool {
+        let origins = [&inbound.subject.conn.origin, &fetch.subject.conn.origin];
+        let slack = if origins.iter().any(|origin| origin.is_some()) { self.skew } else { 0 };
+        (inbound.first.plus(-slack)..=inbound.end.plus(slack)).contains(&fetch.first)
     }
 
     /// Takes a request that names targets.
@@ -296,13 +311,11 @@ impl Ssrf {
     fn judge(&mut self, request: &Request, resolved: Resolved<'_>, out: &mut Vec<Finding>) -> State {
         let inbound = &request.inbound;
         let targets = self.targets(request, resolved);
-        let open = |leg: &Leg| {
-            (inbound.first..=inbound.end).contains(&leg.fetch.first)
-                && leg.fetch.subject.event_id != inbound.subject.event_id
-        };
+        let open =
+            |leg: &Leg| self.is_open(inbound, &leg.fetch) && leg.fetch.subject.event_id != inbound.subject.event_id;
         let mut found: Option<(&Target<'_>, Vec<usize>)> = None;
         // a request that was over before cannot have begun after
-        let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD));
+        let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD - self.skew));
         for (at, leg) in self.legs.iter().enumerate().skip(from).filter(|(_, leg)| open(leg)) {
             let Some(target) = targets.iter().find(|target| target.fits(leg.fetch.path())) else { continue };
             let (_, legs) = found.get_or_insert((target, Vec::new()));
@@ -341,10 +354,8 @@ impl Ssrf {
         let undecided = |request: &&Request| {
             request.state != State::Confirmed && request.inbound.subject.event_id != fetch.subject.event_id
         };
-        let open = |request: &&Request| {
-            !matches!(request.state, State::Inner(_))
-                && (request.inbound.first..=request.inbound.end).contains(&fetch.first)
-        };
+        let open =
+            |request: &&Request| !matches!(request.state, State::Inner(_)) && self.is_open(&request.inbound, fetch);
         let after = |request: &&Request| {
             let since = fetch.first.since(request.inbound.end);
             !fetch.sdk

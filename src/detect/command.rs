@@ -198,7 +198,7 @@ impl Detector {
             ordinal: 0,
             stream: None,
         };
-        let mut imds = Arc::unwrap_or_clone(self.http(&tx).imds?);
+        let mut imds = Arc::unwrap_or_clone(self.http(&tx, false).imds?);
         imds.signals = Signals::default();
         imds.headers = super::Recorded::default();
         imds.version = None;

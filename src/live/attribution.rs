@@ -17,8 +17,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::time::ClockId;
 
+use super::exec::{ExecPoint, STACK, Started};
 use super::helper::Helper;
-use super::perf::{Record, Ring, What};
+use super::perf::{Record, Ring, Wanted, What};
 use super::procfs::Procfs;
 use super::sockets::Sockets;
 use super::tasks::Tasks;
@@ -32,6 +33,8 @@ use crate::process::Processes;
 /// Connections remembered, and attempts to connect that are under way.
 const MAX_KNOWN: usize = 4_096;
 const MAX_OPENING: usize = 4_096;
+/// Programs that were started and wait to be looked at closer.
+const MAX_STARTED: usize = 4_096;
 /// Questions that may wait.
 const MAX_QUESTIONS: usize = 256;
 
@@ -51,10 +54,36 @@ pub struct Directory {
 
 /// What is known, and how more comes to be known.
 struct Book {
-    known: Bounded<Ends, (Timestamp, Arc<Process>)>,
+    known: Bounded<Ends, Known>,
     procfs: Procfs,
     counts: Attributed,
     watch: Option<Watch>,
+    /// Programs that were started and may name metadata.
+    started: VecDeque<(Timestamp, Process)>,
+    /// Whether the arguments of a program may name metadata.
+    names: Option<Names>,
+}
+
+/// Tells by its text whether a command line is worth a closer look.
+pub type Names = Box<dyn Fn(&[u8]) -> bool + Send>;
+
+/// Who opened a connection, and when.
+struct Known {
+    began: Timestamp,
+    /// Nobody where that cannot be told for certain.
+    process: Option<Arc<Process>>,
+    network: Network,
+}
+
+/// Which network a task sees: ends of two networks may be called alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    /// The one that we see.
+    Ours,
+    /// Another, by its number.
+    Other(u64),
+    /// Another, or ours.
+    Unknown,
 }
 
 /// How connections to metadata services were attributed.
@@ -66,6 +95,10 @@ pub struct Attributed {
     pub missed: u64,
     /// Records that the kernel had no room for.
     pub lost: u64,
+    /// Programs that were started.
+    pub started: u64,
+    /// Those of them whose arguments could not be read whole.
+    pub cut: u64,
 }
 
 /// The kernel tells of attempts to connect, and of tasks.
@@ -73,6 +106,7 @@ struct Watch {
     catalogue: Arc<Catalogue>,
     tracepoint: Tracepoint,
     rings: Vec<Ring>,
+    execs: Option<(ExecPoint, Vec<Ring>)>,
     tasks: Tasks,
     opening: Bounded<u64, Opening>,
 }
@@ -80,7 +114,7 @@ struct Watch {
 /// What is known of a socket that is being connected. The port is chosen after the attempt was told, and the answer may
 /// be told by another processor's ring, and so before.
 enum Opening {
-    By(Timestamp, Arc<Process>),
+    By(Timestamp, Option<Arc<Process>>, Network),
     Done(Timestamp, Ends),
 }
 
@@ -97,8 +131,8 @@ impl Processes for Directory {
         let mut book = self.book();
         // The kernel told of it before it sent the first packet, but our thread may not have had its turn.
         book.catch_up();
-        let (began, process) = book.known.get(&(client, server))?;
-        (AT_LEAST..=AT_MOST).contains(&first.since(*began)).then(|| Arc::clone(process))
+        let known = book.known.get(&(client, server))?;
+        known.process.clone().filter(|_| (AT_LEAST..=AT_MOST).contains(&first.since(known.began)))
     }
 }
 
@@ -108,6 +142,11 @@ impl Directory {
         self.book().counts
     }
 
+    /// Programs that were started since the last call and may name metadata.
+    pub fn started(&self) -> Vec<(Timestamp, Process)> {
+        self.book().started.drain(..).collect()
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,7 +154,73 @@ impl Directory {
 
 impl Book {
     fn new(procfs: Procfs, watch: Option<Watch>) -> Self {
-        Self { known: Bounded::new(MAX_KNOWN), procfs, counts: Attributed::default(), watch }
+        Self {
+            known: Bounded::new(MAX_KNOWN),
+            procfs,
+            counts: Attributed::default(),
+            watch,
+            started: VecDeque::new(),
+            names: None,
+        }
+    }
+
+    /// Remembers who opened a connection. Where another network has one with ends that are called alike, nobody can tell
+    /// whose packets are seen.
+    fn remember(&mut self, ends: Ends, known: Known) {
+        let is_other = |before: &Known| {
+            let is_same = before.network == known.network && known.network != Network::Unknown;
+            !is_same && known.began.since(before.began).abs() <= AT_MOST
+        };
+        let process = known.process.clone().filter(|_| !self.known.get(&ends).is_some_and(is_other));
+        self.known.insert(ends, Known { process, ..known });
+    }
+
+    /// A program was started: if it may name metadata, what else is known of it is looked up while it is there.
+    fn start(&mut self, record: &Record, time: Timestamp, started: Started) {
+        self.counts.started += 1;
+        self.counts.cut += u64::from(started.is_cut);
+        let Some(names) = &self.names else { return };
+        let process = self.procfs.read(record.pid, record.tid, time, true);
+        let mut args = started.args;
+        let mut is_cut = started.is_cut;
+        if is_cut && let Some(process) = process.as_ref().filter(|process| process.args.len() > args.len()) {
+            args.clone_from(&process.args);
+            is_cut = false;
+        }
+        if !names(args.join(" ").as_bytes()) {
+            return;
+        }
+        let tasks = self.watch.as_ref().map(|watch| &watch.tasks);
+        let parent = process.as_ref().and_then(|process| process.parent);
+        let parent = parent.or_else(|| tasks.and_then(|tasks| tasks.parent(record.pid)));
+        let (container, pod) = self.procfs.container_of(record.pid, parent);
+        let (parent_name, parent_executable) = parent.map(|pid| self.procfs.who_is(pid)).unwrap_or_default();
+        let parent_name = parent_name.or_else(|| tasks.and_then(|tasks| tasks.name(parent?)));
+        let base = started.file.rsplit('/').next().filter(|base| !base.is_empty());
+        let absolute = Some(started.file.clone()).filter(|file| file.starts_with('/'));
+        let process = process.unwrap_or_default();
+        let name = base.map_or_else(|| process.name.clone(), str::to_owned);
+        if self.started.len() >= MAX_STARTED {
+            self.started.pop_front();
+            self.counts.lost += 1;
+        }
+        self.started.push_back((
+            time,
+            Process {
+                pid: record.pid,
+                name,
+                executable: absolute.or(process.executable),
+                args,
+                is_cut,
+                start: Some(time),
+                parent,
+                parent_name,
+                parent_executable,
+                container: container.or(process.container),
+                pod: pod.or(process.pod),
+                ..process
+            },
+        ));
     }
 
     /// Takes everything that the kernel has told.
@@ -125,18 +230,25 @@ impl Book {
         let offset = real_minus_monotonic();
         for record in records {
             let time = Timestamp(record.time).plus(offset);
+            let Some(watch) = &mut self.watch else { return };
             watch.tasks.take(time, &record);
             match &record.what {
                 What::Lost(lost) => self.counts.lost += lost,
                 What::Hit(fields) => {
                     let Some(hit) = watch.transition(fields) else { continue };
-                    let process = (hit.new == SYN_SENT).then(|| watch.tasks.who(&self.procfs, &record, time));
-                    if let Some(process) = &process {
+                    let by = (hit.new == SYN_SENT).then(|| watch.tasks.who(&self.procfs, &record, time));
+                    if let Some((process, _)) = &by {
                         self.counts.count(process.is_some());
                     }
-                    if let Some((ends, began, process)) = watch.hit(time, &hit, process.flatten()) {
-                        self.known.insert(ends, (began, process));
+                    let opened = watch.hit(time, &hit, by);
+                    if let Some((ends, known)) = opened {
+                        self.remember(ends, known);
                     }
+                }
+                What::HitWithStack { fields, sp, stack } => {
+                    let Some((point, _)) = &watch.execs else { continue };
+                    let started = point.started(fields, stack, *sp);
+                    self.start(&record, time, started);
                 }
                 _ => {}
             }
@@ -158,9 +270,11 @@ impl Watch {
     /// What happened since the last call, in order.
     fn records(&mut self) -> Vec<Record> {
         // How far each processor has written is read at once, so that what follows from something is not read before it.
-        let written: Vec<_> = self.rings.iter().map(Ring::written).collect();
+        let rings = || self.rings.iter().chain(self.execs.iter().flat_map(|(_, rings)| rings));
+        let written: Vec<_> = rings().map(Ring::written).collect();
         let mut records = Vec::new();
-        for (ring, written) in self.rings.iter_mut().zip(written) {
+        let execs = self.execs.iter_mut().flat_map(|(_, rings)| rings);
+        for (ring, written) in self.rings.iter_mut().chain(execs).zip(written) {
             ring.drain(written, &mut records);
         }
         records.sort_by_key(|record| record.time);
@@ -173,23 +287,24 @@ impl Watch {
         self.catalogue.is_metadata(hit.remote.ip, hit.remote.port).then_some(hit)
     }
 
-    /// Takes a hit, made by `process` if it begins an attempt; returns a connection that both its ends are known of now.
+    /// Takes a hit, made by `by` if it begins an attempt; returns a connection that both its ends are known of now.
     fn hit(
         &mut self,
         time: Timestamp,
         hit: &Transition,
-        process: Option<Process>,
-    ) -> Option<(Ends, Timestamp, Arc<Process>)> {
-        let opening = if hit.new == SYN_SENT {
-            let process = Arc::new(process?);
+        by: Option<(Option<Process>, Network)>,
+    ) -> Option<(Ends, Known)> {
+        let known = |began, process, network| Known { began, process, network };
+        let opening = if let Some((process, network)) = by {
+            let process = process.map(Arc::new);
             match self.opening.take(&hit.socket) {
-                Some(Opening::Done(done, ends)) if done >= time => return Some((ends, time, process)),
-                _ => Opening::By(time, process),
+                Some(Opening::Done(done, ends)) if done >= time => return Some((ends, known(time, process, network))),
+                _ => Opening::By(time, process, network),
             }
         } else {
             match self.opening.take(&hit.socket) {
-                Some(Opening::By(began, process)) if began <= time => {
-                    return Some(((hit.local, hit.remote), began, process));
+                Some(Opening::By(began, process, network)) if began <= time => {
+                    return Some(((hit.local, hit.remote), known(began, process, network)));
                 }
                 _ => Opening::Done(time, (hit.local, hit.remote)),
             }
@@ -215,19 +330,31 @@ enum Source {
 
 impl Attribution {
     /// Opens the tracepoint on every processor; where that is refused, sockets are looked up instead, and the reason is
-    /// returned in words. `root` is where the host's file system is; `helper` looks where we may not.
+    /// returned in words. `root` is where the host's file system is; `helper` looks where we may not. With `names` process
+    /// starts are watched as well: those whose arguments it says yes to are kept for [`Directory::started`].
     ///
     /// # Errors
     /// When the system has no descriptor for us.
-    pub fn open(root: &Path, catalogue: Arc<Catalogue>, helper: Option<Helper>) -> io::Result<(Self, Option<String>)> {
+    pub fn open(
+        root: &Path,
+        catalogue: Arc<Catalogue>,
+        helper: Option<Helper>,
+        names: Option<Names>,
+    ) -> io::Result<(Self, Option<String>)> {
         let mut procfs = Procfs::new(root);
         procfs.helper = helper;
         let (watch, questions, source, remark) = match tracepoint(root) {
             Ok((tracepoint, rings)) => {
-                let fds = rings.iter().map(|ring| ring.fd().try_clone_to_owned()).collect::<io::Result<_>>()?;
+                let (execs, remark) = match names.is_some().then(|| executions(root)) {
+                    Some(Ok(execs)) => (Some(execs), None),
+                    Some(Err(why)) => (None, Some(why)),
+                    None => (None, None),
+                };
+                let all = rings.iter().chain(execs.iter().flat_map(|(_, rings)| rings));
+                let fds = all.map(|ring| ring.fd().try_clone_to_owned()).collect::<io::Result<_>>()?;
                 // Records wait from now on; what ran before is looked at.
                 let (tasks, opening) = (Tasks::learn(&procfs), Bounded::new(MAX_OPENING));
-                (Some(Watch { catalogue, tracepoint, rings, tasks, opening }), None, Source::Rings(fds), None)
+                (Some(Watch { catalogue, tracepoint, rings, execs, tasks, opening }), None, Source::Rings(fds), remark)
             }
             Err(why) => {
                 let (ask, asked) = bounded(MAX_QUESTIONS);
@@ -240,7 +367,7 @@ impl Attribution {
                 (None, questions, Source::Sockets(Sockets::open().ok(), asked, bell), Some(remark))
             }
         };
-        let directory = Arc::new(Directory { book: Mutex::new(Book::new(procfs, watch)), questions });
+        let directory = Arc::new(Directory { book: Mutex::new(Book { names, ..Book::new(procfs, watch) }), questions });
         Ok((Self { directory, source }, remark))
     }
 
@@ -249,9 +376,13 @@ impl Attribution {
         Arc::clone(&self.directory)
     }
 
-    /// Works until the other end of `until` is written to or closed.
-    pub fn run(mut self, until: &UnixStream) {
-        while !self.wait(until) {
+    /// Works until the other end of `until` is written to or closed. Programs that were started are handed to `take`.
+    pub fn run(mut self, until: &UnixStream, take: &mut dyn FnMut(Timestamp, Process)) {
+        loop {
+            let is_over = self.wait(until);
+            if is_over {
+                break;
+            }
             match &mut self.source {
                 // Whoever asks catches up as well: this is to look at a process while it is there.
                 Source::Rings(_) => self.directory.book().catch_up(),
@@ -264,11 +395,13 @@ impl Attribution {
                         let process = owner.and_then(|pid| book.procfs.read(pid, pid, first, false));
                         book.counts.count(process.is_some());
                         if let Some(process) = process {
-                            book.known.insert(ends, (first, Arc::new(process)));
+                            let process = Some(Arc::new(process));
+                            book.known.insert(ends, Known { began: first, process, network: Network::Ours });
                         }
                     }
                 }
             }
+            self.directory.started().into_iter().for_each(|(time, process)| take(time, process));
         }
     }
 
@@ -291,10 +424,23 @@ impl Attribution {
 fn tracepoint(root: &Path) -> Result<(Tracepoint, Vec<Ring>), String> {
     let found = Tracepoint::find(root).or_else(|_| Tracepoint::find(Path::new("/")));
     let tracepoint = found.map_err(|error| format!("the kernel's tracepoints cannot be read (tracefs: {error})"))?;
-    let rings = processors().into_iter().map(|cpu| Ring::open(cpu, tracepoint.id, Tracepoint::FILTER));
+    let processors = processors();
+    let wanted = Wanted { filter: Some(Tracepoint::FILTER), stack: 0, rings: processors.len() };
+    let rings = processors.into_iter().map(|cpu| Ring::open(cpu, tracepoint.id, wanted));
     let rings = rings.collect::<io::Result<Vec<_>>>();
     let rings = rings.map_err(|error| format!("the kernel's tracepoints cannot be opened ({error}; CAP_PERFMON)"))?;
     Ok((tracepoint, rings))
+}
+
+/// The tracepoint of process starts, opened on every processor.
+fn executions(root: &Path) -> Result<(ExecPoint, Vec<Ring>), String> {
+    let refused =
+        |error: io::Error| format!("process starts cannot be watched ({error}): command lines are not judged");
+    let point = ExecPoint::find(root).or_else(|_| ExecPoint::find(Path::new("/"))).map_err(refused)?;
+    let processors = processors();
+    let wanted = Wanted { filter: None, stack: STACK, rings: processors.len() };
+    let rings: io::Result<Vec<_>> = processors.into_iter().map(|cpu| Ring::open(cpu, point.id, wanted)).collect();
+    Ok((point, rings.map_err(refused)?))
 }
 
 /// What makes a real time out of a monotonic one, in nanoseconds.
@@ -394,11 +540,31 @@ mod tests {
         let directory = Directory { book, questions: None };
         let ends = (end(1, 40_000), end(254, 80));
         let process = Arc::new(Process { pid: 7, ..Process::default() });
-        directory.book().known.insert(ends, (Timestamp::new(1_000, 0), process));
+        let (began, process, network) = (Timestamp::new(1_000, 0), Some(process), Network::Ours);
+        directory.book().remember(ends, Known { began, process, network });
         let found = |seconds, nanos| directory.find(ends.0, ends.1, Timestamp::new(seconds, nanos)).is_some();
         assert!(found(1_000, 0) && found(1_003, 0));
         assert!(!found(999, 0) && !found(1_060, 0));
         assert!(directory.find(ends.1, ends.0, Timestamp::new(1_000, 0)).is_none());
+    }
+
+    #[test]
+    fn ends_that_are_called_alike_in_two_networks_are_nobodys() {
+        let book = Mutex::new(Book::new(Procfs::new("/".as_ref()), None));
+        let directory = Directory { book, questions: None };
+        let ends = (end(1, 40_000), end(254, 80));
+        let opened = |seconds, pid: Option<u32>, network| {
+            let process = pid.map(|pid| Arc::new(Process { pid, ..Process::default() }));
+            directory.book().remember(ends, Known { began: Timestamp::new(seconds, 0), process, network });
+            directory.find(ends.0, ends.1, Timestamp::new(seconds, 1)).map(|process| process.pid)
+        };
+        assert_eq!(opened(1_000, Some(7), Network::Other(3)), Some(7));
+        assert_eq!(opened(1_001, Some(8), Network::Other(3)), Some(8), "a port that is used again");
+        assert_eq!(opened(1_002, Some(9), Network::Ours), None);
+        assert_eq!(opened(1_003, Some(8), Network::Other(3)), None);
+        assert_eq!(opened(1_030, Some(8), Network::Other(3)), Some(8), "the other is over");
+        assert_eq!(opened(1_031, None, Network::Unknown), None);
+        assert_eq!(opened(1_032, Some(8), Network::Other(3)), None, "somebody whom we do not see");
     }
 
     #[test]

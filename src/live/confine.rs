@@ -14,7 +14,10 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus,
 };
 use rustix::process::{Gid, Uid};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter,
+};
 
 /// Why a run cannot be confined.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,13 @@ fn find_user(passwd: &str, user: &str) -> Option<(u32, u32)> {
         pair(fields.nth(1)?, fields.next()?)
     });
     named.or_else(|| user.split_once(':').map_or_else(|| pair(user, user), |(uid, gid)| pair(uid, gid)))
+}
+
+/// Leaves nothing of this process's memory to others: no core files, no debugger of the same user, no `/proc/PID/mem`.
+pub fn keep_to_oneself() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Puts into effect what was granted without effect, as a file's capabilities may be (`setcap …=p`), so that one program
@@ -176,12 +186,50 @@ fn restrict_files(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError
 /// A filter that lets through what every thread needs, and `more`; everything else fails with EPERM, so that a library's
 /// unforeseen wish is an error and not our end.
 fn system_calls(more: &[i64]) -> Result<BpfProgram, String> {
-    let rules: BTreeMap<i64, _> = EVERY.iter().chain(more).map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, _> = EVERY.iter().chain(more).map(|call| (*call, Vec::new())).collect();
+    for (call, judged) in judged()? {
+        if let Some(rule) = rules.get_mut(&call) {
+            *rule = judged;
+        }
+    }
     let architecture = std::env::consts::ARCH.try_into().map_err(|error| format!("{error}"))?;
     let refuse = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, architecture).map_err(|e| e.to_string())?;
     filter.try_into().map_err(|error: seccompiler::BackendError| error.to_string())
 }
+
+/// System calls that are let through for some arguments only: sockets by family and type, what a name is given to, what
+/// terminals, files and interfaces are asked.
+fn judged() -> Result<Vec<(i64, Vec<SeccompRule>)>, String> {
+    use SeccompCmpOp::{Eq, MaskedEq};
+    let is = |nth, how, value: u64| {
+        SeccompCondition::new(nth, SeccompCmpArgLen::Dword, how, value).map_err(|error| error.to_string())
+    };
+    let rule = |conditions| SeccompRule::new(conditions).map_err(|error| error.to_string());
+    // SOCK_NONBLOCK and SOCK_CLOEXEC are flags of the type.
+    let kind = MaskedEq(0xf);
+    let socket = |family: i32, kinds: &[i32]| -> Result<Vec<SeccompRule>, String> {
+        let of = |of: &i32| rule(vec![is(0, Eq, family as u64)?, is(1, kind.clone(), *of as u64)?]);
+        kinds.iter().map(of).collect()
+    };
+    let (stream, datagram, raw) = (libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW);
+    let mut sockets = socket(libc::AF_INET, &[stream, datagram])?;
+    sockets.extend(socket(libc::AF_INET6, &[stream, datagram])?);
+    sockets.extend(socket(libc::AF_UNIX, &[stream, datagram])?);
+    sockets.extend(socket(libc::AF_PACKET, &[raw, datagram])?);
+    sockets.extend(socket(libc::AF_NETLINK, &[raw, datagram])?);
+    let names = [libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, PR_SET_VMA, libc::PR_GET_DUMPABLE as u64];
+    let names = names.iter().map(|of| rule(vec![is(0, Eq, *of)?])).collect::<Result<_, _>>()?;
+    // Terminals are asked whether they are one, files how much waits, interfaces what they are. Nothing types for others.
+    let asked = [libc::TCGETS as u64, libc::TIOCGWINSZ as u64, libc::FIONREAD as u64, libc::FIONBIO as u64];
+    let asked = asked.iter().map(|of| rule(vec![is(1, Eq, *of)?]));
+    let interfaces = [0x8900, 0x8b00].into_iter().map(|of| rule(vec![is(1, MaskedEq(0xff00), of)?]));
+    let ioctls = asked.chain(interfaces).collect::<Result<_, _>>()?;
+    Ok(vec![(libc::SYS_socket, sockets), (libc::SYS_prctl, names), (libc::SYS_ioctl, ioctls)])
+}
+
+/// `PR_SET_VMA`: an allocator names its memory.
+const PR_SET_VMA: u64 = 0x5356_4d41;
 
 /// Threads, memory, reading below `/proc`.
 const EVERY: &[i64] = &[
@@ -327,6 +375,12 @@ mod tests {
             assert!(std::fs::read_to_string("/proc/thread-self/status").unwrap().contains("NoNewPrivs:\t1"));
             let other = std::fs::write(outside.join("file"), "line\n");
             assert!(remark.is_some() || other.is_err(), "Landlock");
+            let raw = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::RAW, None);
+            assert_eq!(raw.unwrap_err(), rustix::io::Errno::PERM, "a raw socket");
+            let bluetooth = rustix::net::AddressFamily::from_raw(31);
+            let other = rustix::net::socket(bluetooth, rustix::net::SocketType::STREAM, None);
+            assert_eq!(other.unwrap_err(), rustix::io::Errno::PERM, "another family");
+            assert!(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).is_err());
             let process = std::process::Command::new("/bin/true").status();
             assert_eq!(process.unwrap_err().raw_os_error(), Some(libc::EPERM), "seccomp");
             std::thread::spawn(|| ()).join().unwrap();

@@ -128,6 +128,7 @@ pub fn serve(root: &Path, user: Option<&str>) -> anyhow::Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
+    confine::keep_to_oneself();
     let mut socket = UnixStream::from(rustix::io::dup(rustix::stdio::stdin())?);
     let procfs = Procfs::new(root);
     // A process that lives for milliseconds must be looked at before others have their turn.

@@ -5,6 +5,7 @@
 
 mod attribution;
 mod confine;
+mod exec;
 mod filter;
 mod helper;
 mod interface;
@@ -16,9 +17,10 @@ mod sockets;
 mod tasks;
 mod tracepoint;
 
-pub use attribution::{Attributed, Attribution, Directory};
+pub use attribution::{Attributed, Attribution, Directory, Names};
 pub use confine::{
-    ConfineError, Needs, become_user, check_folder, drop_capabilities, folder_of, raise_capabilities, sandbox,
+    ConfineError, Needs, become_user, check_folder, drop_capabilities, folder_of, keep_to_oneself, raise_capabilities,
+    sandbox,
 };
 pub use filter::for_metadata_only;
 pub use helper::{Helper, serve};

@@ -24,11 +24,40 @@ use perf_event_open_sys::{self as sys, bindings};
 /// when it is half full.
 const PAGES: usize = 64;
 
+/// Data pages of a ring with stacks, and the most that all of these rings have together.
+const STACK_PAGES: usize = 512;
+const ALL_STACK_PAGES: usize = 8192;
+
+/// The user's stack pointer among the registers of a sample.
+const STACK_POINTER: u64 = if cfg!(target_arch = "x86_64") { 1 << 7 } else { 1 << 31 };
+
+/// What a ring is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'f> {
+    /// Which samples are written, in the kernel's words.
+    pub(super) filter: Option<&'f CStr>,
+    /// Bytes of the user's stack with each sample; such a ring tells of no tasks.
+    pub(super) stack: u32,
+    /// Rings that there are of this kind.
+    pub(super) rings: usize,
+}
+
+impl Wanted<'_> {
+    fn pages(&self) -> usize {
+        match self.stack {
+            0 => PAGES,
+            _ => (ALL_STACK_PAGES / self.rings.max(1)).next_power_of_two().clamp(PAGES, STACK_PAGES),
+        }
+    }
+}
+
 /// One processor's ring.
 pub(super) struct Ring {
     fd: OwnedFd,
     map: NonNull<u8>,
     page: usize,
+    pages: usize,
+    has_stack: bool,
     record: Vec<u8>,
 }
 
@@ -49,6 +78,8 @@ pub(super) struct Record {
 pub(super) enum What {
     /// It came by the tracepoint, with these fields.
     Hit(Vec<u8>),
+    /// The same with what is on its stack, and where that begins.
+    HitWithStack { fields: Vec<u8>, sp: Option<u64>, stack: Vec<u8> },
     /// It was begun by thread `by` of process `parent`.
     Began { parent: u32, by: u32 },
     /// It runs another program, whose file has a name that begins so.
@@ -69,7 +100,9 @@ impl Ring {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn open(cpu: i32, id: u64, filter: &CStr) -> io::Result<Self> {
+    pub(super) fn open(cpu: i32, id: u64, wanted: Wanted<'_>) -> io::Result<Self> {
+        let has_stack = wanted.stack > 0;
+        let pages = wanted.pages();
         let mut attr = bindings::perf_event_attr {
             type_: bindings::PERF_TYPE_TRACEPOINT,
             size: size_of::<bindings::perf_event_attr>() as u32,
@@ -82,10 +115,16 @@ impl Ring {
         attr.__bindgen_anon_2.wakeup_events = 1;
         attr.set_disabled(1);
         attr.set_use_clockid(1);
-        attr.set_task(1);
-        attr.set_comm(1);
-        attr.set_comm_exec(1);
-        attr.set_namespaces(1);
+        if has_stack {
+            attr.sample_type |= u64::from(bindings::PERF_SAMPLE_REGS_USER | bindings::PERF_SAMPLE_STACK_USER);
+            attr.sample_regs_user = STACK_POINTER;
+            attr.sample_stack_user = wanted.stack;
+        } else {
+            attr.set_task(1);
+            attr.set_comm(1);
+            attr.set_comm_exec(1);
+            attr.set_namespaces(1);
+        }
         attr.set_sample_id_all(1);
         let flags = u64::from(bindings::PERF_FLAG_FD_CLOEXEC);
         // SAFETY: `attr` is initialised and carries its own size; the other arguments are plain numbers.
@@ -95,16 +134,18 @@ impl Ring {
         }
         // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: the descriptor is a tracepoint event, the filter is a C string that the kernel copies.
-        if unsafe { sys::ioctls::SET_FILTER(fd.as_raw_fd(), filter.as_ptr().cast_mut()) } < 0 {
-            return Err(io::Error::last_os_error());
+        if let Some(filter) = wanted.filter {
+            // SAFETY: the descriptor is a tracepoint event, the filter is a C string that the kernel copies.
+            if unsafe { sys::ioctls::SET_FILTER(fd.as_raw_fd(), filter.as_ptr().cast_mut()) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
         }
         let page = rustix::param::page_size();
         // SAFETY: a fresh shared mapping of the event's own ring, at an address that the kernel chooses.
         let map = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
-                page * (PAGES + 1),
+                page * (pages + 1),
                 rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
                 rustix::mm::MapFlags::SHARED,
                 &fd,
@@ -112,7 +153,7 @@ impl Ring {
             )
         }?;
         let map = NonNull::new(map.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let ring = Self { fd, map, page, record: Vec::new() };
+        let ring = Self { fd, map, page, pages, has_stack, record: Vec::new() };
         // SAFETY: the descriptor is an event, the request takes no pointer.
         if unsafe { sys::ioctls::ENABLE(ring.fd.as_raw_fd(), 0) } < 0 {
             return Err(io::Error::last_os_error());
@@ -145,7 +186,7 @@ impl Ring {
             let mut record = std::mem::take(&mut self.record);
             record.resize(usize::from(size), 0);
             self.copy(tail, &mut record);
-            into.extend(parse(&record));
+            into.extend(if self.has_stack { parse_with_stack(&record) } else { parse(&record) });
             self.record = record;
             tail += u64::from(size);
         }
@@ -153,14 +194,14 @@ impl Ring {
     }
 
     fn size(&self) -> usize {
-        self.page * PAGES
+        self.page * self.pages
     }
 
     /// Copies out of the data pages, round their end.
     fn copy(&self, at: u64, into: &mut [u8]) {
         for (byte, at) in into.iter_mut().zip(at..) {
             let offset = self.page + (at % self.size() as u64) as usize;
-            // SAFETY: `offset` lies within the mapping of PAGES + 1 pages, which lives as long as `self`.
+            // SAFETY: `offset` lies within the mapping of `pages + 1` pages, which lives as long as `self`.
             *byte = unsafe { self.map.add(offset).read_volatile() };
         }
     }
@@ -182,7 +223,7 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this length and is used by nobody any more.
-        let _ = unsafe { rustix::mm::munmap(self.map.as_ptr().cast(), self.page * (PAGES + 1)) };
+        let _ = unsafe { rustix::mm::munmap(self.map.as_ptr().cast(), self.page * (self.pages + 1)) };
     }
 }
 
@@ -220,6 +261,28 @@ fn parse(record: &[u8]) -> Option<Record> {
         bindings::PERF_RECORD_LOST => tasks_own(What::Lost(u64_at(record, 16)?)),
         _ => None,
     }
+}
+
+/// A hit with its stack: thread, time, fields, registers, stack, in this order; how much was lost as elsewhere.
+fn parse_with_stack(record: &[u8]) -> Option<Record> {
+    if u32_at(record, 0)? != bindings::PERF_RECORD_SAMPLE {
+        return parse(record);
+    }
+    let (pid, tid) = (u32_at(record, 8)?, u32_at(record, 12)?);
+    let time = i64::try_from(u64_at(record, 16)?).ok()?;
+    let size = u32_at(record, 24)? as usize;
+    let fields = record.get(28..28 + size)?.to_vec();
+    // A process without registers, or with those of 32 bits, has a stack that is laid out otherwise.
+    let registers = 28 + size;
+    let abi = u64_at(record, registers)?;
+    let is_wide = abi == u64::from(bindings::PERF_SAMPLE_REGS_ABI_64);
+    let sp = u64_at(record, registers + 8).filter(|_| is_wide);
+    let at = registers + if abi == 0 { 8 } else { 16 };
+    let most = usize::try_from(u64_at(record, at)?).ok()?;
+    // How much of it was copied stands behind it.
+    let copied = if most == 0 { 0 } else { u64_at(record, at + 8 + most)? };
+    let stack = record.get(at + 8..at + 8 + most.min(usize::try_from(copied).ok()?))?.to_vec();
+    Some(Record { pid, tid, time, what: What::HitWithStack { fields, sp, stack } })
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

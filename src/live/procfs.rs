@@ -61,10 +61,13 @@ impl Procfs {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
-    /// The name of a process, and whether it sees the same network as we do.
-    pub(super) fn glance(&self, pid: u32) -> Option<(String, bool)> {
+    /// The name of a process, and the number of its network namespace: of another user's process only whether it is ours
+    /// can be told.
+    pub(super) fn glance(&self, pid: u32) -> Option<(String, Option<u64>)> {
         let folder = self.folder(pid)?;
-        Some((text(&folder, "comm")?.trim_end().to_owned(), self.is_near(&folder, pid)?))
+        let own = statat(&folder, "ns/net", AtFlags::empty()).ok().map(|stat| stat.st_ino);
+        let near = || self.is_near(&folder, pid).filter(|near| *near).and(self.namespace);
+        Some((text(&folder, "comm")?.trim_end().to_owned(), own.or_else(near)))
     }
 
     /// The process that had this number at `then`; `None` where it is gone or began later, or where its thread `tid`
@@ -84,6 +87,7 @@ impl Procfs {
             return None;
         }
         let args = arguments(&args.unwrap_or_default());
+        let cgroup = text(&folder, "cgroup");
         Some(Process {
             pid,
             name: name(&comm, executable.as_deref(), &args),
@@ -93,9 +97,25 @@ impl Procfs {
             parent: Some(parent),
             entity_id: Some(self.entity(pid, &stat)),
             user: text(&folder, "status").as_deref().and_then(effective_user),
-            container: text(&folder, "cgroup").as_deref().and_then(container),
+            container: cgroup.as_deref().and_then(container),
+            pod: cgroup.as_deref().and_then(pod),
             ..Process::default()
         })
+    }
+
+    /// Container and pod of a process that still runs, or of its parent.
+    pub(super) fn container_of(&self, pid: u32, parent: Option<u32>) -> (Option<String>, Option<String>) {
+        let cgroup = |pid| text(&self.folder(pid)?, "cgroup");
+        let cgroup = cgroup(pid).or_else(|| cgroup(parent?));
+        (cgroup.as_deref().and_then(container), cgroup.as_deref().and_then(pod))
+    }
+
+    /// The name that a process was started by, and its executable.
+    pub(super) fn who_is(&self, pid: u32) -> (Option<String>, Option<String>) {
+        let Some(folder) = self.folder(pid) else { return (None, None) };
+        let comm = text(&folder, "comm").map(|comm| comm.trim_end().to_owned());
+        let executable = target(&folder).map(executable);
+        (executable.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path).to_owned()).or(comm), executable)
     }
 
     fn folder(&self, pid: u32) -> Option<OwnedFd> {
@@ -228,6 +248,19 @@ fn container(cgroup: &str) -> Option<String> {
     })
 }
 
+/// Kubernetes' id of a pod in a process's cgroups: behind `pod`, with `_` for `-` where systemd names the slices.
+fn pod(cgroup: &str) -> Option<String> {
+    let is_id = |id: &str| {
+        id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+            || id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    cgroup.lines().filter(|line| line.contains("kubepods")).find_map(|line| {
+        let mut parts =
+            line.rsplit('/').filter_map(|part| part.strip_suffix(".slice").unwrap_or(part).rsplit_once("pod"));
+        parts.find_map(|(_, id)| Some(id.replace('_', "-")).filter(|id| is_id(id)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,6 +315,24 @@ mod tests {
     }
 
     #[test]
+    fn pods_of_both_cgroup_drivers() {
+        let id = "0123456789abcdef".repeat(4);
+        let uid = "1f3a4b5c-0a1b-4c2d-8e3f-0123456789ab";
+        for path in [
+            format!("0::/kubepods/burstable/pod{uid}/{id}"),
+            format!("11:cpu:/kubepods/pod{uid}/{id}"),
+            format!(
+                "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{}.slice/cri-containerd-{id}.scope",
+                uid.replace('-', "_")
+            ),
+        ] {
+            assert_eq!(pod(&path).as_deref(), Some(uid), "{path}");
+        }
+        assert_eq!(pod("0::/system.slice/podman.service"), None);
+        assert_eq!(pod(&format!("0::/docker/{id}")), None);
+    }
+
+    #[test]
     fn this_very_process() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
         let procfs = Procfs::new("/".as_ref());
@@ -293,6 +344,7 @@ mod tests {
         let age = now - own.start.unwrap().0;
         assert!((0..600_000_000_000).contains(&(age + 2 * TICK)), "{age}");
         assert_eq!(read(now - 3_600_000_000_000), None, "it did not run then");
-        assert!(procfs.glance(std::process::id()).unwrap().1 && procfs.all().contains(&std::process::id()));
+        assert_eq!(procfs.glance(std::process::id()).unwrap().1, procfs.namespace);
+        assert!(procfs.all().contains(&std::process::id()));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::attribution::Network;
 use super::perf::{Record, What};
 use super::procfs::Procfs;
 use crate::conn::Process;
@@ -28,10 +29,20 @@ struct Task {
     /// The name that it, or the parent that it is a copy of, was started by. Names that a process gives itself do not
     /// count.
     comm: Comm,
-    /// It sees the same network as we do.
-    near: Option<bool>,
+    /// Number of its network namespace.
+    space: Option<u64>,
     /// Where its beginning was seen: when, and whose child it is.
     birth: Option<(Timestamp, u32)>,
+}
+
+impl Task {
+    fn network(self, ours: Option<u64>) -> Network {
+        match self.space {
+            None => Network::Unknown,
+            space if space == ours => Network::Ours,
+            Some(other) => Network::Other(other),
+        }
+    }
 }
 
 /// A name of at most 15 bytes, padded with zeros.
@@ -42,8 +53,8 @@ impl Tasks {
     pub(super) fn learn(procfs: &Procfs) -> Self {
         let processes = procfs.all().into_iter().take(MAX_TASKS);
         let known = processes.filter_map(|pid| {
-            let (comm, near) = procfs.glance(pid)?;
-            Some((pid, Task { comm: padded(comm.as_bytes()), near: Some(near), birth: None }))
+            let (comm, space) = procfs.glance(pid)?;
+            Some((pid, Task { comm: padded(comm.as_bytes()), space, birth: None }))
         });
         Self { known: known.collect(), namespace: procfs.namespace }
     }
@@ -55,7 +66,7 @@ impl Tasks {
             What::Began { parent, by } => {
                 let of = |tid| self.known.get(tid).copied().unwrap_or_default();
                 let birth = Some((time, *parent));
-                self.set(tid, Task { comm: of(parent).comm, near: of(by).near, birth });
+                self.set(tid, Task { comm: of(parent).comm, space: of(by).space, birth });
             }
             What::Executed(comm) => {
                 let task = self.known.get(&tid).copied().unwrap_or_default();
@@ -63,11 +74,11 @@ impl Tasks {
             }
             What::Entered(network) => {
                 let task = self.known.get(&tid).copied().unwrap_or_default();
-                self.set(tid, Task { near: self.namespace.map(|own| own == *network), ..task });
+                self.set(tid, Task { space: Some(*network), ..task });
             }
             What::Ended => drop(self.known.remove(&tid)),
             What::Lost(_) => self.known.clear(),
-            What::Hit(_) => {}
+            What::Hit(_) | What::HitWithStack { .. } => {}
         }
     }
 
@@ -78,19 +89,31 @@ impl Tasks {
         self.known.insert(tid, task);
     }
 
-    /// The process that made a hit at `time`; `None` where it sees another network than we do, or cannot be told.
-    pub(super) fn who(&self, procfs: &Procfs, hit: &Record, time: Timestamp) -> Option<Process> {
-        let is_near = self.is_near(hit.tid);
-        if hit.pid == 0 || is_near == Some(false) {
-            return None;
+    /// The process that made a hit at `time`, if it can be told, and which network it sees.
+    pub(super) fn who(&self, procfs: &Procfs, hit: &Record, time: Timestamp) -> (Option<Process>, Network) {
+        let network = self.known.get(&hit.tid).map_or(Network::Unknown, |task| task.network(self.namespace));
+        if hit.pid == 0 {
+            return (None, Network::Unknown);
         }
-        let is_near = is_near == Some(true);
-        procfs.read(hit.pid, hit.tid, time, is_near).or_else(|| self.process(hit.pid).filter(|_| is_near))
+        if network != Network::Unknown {
+            let process = procfs.read(hit.pid, hit.tid, time, true).or_else(|| self.process(hit.pid));
+            return (process, network);
+        }
+        // Its beginning was not seen: only of our own network is it certain.
+        match procfs.read(hit.pid, hit.tid, time, false) {
+            Some(process) => (Some(process), Network::Ours),
+            None => (None, Network::Unknown),
+        }
     }
 
-    /// Whether a thread sees the same network as we do.
-    fn is_near(&self, tid: u32) -> Option<bool> {
-        self.known.get(&tid)?.near
+    /// The parent of a process whose beginning was seen.
+    pub(super) fn parent(&self, pid: u32) -> Option<u32> {
+        self.known.get(&pid)?.birth.map(|(_, parent)| parent).filter(|parent| *parent != 0)
+    }
+
+    /// The name that a process was started by.
+    pub(super) fn name(&self, pid: u32) -> Option<String> {
+        self.process(pid).map(|process| process.name)
     }
 
     /// What is known of a process without looking.
@@ -171,8 +194,9 @@ mod tests {
             (13, began(12)),
             (14, began(99)),
         ]);
-        let near = [10, 11, 12, 13, 14].map(|tid| tasks.is_near(tid));
-        assert_eq!(near, [Some(true), Some(true), Some(false), Some(false), None]);
+        let networks = [10, 11, 12, 13, 14].map(|tid| tasks.known[&tid].network(Some(OURS)));
+        let other = Network::Other(OURS + 1);
+        assert_eq!(networks, [Network::Ours, Network::Ours, other, other, Network::Unknown]);
     }
 
     #[test]

@@ -42,10 +42,25 @@ const NAMES: [&str; 11] = [
     "skaddr", "oldstate", "newstate", "sport", "dport", "family", "protocol", "saddr", "daddr", "saddr_v6", "daddr_v6",
 ];
 
-impl Tracepoint {
-    /// Places where tracefs may be mounted.
-    const PLACES: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
+/// Places where tracefs may be mounted.
+const PLACES: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
 
+/// How a tracepoint's samples are laid out, in the words of the tracefs below `root`.
+///
+/// # Errors
+/// When tracefs is not mounted there, cannot be read, or has no such tracepoint.
+pub(super) fn format(root: &Path, name: &str) -> io::Result<String> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for place in PLACES {
+        match std::fs::read_to_string(root.join(place).join("events").join(name).join("format")) {
+            Ok(format) => return Ok(format),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+impl Tracepoint {
     /// Only what begins or ends a connection attempt of ours wakes us: other transitions of a busy host are left out in
     /// the kernel.
     pub(super) const FILTER: &std::ffi::CStr = c"protocol == 6 && (oldstate == 2 || newstate == 2)";
@@ -55,17 +70,8 @@ impl Tracepoint {
     /// # Errors
     /// When tracefs is not mounted there, cannot be read, or has no such tracepoint.
     pub(super) fn find(root: &Path) -> io::Result<Self> {
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for place in Self::PLACES {
-            let folder = root.join(place).join("events/sock/inet_sock_set_state");
-            match std::fs::read_to_string(folder.join("format")) {
-                Ok(format) => {
-                    return Self::parse(&format).ok_or_else(|| io::Error::other("format of the tracepoint is unknown"));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let format = format(root, "sock/inet_sock_set_state")?;
+        Self::parse(&format).ok_or_else(|| io::Error::other("format of the tracepoint is unknown"))
     }
 
     /// Lines such as `field:__u16 sport; offset:24; size:2; signed:0;`, with tabs between, and `ID: 1489`.

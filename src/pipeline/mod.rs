@@ -304,7 +304,7 @@ impl Take for Pipeline {
     }
 
     fn found(&mut self, found: Observation) {
-        self.stages.out.push(found);
+        self.stages.judge.found().list().push(found);
     }
 
     fn never_arrived(&mut self, quoted: &crate::route::Quoted) {

@@ -3,11 +3,12 @@
 //! In: a [`Fact`]. Out: what the publisher takes, if it has to do with metadata. Headers that a sensor did not tell were
 //! not seen: nothing is concluded from their absence.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{Connection, Dns, Fact, Http, Kind};
 use crate::catalogue::Catalogue;
-use crate::conn::Conn;
+use crate::conn::{Conn, Endpoint, Process, Proto};
 use crate::detect::{self, Detector, Imds, NoRequest, Signal, command};
 use crate::observe::What;
 use crate::packet::Timestamp;
@@ -45,6 +46,13 @@ impl Judge {
         }
     }
 
+    /// What a process start that this program saw itself is to the publisher.
+    pub fn start(&mut self, time: Timestamp, process: Process) -> Option<(Timestamp, What)> {
+        let nowhere = Endpoint { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
+        let conn = Conn { process: Some(Arc::new(process)), ..Conn::between(nowhere, nowhere, Proto::Tcp) };
+        self.judge(Fact { time, conn, kind: Kind::Start })
+    }
+
     fn connection(&mut self, conn: Conn, time: Timestamp, told: &Connection) -> Option<(Timestamp, What)> {
         let why = if told.is_refused { NoRequest::Refused } else { NoRequest::Reported };
         let end = told.end.unwrap_or(time).max(time);
@@ -75,7 +83,7 @@ impl Judge {
             ordinal: self.ordinal,
             stream: None,
         };
-        let mut verdict = self.detector.http(&tx);
+        let mut verdict = self.detector.http(&tx, false);
         verdict.unsearched = false;
         if let Some(imds) = &mut verdict.imds {
             forget_unseen(Arc::make_mut(imds));
@@ -96,8 +104,8 @@ impl Judge {
         let query = DnsMessage { time, flags: 0x0100, questions: vec![question.clone()], ..DnsMessage::default() };
         let answers = told.addresses.iter().map(|ip| {
             let (rtype, data) = match ip {
-                std::net::IpAddr::V4(v4) => (1, RData::A(*v4)),
-                std::net::IpAddr::V6(v6) => (28, RData::Aaaa(*v6)),
+                IpAddr::V4(v4) => (1, RData::A(*v4)),
+                IpAddr::V6(v6) => (28, RData::Aaaa(*v6)),
             };
             Record { name: name.clone(), rtype, class: 1, ttl: 0, data }
         });
@@ -109,7 +117,7 @@ impl Judge {
             ..DnsMessage::default()
         });
         let tx = Lookup { conn, query: Some(query), response, notes: Vec::new(), question: 0 };
-        let verdict = self.detector.dns(&tx);
+        let verdict = self.detector.dns(&tx, false);
         verdict.is_about_metadata().then(|| (time, What::Dns(Box::new((tx, verdict)))))
     }
 }

@@ -97,7 +97,7 @@ impl Prefilter {
     }
 
     /// Whether any place of a text matters.
-    pub(super) fn takes(&self, text: &[u8]) -> bool {
+    pub fn takes(&self, text: &[u8]) -> bool {
         self.places(text).any(|found| self.matters(&found, text.get(found.end()..).unwrap_or_default()))
     }
 
