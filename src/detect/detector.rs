@@ -13,8 +13,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::asked::{self, Asked, Questions};
-use super::body::Content;
 use super::canonical::{canonical_host, canonical_ip, percent_stable};
+use super::content::Content;
 use super::path::{Target, plain_path};
 use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use super::{BODY, Document, Search, may_be_url, prose};
 use crate::bytes::lossy;
 use crate::detect::Place;
-use crate::detect::body::Content;
 use crate::detect::canonical::{entities, json_unescape};
+use crate::detect::content::Content;
 use crate::proto::http::Message;
 
 /// Deepest nesting of documents in strings of documents.
