@@ -61,6 +61,9 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
     if finding.relayed {
         signals.add(Signal::Relayed);
     }
+    if finding.cut {
+        signals.add(Signal::SearchCut);
+    }
     let inbound = &finding.inbound;
     let mut chain = vec![inbound.link("request", inbound.start)];
     chain.extend(finding.between.iter().cloned());

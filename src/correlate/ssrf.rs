@@ -64,6 +64,8 @@ pub struct Inbound {
     pub own_url: Option<(HostRef, String)>,
     /// It carries a credential that was issued.
     pub relayed: bool,
+    /// The search for its targets was cut short.
+    pub cut: bool,
 }
 
 /// A metadata request.
@@ -99,6 +101,8 @@ pub struct Finding {
     pub between: Vec<ChainLink>,
     /// It carries an issued credential.
     pub relayed: bool,
+    /// The search for its targets was cut short.
+    pub cut: bool,
 }
 
 /// Finds how a name was resolved to a metadata address.
@@ -171,7 +175,7 @@ impl Target<'_> {
     fn fits(&self, path: &str) -> bool {
         match self.to.path.as_deref() {
             None => self.to.kind == CandidateKind::Attempt && path == "/",
-            Some(own) if self.is_metadata || self.to.kind == CandidateKind::Mention => {
+            Some(own) if self.is_metadata || self.to.is_metadata => {
                 own == path || path != "/" && own.ends_with(path)
             }
             // the host is not known to be a service: the whole path must be the same, and no commonplace
@@ -337,7 +341,10 @@ impl Ssrf {
         self.settled_legs += 1;
         let Some(leg) = self.legs.get(at).filter(|leg| !leg.claimed) else { return };
         let fetch = &leg.fetch;
-        let fits = |request: &Request| self.targets(request, resolved).iter().any(|t| t.fits(fetch.path()));
+        let fits = |request: &Request, open: bool| {
+            let fits = |target: &Target<'_>| target.fits(fetch.path()) && (open || !target.from.while_open);
+            self.targets(request, resolved).iter().any(fits)
+        };
         let undecided = |request: &&Request| {
             request.state != State::Confirmed && request.inbound.subject.event_id != fetch.subject.event_id
         };
@@ -353,8 +360,8 @@ impl Ssrf {
                 && request.inbound.subject.conn.server.ip == fetch.subject.conn.client.ip
         };
         let all = || self.settled.iter().filter(undecided);
-        let late = all().filter(open).filter(|r| fits(r)).min_by_key(|r| (r.inbound.first, r.number));
-        let later = || all().filter(after).filter(|r| fits(r)).max_by_key(|r| (r.inbound.end, r.number));
+        let late = all().filter(open).filter(|r| fits(r, true)).min_by_key(|r| (r.inbound.first, r.number));
+        let later = || all().filter(after).filter(|r| fits(r, false)).max_by_key(|r| (r.inbound.end, r.number));
         let Some(number) = late.or_else(later).map(|request| self.outermost(request)) else { return };
         let subject = fetch.subject.clone();
         let Some(place) = self.settled.iter().position(|request| request.number == number) else { return };
@@ -477,7 +484,7 @@ impl Redirects {
 
 impl Request {
     fn finding(&self, candidate: &Candidate, fetches: Vec<Arc<Subject>>, between: Vec<ChainLink>) -> Finding {
-        let Inbound { subject, end, relayed, .. } = &self.inbound;
+        let Inbound { subject, end, relayed, cut, .. } = &self.inbound;
         Finding {
             inbound: subject.clone(),
             end: *end,
@@ -485,6 +492,7 @@ impl Request {
             fetches,
             between,
             relayed: *relayed,
+            cut: *cut,
         }
     }
 }

@@ -318,6 +318,7 @@ fn bodies_are_written_where_asked_for_but_never_those_of_metadata_answers() {
         path: None,
         disguised: false,
         is_metadata: true,
+        while_open: false,
     };
     let elsewhere = Candidate { is_metadata: false, ..candidate.clone() };
     let named = |candidate| Verdict { candidates: vec![candidate], ..Verdict::default() };

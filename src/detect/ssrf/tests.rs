@@ -37,7 +37,7 @@ fn catalogue() -> Catalogue {
 }
 
 fn find(text: &str) -> Vec<Candidate> {
-    candidates(&message(text), Hosts::Unknown, &catalogue())
+    candidates(&message(text), Hosts::Unknown, &catalogue()).0
 }
 
 /// The strongest kind found, with the place and path of the first of that kind.
@@ -221,7 +221,8 @@ fn candidates_are_bounded() {
     let many: String =
         (0..200).map(|i| format!("u{i}=http://h{i}.example/&v{i}=http://169.254.169.254/{i}&")).collect();
     let found = find(&format!("POST /p\nContent-Type: application/x-www-form-urlencoded\n\n{many}"));
-    assert!(found.len() == FOUND && found.iter().filter(|c| c.kind == CandidateKind::Url).count() <= 16);
+    let of_kind = |kind| found.iter().filter(|candidate| candidate.kind == kind).count();
+    assert_eq!((of_kind(CandidateKind::Attempt), of_kind(CandidateKind::Url)), (ATTEMPTS, ORDINARY));
 }
 
 #[test]
@@ -251,7 +252,8 @@ fn no_bytes_break_it() {
         let line = text.replace([' ', '\n', '\r'], "");
         let mut request = message(&format!("POST /{line} x\nContent-Type: {kind}\nX-A: v{line}"));
         request.body.captured = text.into_bytes();
-        prop_assert!(candidates(&request, Hosts::Unknown, &catalogue).len() <= FOUND);
+        let found = candidates(&request, Hosts::Unknown, &catalogue).0;
+        prop_assert!(found.len() <= ATTEMPTS + 2 * MENTIONS + ORDINARY);
         Ok(())
     };
     runner.run(&requests, check).unwrap();
@@ -283,7 +285,7 @@ fn what_may_be_a_url_is_told_by_its_beginning_or_its_marks() {
 fn hosts_that_were_looked_up_are_looked_at_again_only_where_they_hide_something() {
     let found = |host: &str| {
         let message = message(&format!("GET /latest HTTP/1.1\nHost: {host}"));
-        let find = |hosts| candidates(&message, hosts, &catalogue()).len();
+        let find = |hosts| candidates(&message, hosts, &catalogue()).0.len();
         (find(Hosts::Unknown), find(Hosts::Ordinary))
     };
     assert_eq!(found("shop.example.com"), (0, 0));
