@@ -15,9 +15,9 @@ use hashbrown::HashMap;
 use super::issue::HOLD;
 use super::subject::key;
 use crate::alert::{ChainLink, Subject};
+use crate::conn::Conn;
 use crate::detect::canonical::{percent_stable, target_of};
 use crate::detect::{Candidate, CandidateKind, HostRef};
-use crate::observe::Conn;
 use crate::packet::Timestamp;
 
 /// Most inbound requests remembered, however much memory there is.
@@ -175,9 +175,7 @@ impl Target<'_> {
     fn fits(&self, path: &str) -> bool {
         match self.to.path.as_deref() {
             None => self.to.kind == CandidateKind::Attempt && path == "/",
-            Some(own) if self.is_metadata || self.to.is_metadata => {
-                own == path || path != "/" && own.ends_with(path)
-            }
+            Some(own) if self.is_metadata || self.to.is_metadata => own == path || path != "/" && own.ends_with(path),
             // the host is not known to be a service: the whole path must be the same, and no commonplace
             Some(own) => own == path && path.matches('/').count() > 1,
         }

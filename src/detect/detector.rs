@@ -25,8 +25,10 @@ use super::tokens;
 use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
-use crate::catalogue::{Catalogue, Endpoint, HeaderRule, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version};
-use crate::observe::{self, Conn};
+use crate::catalogue::{
+    Catalogue, Endpoint, HeaderRule, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version,
+};
+use crate::conn::{self, Conn};
 use crate::packet::Timestamp;
 use crate::proto::dns;
 use crate::proto::http::{Head, Message, Transaction};
@@ -92,7 +94,7 @@ impl Detector {
 
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
     #[inline]
-    pub fn metadata_endpoint(&self, server: observe::Endpoint) -> bool {
+    pub fn metadata_endpoint(&self, server: conn::Endpoint) -> bool {
         self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
     }
 
@@ -193,8 +195,8 @@ impl Detector {
             }
         }
         let content = tx.response.as_ref().map(|r| Content::new(&r.body.captured, r.head.field("content-encoding")));
-        let answer =
-            tx.response.as_ref().zip(content.as_ref()).map(|(response, content)| Answer::new(response, content));
+        let answer = tx.response.as_ref().zip(content.as_ref());
+        let answer = answer.map(|(response, content)| Answer::new(response, content, catalogue.credential_keys()));
         let answer = answer.as_ref();
         let mut by_name = None;
         if by_address || !named.is_empty() {
@@ -244,7 +246,8 @@ impl Detector {
     /// Whether a request is made as the service's own clients make theirs: with a session token, a request for one, or the
     /// header that the service wants, by a known client. Nobody forges that to try a server out.
     fn speaks_protocol(&self, request: &Request<'_>, endpoints: &[&'static Endpoint]) -> bool {
-        let is_sent = |rule: &HeaderRule| request.head.values(&rule.name).any(|value| rule.fits(rule.name.as_bytes(), value));
+        let is_sent =
+            |rule: &HeaderRule| request.head.values(&rule.name).any(|value| rule.fits(rule.name.as_bytes(), value));
         let speaks = |endpoint: &&'static Endpoint| {
             endpoint.client_headers.iter().any(is_sent)
                 || endpoint.session_header.as_ref().is_some_and(is_sent)
@@ -510,7 +513,7 @@ fn issued_token(
     sensitivity: Sensitivity,
 ) -> Option<(TokenHash, u64)> {
     let (request, answer) = (request?, answer.filter(|_| sensitivity == Sensitivity::Token)?);
-    let (token, lifetime) = answer.session_token()?;
+    let (token, lifetime) = answer.session_token(choice.entry.map(|m| m.path.entry))?;
     let asked = || {
         let names = choice.endpoints.iter().filter_map(|e| e.session_ttl_header.as_deref());
         names.into_iter().find_map(|name| request.head.field(name)).and_then(number)

@@ -153,7 +153,9 @@ impl Search<'_> {
         let content: Cow<'_, [u8]> = match () {
             () if !says(b"content-transfer-encoding:") => content.into(),
             () if says(b"quoted-printable") && self.budget.spend(content.len()) => unquote(content).into(),
-            () if says(b"base64") && self.budget.spend(content.len()) => unbase64_lines(content).unwrap_or_default().into(),
+            () if says(b"base64") && self.budget.spend(content.len()) => {
+                unbase64_lines(content).unwrap_or_default().into()
+            }
             () => content.into(),
         };
         documents(&content, None, MAX_DECODED, &mut |document| {

@@ -30,7 +30,10 @@ impl Search<'_> {
             *hits = left;
             let from = found.start().saturating_sub(BEFORE);
             let before = bytes.get(from..found.start()).unwrap_or_default();
-            let start = before.iter().rposition(|b| text::is_delimiter(*b) || matches!(b, b'=' | b'&')).map_or(0, |at| at.saturating_add(1));
+            let start = before
+                .iter()
+                .rposition(|b| text::is_delimiter(*b) || matches!(b, b'=' | b'&'))
+                .map_or(0, |at| at.saturating_add(1));
             let url = bytes.get(from.saturating_add(start)..found.end().saturating_add(BEHIND).min(bytes.len()));
             let url = url.unwrap_or_default();
             let end = url.iter().position(|b| text::is_delimiter(*b) || *b == b'&').unwrap_or(url.len());

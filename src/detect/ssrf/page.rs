@@ -49,7 +49,11 @@ pub fn redirect(response: &Message, asked: Option<&HostRef>, catalogue: &Catalog
 }
 
 /// Metadata services that a page, style sheet, playlist or DTD leads whoever reads it to, with the URL at which it stood.
-pub(super) fn leads(request: &Message, response: &Message, catalogue: &Catalogue) -> Option<((HostRef, String), Vec<Candidate>)> {
+pub(super) fn leads(
+    request: &Message,
+    response: &Message,
+    catalogue: &Catalogue,
+) -> Option<((HostRef, String), Vec<Candidate>)> {
     let captured = response.body.captured.get(..PAGE).unwrap_or(&response.body.captured);
     let head = &response.head;
     let content_type = head.field("content-type").unwrap_or_default();

@@ -95,7 +95,10 @@ impl<'c> Search<'c> {
     pub(super) fn is_of_interest(&mut self, value: &[u8]) -> bool {
         value.len() >= MIN
             && self.budget.spend(value.len() / 4)
-            && (text::may_mention(value) || text::may_be_url(value) || text::may_be_base64(value) || may_be_field(value))
+            && (text::may_mention(value)
+                || text::may_be_url(value)
+                || text::may_be_base64(value)
+                || may_be_field(value))
     }
 
     /// One whole value: a URL, a document in a string, or text that mentions some; a host or a path by itself.
@@ -202,8 +205,7 @@ impl<'c> Search<'c> {
         if value.first() == Some(&b'/') || text::may_mention(value) {
             if self.budget.spend(value.len().saturating_mul(2)) && !value.contains(&b' ') {
                 let path = canonical::normalise_path(value);
-                let has_room = self.paths.len() < PATHS
-                    || self.paths.len() < 2 * PATHS && self.is_metadata_path(&path);
+                let has_room = self.paths.len() < PATHS || self.paths.len() < 2 * PATHS && self.is_metadata_path(&path);
                 if path.len() > 1 && has_room && !self.paths.contains(&path) {
                     self.paths.push(path);
                 }

@@ -77,7 +77,11 @@ impl Search<'_> {
                 Some(from) => self.url_in_path(target, from, next),
                 None => self.segment(segment, at, target),
             }
-            self.host_then_path(segment, path.get(next.saturating_sub(1)..).unwrap_or_default(), CandidateKind::Mention);
+            self.host_then_path(
+                segment,
+                path.get(next.saturating_sub(1)..).unwrap_or_default(),
+                CandidateKind::Mention,
+            );
         }
     }
 
@@ -88,7 +92,8 @@ impl Search<'_> {
         if !self.budget.spend(authority.len().saturating_mul(4).saturating_add(PER_HOST)) {
             return;
         }
-        let is_service = canonical::urls(authority).iter().any(|parsed| is_target(self.catalogue, &parsed.host, parsed.port));
+        let is_service =
+            canonical::urls(authority).iter().any(|parsed| is_target(self.catalogue, &parsed.host, parsed.port));
         let path = target.get(end.saturating_sub(1)..).unwrap_or_default();
         if is_service || self.has_room_for_url() || self.ends_as_metadata(path) {
             self.whole_url(&|| Place::Path, whole, Document::No);

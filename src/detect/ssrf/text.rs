@@ -129,7 +129,14 @@ impl Search<'_> {
     }
 
     /// A URL or host with a path in text: `authority` bytes up to the end of its host. `false` when no more is to be read.
-    fn url_in(&mut self, place: &dyn Fn() -> Place, url: &[u8], authority: usize, kind: CandidateKind, is_url: bool) -> bool {
+    fn url_in(
+        &mut self,
+        place: &dyn Fn() -> Place,
+        url: &[u8],
+        authority: usize,
+        kind: CandidateKind,
+        is_url: bool,
+    ) -> bool {
         let (host, rest) = url.split_at_checked(authority).unwrap_or((url, b""));
         if !self.budget.spend(PER_HOST.saturating_add(host.len())) {
             return false;
