@@ -80,7 +80,9 @@ fn begins_otherwise(value: &[u8]) -> bool {
         [b'/', b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'~', ..] => true,
         [b'/', ..] | [] => word > 0,
         [b' '..=b'~', ..] => true,
-        [0x80.., ..] => rest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next()).is_none_or(is_foreign),
+        [0x80..=0xFF, ..] => {
+            rest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next()).is_none_or(is_foreign)
+        }
         // dropped anywhere in a URL, and around it
         _ => false,
     }

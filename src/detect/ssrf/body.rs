@@ -110,7 +110,8 @@ impl Search<'_> {
             if is_key {
                 self.mentions(&place, &plain);
             } else {
-                let before = std::mem::replace(&mut self.is_record, self.is_record || in_environment);
+                let before = self.is_record;
+                self.is_record |= in_environment;
                 self.value(&place, &plain, Document::Yes);
                 self.is_record = before;
             }

@@ -181,7 +181,7 @@ impl Search<'_> {
 
     /// Strings of a script. What it does with them nobody knows, so that whole URLs are mentioned (as is done with all
     /// text), and what a page makes its reader load only where that is followed.
-    fn script(&mut self, place: &dyn Fn() -> Place, text: &[u8]) {
+    pub(super) fn script(&mut self, place: &dyn Fn() -> Place, text: &[u8]) {
         if !self.budget.spend(text.len() / 2) {
             return;
         }

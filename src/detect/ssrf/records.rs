@@ -81,11 +81,16 @@ static WORDS: LazyLock<Option<Words>> = LazyLock::new(|| {
     let mut words: Vec<&str> = SHAPES.iter().chain(LINES).flat_map(|shape| shape.iter().copied()).collect();
     words.sort_unstable();
     words.dedup();
-    let bit = |word: &&str| words.iter().position(|known| known == word).map_or(0, |at| 1 << (at % 128));
-    let bits = |shapes: &[&[&str]]| shapes.iter().map(|shape| shape.iter().map(bit).fold(0, |all, bit| all | bit));
-    let (shapes, lines) = (bits(SHAPES).collect(), bits(LINES).collect());
+    let shapes = SHAPES.iter().map(|shape| bits(&words, shape)).collect();
+    let lines = LINES.iter().map(|shape| bits(&words, shape)).collect();
     Some(Words { finder: AhoCorasick::new(&words).ok()?, shapes, lines })
 });
+
+/// The words of a shape, a bit for each.
+fn bits(words: &[&str], shape: &[&str]) -> u128 {
+    let bit = |word: &&str| words.iter().position(|known| known == word).map_or(0, |at| 1 << (at % 128));
+    shape.iter().map(bit).fold(0, |all, bit| all | bit)
+}
 
 impl Words {
     fn of(&self, text: &[u8]) -> u128 {

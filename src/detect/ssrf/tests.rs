@@ -1,6 +1,9 @@
 //! Tests of the search for targets that a request names: each place, each disguise, and what is no attempt.
 
+use super::headers::{HeaderKind, header_kind, known_headers};
+use super::text::may_be_url;
 use super::*;
+use crate::detect::CandidateKind;
 use crate::proto::http::message::{Body, Head, Start};
 
 /// A request as text: request line, header lines, blank line, body.
