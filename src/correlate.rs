@@ -488,7 +488,8 @@ impl Correlator {
         alerts: &mut Vec<Arc<Alert>>,
     ) {
         for lookup in lookups {
-            alerts.push(Arc::new(rebinding(&lookup)));
+            let has_other_use = self.catalogue.has_other_use(lookup.address.0);
+            alerts.push(Arc::new(rebinding(&lookup, has_other_use)));
         }
         for finding in findings {
             match finding.fetches.is_empty() {

@@ -164,6 +164,14 @@ impl Catalogue {
         matches!(port, 53 | 67 | 68 | 123) || self.excluded.contains(&(ip, port))
     }
 
+    /// Whether an address of a metadata service serves something else too (DNS, load balancing), or lies in the space that
+    /// carriers and clouds share (RFC 6598): names that lead there are ordinary.
+    pub fn has_other_use(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let is_shared = matches!(ip, IpAddr::V4(v4) if matches!(v4.octets(), [100, 64..=127, ..]));
+        is_shared || self.excluded.iter().any(|(known, _)| *known == ip)
+    }
+
     /// Services of which this is a name; `name` in lower case without trailing dot.
     pub fn endpoints_named(&self, name: &str) -> Vec<&'static Endpoint> {
         let exact = self.names.get(name).into_iter().flatten().copied();

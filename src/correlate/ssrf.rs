@@ -307,6 +307,9 @@ impl Ssrf {
         let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD));
         for (at, leg) in self.legs.iter().enumerate().skip(from).filter(|(_, leg)| open(leg)) {
             let Some(target) = targets.iter().find(|target| target.fits(leg.fetch.path())) else { continue };
+            if self.is_anothers(leg, request) {
+                continue;
+            }
             let (_, legs) = found.get_or_insert((target, Vec::new()));
             if legs.len() < LISTED {
                 legs.push(at);
@@ -330,6 +333,26 @@ impl Ssrf {
             }
             None => State::Quiet,
         }
+    }
+
+    /// Whether a metadata request that `request` may have caused was made by the very server to which another open request
+    /// names the same path: it belongs to that one.
+    fn is_anothers(&self, leg: &Leg, request: &Request) -> bool {
+        let fetcher = leg.fetch.subject.conn.client.ip;
+        let path = leg.fetch.path();
+        let names = |other: &Request| {
+            let is_same = |own: &str| own == path || path != "/" && own.ends_with(path);
+            other.inbound.candidates.iter().any(|candidate| candidate.path.as_deref().is_some_and(is_same))
+        };
+        let is_owner = |other: &Request| {
+            other.inbound.subject.conn.server.ip == fetcher
+                && other.number != request.number
+                && (other.inbound.first..=other.inbound.end).contains(&leg.fetch.first)
+                && other.state != State::Inner(request.number)
+                && names(other)
+                && !self.leads_to(request, other)
+        };
+        fetcher != request.inbound.subject.conn.server.ip && self.settled.iter().chain(&self.waiting).any(is_owner)
     }
 
     /// Decides the metadata request that waited longest: one that no inbound request claimed may belong to one that
@@ -403,8 +426,12 @@ impl Ssrf {
             let known = &outer.inbound.candidates;
             known.iter().any(|known| known.host == candidate.host && known.path == candidate.path)
         };
+        let (outer_conn, inner_conn) = (&outer.inbound.subject.conn, &inner.inbound.subject.conn);
+        // one without an answer is open for ever, and would take in all that comes later
+        let is_bounded = outer.inbound.subject.end.is_some() || inner_conn.client.ip == outer_conn.server.ip;
         let passed_on = inner.inbound.end <= outer.inbound.end
-            && is_next_hop(&outer.inbound.subject.conn, &inner.inbound.subject.conn)
+            && is_bounded
+            && is_next_hop(outer_conn, inner_conn)
             && inner.inbound.candidates.iter().any(same);
         let fetched = || {
             let own = inner.inbound.own_url.as_ref().map(|(host, target)| url_key(host, target));

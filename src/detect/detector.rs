@@ -217,6 +217,7 @@ impl Detector {
             let forged = leg == Leg::Named
                 && request.is_some_and(|request| {
                     request.asked.by_host_field
+                        && named.iter().all(|endpoint| !endpoint.addresses.is_empty())
                         && !self.is_answered(answer, &choice)
                         && !self.speaks_protocol(request, named)
                 });

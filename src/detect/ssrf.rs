@@ -14,6 +14,7 @@
 mod body;
 mod budget;
 mod headers;
+mod later;
 mod literal;
 mod markup;
 mod page;
@@ -22,6 +23,7 @@ mod search;
 mod target;
 mod text;
 
+pub use later::LaterTargets;
 pub use page::redirect;
 pub use search::{ATTEMPTS, MENTIONS, ORDINARY};
 
@@ -98,7 +100,10 @@ pub(super) fn judge_knowing(hosts: Hosts, tx: &Transaction, imds: Option<&Imds>,
 /// Targets that `request` names, and whether the work that it may cost was used up. The caller leaves out requests to a
 /// metadata service itself.
 fn candidates(request: &Message, hosts: Hosts, catalogue: &Catalogue) -> (Vec<Candidate>, bool) {
-    let mut search = Search::new(catalogue, request.head.raw.len().saturating_add(request.body.captured.len()));
+    let (head, body) = (&request.head, &request.body);
+    let later = body.later.as_ref().map_or(0, |later| later.rest().len());
+    let bytes = head.raw.len().saturating_add(body.captured.len()).saturating_add(later);
+    let mut search = Search::new(catalogue, bytes);
     search.target(request);
     search.headers(request, hosts);
     search.body(request);

@@ -65,12 +65,12 @@ signals! {
     Relayed = "relayed",
     /// The answer does not look like the genuine service's.
     RogueResponder = "rogue-responder",
-    /// The work that a message may cost was used up: the rest was read literally.
-    SearchCut = "search-cut",
     /// Complete and consistent order of an SDK.
     SdkPattern = "sdk-pattern",
     /// User-Agent of a cloud SDK or agent.
     SdkUserAgent = "sdk-user-agent",
+    /// The work that a message may cost was used up: the rest was read literally.
+    SearchCut = "search-cut",
     /// Bytes of the exchange are missing.
     StreamGap = "stream-gap",
     /// Overlapping TCP segments differ.

@@ -52,7 +52,7 @@ pub(super) fn message(text: &str, first: Timestamp) -> Message {
         last: first,
         first_index: 0,
         bytes: raw.len() as u64 + len,
-        body: Body { len, captured: body.as_bytes().to_vec(), whole: true },
+        body: Body { len, captured: body.as_bytes().to_vec(), whole: true, later: None },
         head,
         gap: false,
         cut: false,

@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 
 use super::search::{Document, Search};
-use super::{markup, records, text};
+use super::{later, markup, records, text};
 use crate::bytes::lossy;
 use crate::detect::Place;
 use crate::detect::canonical::json_unescape;
 use crate::detect::content::{MAX_DECODED, documents};
 use crate::proto::http::Message;
+use crate::proto::http::later::FOUND;
 
 /// Longest head of a part of a multipart body.
 const PART_HEAD: usize = 4096;
@@ -34,12 +35,32 @@ impl Search<'_> {
             return;
         }
         let content_type = head.field("content-type").unwrap_or_default();
-        documents(captured, head.field("content-encoding"), MAX_DECODED, &mut |document| {
+        self.later(request);
+        let limit = MAX_DECODED.max(captured.len());
+        documents(captured, head.field("content-encoding"), limit, &mut |document| {
             // to decode it took some work already
             if document.len() == captured.len() || self.budget.spend(document.len() / 2) {
                 self.document(content_type, head.target(), document);
             }
         });
+    }
+
+    /// What a body holds beyond the part that was captured.
+    fn later(&mut self, request: &Message) {
+        let Some(later) = &request.body.later else { return };
+        for line in later.found().split(|b| *b == b'\n') {
+            match line.split_first() {
+                Some((&later::VALUE, url)) => {
+                    self.whole_url(&|| Place::Body, url, Document::No);
+                }
+                Some((_, url)) => self.mentions(&|| Place::Body, url),
+                None => {}
+            }
+        }
+        if later.found().len() >= FOUND {
+            self.budget.pass_over();
+        }
+        self.piece(later.rest());
     }
 
     /// A body, or a document inside it.

@@ -9,7 +9,7 @@ use crate::detect::{CandidateKind, Place};
 use crate::proto::http::Message;
 
 /// Most hits of one message that are read.
-const HITS: usize = 128;
+pub(super) const HITS: usize = 128;
 /// Bytes before a host in which scheme, slashes and user may stand, and behind it, in which the path may.
 const BEFORE: usize = 64;
 const BEHIND: usize = 512;
@@ -23,7 +23,7 @@ impl Search<'_> {
         self.literally_in(&Place::Body, &utf8(content.bytes()), &mut hits);
     }
 
-    fn literally_in(&mut self, place: &Place, bytes: &[u8], hits: &mut usize) {
+    pub(super) fn literally_in(&mut self, place: &Place, bytes: &[u8], hits: &mut usize) {
         let Some(literals) = self.catalogue.literals() else { return };
         for found in literals.find_iter(bytes) {
             let Some(left) = hits.checked_sub(1) else { return };

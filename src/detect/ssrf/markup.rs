@@ -252,7 +252,9 @@ struct Pieces<'t> {
 
 impl<'t> Pieces<'t> {
     fn take(&mut self, string: &'t [u8]) {
-        let is_number = (1..=15).contains(&string.len()) && string.iter().all(|b| b.is_ascii_digit() || *b == b'.');
+        let is_number = (1..=15).contains(&string.len())
+            && string.first().is_some_and(u8::is_ascii_digit)
+            && string.iter().all(|b| b.is_ascii_digit() || *b == b'.');
         if is_number && self.numbers.len() < 8 {
             self.numbers.push(string);
         }

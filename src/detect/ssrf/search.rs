@@ -48,6 +48,8 @@ pub(super) struct Search<'c> {
     pub(super) budget: Budget,
     /// What is read reports what happened, or is configuration being stored: nobody fetches it.
     pub(super) is_record: bool,
+    /// Text is a piece of a body: what is a value stands between the marks of one.
+    pub(super) is_piece: bool,
     /// What a page's scripts name is followed.
     pub(super) follows: bool,
     /// Documents around the value in hand.
@@ -66,6 +68,7 @@ impl<'c> Search<'c> {
             found: Vec::new(),
             budget: Budget::of(bytes),
             is_record: false,
+            is_piece: false,
             follows: false,
             depth: 0,
             text: TEXT,
@@ -142,13 +145,23 @@ impl<'c> Search<'c> {
         if target.is_none() && text::is_prose(value) {
             return false;
         }
-        let Some(parsed) = parsed.into_iter().nth(target.unwrap_or(0)) else { return false };
+        let Some(mut parsed) = parsed.into_iter().nth(target.unwrap_or(0)) else { return false };
+        if let Some(end) = parsed.path.as_ref().and_then(|path| path.find(['\r', '\n'])) {
+            // what follows is put into the request's head
+            parsed.path = parsed.path.map(|path| path.get(..end).unwrap_or_default().to_owned());
+        }
         let kind = match (target, document, &parsed.path) {
             (None, ..) => CandidateKind::Url,
             (Some(_), Document::Yes, None) => CandidateKind::Mention,
             (Some(_), ..) => CandidateKind::Attempt,
         };
+        let up_to_blank = parsed.path.as_ref().and_then(|path| path.split_once(' ')).map(|(path, _)| path.to_owned());
+        let shorter =
+            up_to_blank.filter(|_| target.is_some()).map(|path| Parsed { path: Some(path), ..parsed.clone() });
         self.push(kind, place, parsed, value);
+        if let Some(shorter) = shorter {
+            self.push(kind, place, shorter, value);
+        }
         self.inside_url(place, value, target.is_some());
         true
     }

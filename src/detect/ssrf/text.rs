@@ -121,7 +121,9 @@ impl Search<'_> {
             }
             let end = if is_url { floor } else { slash };
             let url = bytes.get(start..end.saturating_add(URL).min(bytes.len())).unwrap_or_default();
-            let kind = if is_url { kind } else { CandidateKind::Mention };
+            let before = start.checked_sub(1).and_then(|before| bytes.get(before));
+            let is_value = !self.is_piece || before.is_some_and(|b| matches!(b, b'"' | b'\'' | b'=' | b'>' | b'\n'));
+            let kind = if is_url && is_value { kind } else { CandidateKind::Mention };
             if !self.url_in(place, url, end.saturating_sub(start), kind, is_url) {
                 return;
             }

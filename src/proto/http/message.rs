@@ -138,6 +138,8 @@ pub struct Body {
     pub captured: Vec<u8>,
     /// Whether `captured` is the whole body.
     pub whole: bool,
+    /// What there is of the rest, of requests whose body is not compressed.
+    pub later: Option<Box<super::later::Later>>,
 }
 
 /// Overwrites and empties a buffer that may hold secrets. (`Vec::zeroize` writes byte by byte, also where nothing was.)
@@ -153,6 +155,7 @@ impl Body {
     pub fn release(&mut self) {
         wipe(&mut self.captured);
         self.captured = Vec::new();
+        self.later = None;
     }
 }
 
