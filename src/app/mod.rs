@@ -19,6 +19,7 @@ use crate::detect::Signal;
 use crate::output::{OutputError, Outputs};
 
 mod feed;
+mod handover;
 #[cfg(target_os = "linux")]
 mod identify;
 pub mod inline;
@@ -140,6 +141,11 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
             out.write_all(imported.as_bytes())?;
         }
         Command::Mapping => out.write_all(crate::event::fields::mapping().as_bytes())?,
+        Command::Report { events, output } => {
+            let sound = handover::write(events, output)?;
+            return Ok(ExitCode::from(if sound { 0 } else { status::FAILED }));
+        }
+        Command::Man => clap_mangen::Man::new(Args::command()).render(&mut out)?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "imdswatch", &mut out);
         }
