@@ -36,6 +36,7 @@ pub(super) struct Incident {
     pub(super) last: Nanos,
     pub(super) severity: u64,
     pub(super) risk: u64,
+    tells: u64,
     pub(super) alerts: u64,
     /// The sentence and the rule of its gravest alert.
     pub(super) headline: String,
@@ -46,7 +47,8 @@ pub(super) struct Incident {
     pub(super) lines_left_out: u64,
     pub(super) chains: Vec<Chain>,
     pub(super) chains_left_out: u64,
-    pub(super) credentials: BTreeSet<Credential>,
+    /// By what tells one from another: the public identifier and the fingerprint.
+    pub(super) credentials: BTreeMap<(String, String), Credential>,
     pub(super) clients: BTreeSet<String>,
     pub(super) processes: BTreeSet<String>,
     pub(super) services: BTreeSet<String>,
@@ -227,15 +229,15 @@ impl Incidents {
 
 impl Incident {
     fn add(&mut self, alert: &Alert) {
-        if self.alerts == 0 || (alert.severity, alert.risk) > (self.severity, self.risk) {
-            (self.severity, self.risk) = (alert.severity, alert.risk);
-            (self.headline, self.name) = (alert.message.clone(), alert.name.clone());
-        }
+        let grade = (alert.severity, tells(&alert.rule), alert.risk);
+        self.lead(grade, &alert.message, &alert.name);
         self.alerts += alert.count;
         (self.first, self.last) = (self.first.min(alert.start), self.last.max(alert.start));
         self.issued |= alert.issued;
         self.left |= alert.left;
-        note(&mut self.credentials, alert.credential.clone().filter(|_| alert.issued || alert.left));
+        if let Some(credential) = alert.credential.as_ref().filter(|_| alert.issued || alert.left) {
+            self.add_credential(credential);
+        }
         note(&mut self.clients, Some(alert.client.clone()).filter(|name| !name.is_empty()));
         note(&mut self.processes, Some(alert.process.clone()).filter(|name| !name.is_empty()));
         let service = format!("{} {}", alert.provider, alert.service);
@@ -289,17 +291,14 @@ impl Incident {
 
     /// Takes over what another holds that turned out to be the same.
     fn absorb(&mut self, other: Self) {
-        if (other.severity, other.risk) > (self.severity, self.risk) {
-            (self.severity, self.risk) = (other.severity, other.risk);
-            (self.headline, self.name) = (other.headline, other.name);
-        }
+        self.lead((other.severity, other.tells, other.risk), &other.headline, &other.name);
         self.alerts += other.alerts;
         (self.first, self.last) = (self.first.min(other.first), self.last.max(other.last));
         self.issued |= other.issued;
         self.left |= other.left;
         self.lines_left_out += other.lines_left_out;
         self.chains_left_out += other.chains_left_out;
-        other.credentials.into_iter().for_each(|one| note(&mut self.credentials, Some(one)));
+        other.credentials.values().for_each(|one| self.add_credential(one));
         other.clients.into_iter().for_each(|one| note(&mut self.clients, Some(one)));
         other.processes.into_iter().for_each(|one| note(&mut self.processes, Some(one)));
         other.services.into_iter().for_each(|one| note(&mut self.services, Some(one)));
@@ -308,6 +307,27 @@ impl Incident {
         self.moments.extend(other.moments.into_iter().take(room));
         for (key, line) in other.lines {
             self.merge_line(key, line);
+        }
+    }
+
+    /// Takes the sentence for the incident's own where its alert is graver, or as grave and tells more.
+    fn lead(&mut self, grade: (u64, u64, u64), headline: &str, name: &str) {
+        if self.headline.is_empty() || grade > (self.severity, self.tells, self.risk) {
+            (self.severity, self.tells, self.risk) = grade;
+            (self.headline, self.name) = (headline.to_owned(), name.to_owned());
+        }
+    }
+
+    /// The same credential is issued again and again until it expires: the latest says most.
+    fn add_credential(&mut self, credential: &Credential) {
+        let Some(key) = credential.key() else { return };
+        let full = self.credentials.len() >= MOST_NAMES && !self.credentials.contains_key(&key);
+        if full {
+            return;
+        }
+        let known = self.credentials.entry(key).or_insert_with(|| credential.clone());
+        if (&known.expires, &known.scope) < (&credential.expires, &credential.scope) {
+            known.clone_from(credential);
         }
     }
 
@@ -320,6 +340,17 @@ impl Incident {
         } else {
             self.lines_left_out += line.count;
         }
+    }
+}
+
+/// How much an alert of this rule tells of what happened: who did it, through what, and whether it left.
+fn tells(rule: &str) -> u64 {
+    match rule {
+        "ssrf-confirmed" => 4,
+        "credential-relayed" => 3,
+        "dns-rebinding" | "imds-command" => 2,
+        "imds-credential-issued" => 1,
+        _ => 0,
     }
 }
 

@@ -58,8 +58,10 @@ fn entries() -> &'static [Entry] {
 fn filled(text: &str, credential: &Credential, now: Nanos) -> String {
     // A role may come as a path or an ARN.
     let role = credential.scope.rsplit('/').next().unwrap_or_default();
+    let account =
+        [&credential.id, &credential.scope].into_iter().find(|one| one.contains('@')).map_or("", String::as_str);
     text.replace("{role}", &safe(role, "ROLE"))
-        .replace("{scope}", &safe(&credential.scope, "ACCOUNT"))
+        .replace("{account}", &safe(account, "ACCOUNT"))
         .replace("{id}", &safe(&credential.id, "IDENTITY"))
         .replace("{now}", &time::show_second(now))
 }

@@ -27,7 +27,7 @@ pub(super) fn paragraphs(incidents: &[Incident]) -> String {
 }
 
 /// A message as a sentence that stands by itself.
-fn sentence(message: &str) -> String {
+pub(super) fn sentence(message: &str) -> String {
     let mut characters = message.chars();
     let first: String = characters.next().map(|first| first.to_uppercase().collect()).unwrap_or_default();
     let end = if message.ends_with('.') { "" } else { "." };

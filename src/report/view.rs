@@ -12,6 +12,7 @@ use super::incident::{Chain, Incident};
 use super::picture::{self, Graph, Strip, Timeline};
 use super::revoke::{self, Revocation};
 use super::tables::{Bounded, Seen, Tables};
+use super::text::sentence;
 use super::time::{self, Nanos};
 use super::visible::visible;
 use super::{Collector, Input, Note};
@@ -82,7 +83,6 @@ struct IncidentView {
     alerts: u64,
     facts: Vec<Fact>,
     revocations: Vec<RevocationView>,
-    credentials_left_out: usize,
     chains: Vec<ChainView>,
     chains_left_out: u64,
     timeline: Option<Timeline>,
@@ -103,9 +103,11 @@ struct Brief {
     credentials: String,
 }
 
+/// Credentials that the same command ends.
 #[derive(Debug, Serialize)]
 struct RevocationView {
-    credential: CredentialView,
+    credentials: Vec<CredentialView>,
+    more: usize,
     how: Revocation,
 }
 
@@ -237,13 +239,14 @@ impl View {
         let now = tables.hours.buckets.keys().next_back().map_or(0, |at| at * tables.hours.width);
         let now = incidents.iter().map(|one| one.last).max().unwrap_or(now);
         let strip = picture::strip(&mut tables.hours);
+        let coverage = coverage(&tables, events, unreadable, notes);
         let numbered: Vec<_> = incidents.iter().enumerate().map(|(at, one)| (at + 1, one)).collect();
         let (pictured, rest) = numbered.split_at(numbered.len().min(MOST_PICTURES));
         let listed = rest.iter().take(MOST_LISTED - MOST_PICTURES);
         let unlisted = numbered.len().saturating_sub(MOST_LISTED) as u64;
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            verdict: verdict(&incidents, &tables, events),
+            verdict: verdict(&incidents, &tables, events, &coverage),
             incidents: pictured.iter().map(|(number, one)| incident(*number, one, now)).collect(),
             briefly: listed.map(|(number, one)| brief(*number, one)).collect(),
             incidents_left_out: left_out + unlisted,
@@ -253,7 +256,7 @@ impl View {
             usual: usual(&tables),
             others: others(&tables),
             allowed: allowed(&tables),
-            coverage: coverage(&tables, events, unreadable, notes),
+            coverage,
             versions: tables.versions.into_iter().collect(),
             inputs: inputs.into_iter().map(input).collect(),
         }
@@ -271,7 +274,9 @@ pub(super) fn html(view: &View) -> Result<String, minijinja::Error> {
         .render(context! { report => Serde(view), style => include_str!("../data/report.css") })
 }
 
-fn verdict(incidents: &[Incident], tables: &Tables, events: u64) -> Verdict {
+fn verdict(incidents: &[Incident], tables: &Tables, events: u64, coverage: &[Fact]) -> Verdict {
+    let losses = coverage.iter().filter(|fact| fact.lost).map(|fact| fact.name.clone()).collect();
+    let unseen = list(&losses);
     let left = incidents.iter().filter(|one| one.left).count();
     let issued = incidents.iter().filter(|one| one.issued && !one.left).count();
     let grave = incidents.iter().filter(|one| one.severity >= 99).count();
@@ -286,19 +291,18 @@ fn verdict(incidents: &[Incident], tables: &Tables, events: u64) -> Verdict {
         [] if events == 0 => "There was no event to judge.".to_owned(),
         [] => "No alert of high or critical severity was raised. What the sensor could not see is listed below."
             .to_owned(),
-        [one] => one.headline.clone(),
-        [first, ..] => format!("{} incidents. The gravest: {}", incidents.len(), first.headline),
+        [one] => sentence(&one.headline),
+        [first, ..] => format!("The gravest of {} incidents: {}", incidents.len(), sentence(&first.headline)),
     };
     let [low, medium, high, critical] = tables.severities;
+    let ids = ids(incidents.iter().filter(|one| one.severity >= 99));
+    let revoke = if ids.is_empty() { "nothing that was seen".to_owned() } else { list(&ids) };
     let fact = |name: &str, value: String| Fact { name: name.to_owned(), value, lost: false };
     let facts = vec![
-        fact("Incidents", incidents.len().to_string()),
-        fact("Credential seen leaving", left.to_string()),
-        fact(
-            "Credentials issued in incidents",
-            incidents.iter().map(|one| one.credentials.len()).sum::<usize>().to_string(),
-        ),
+        fact("Incidents", format!("{} ({left} in which a credential left)", incidents.len())),
+        fact("Revoke now", revoke),
         fact("Alerts", format!("{critical} critical, {high} high, {medium} medium, {low} low")),
+        fact("Not seen", unseen),
     ];
     Verdict { class, word, sentence, facts }
 }
@@ -307,13 +311,12 @@ fn incident(number: usize, one: &Incident, now: Nanos) -> IncidentView {
     let fact = |name: &str, names: &BTreeSet<String>| {
         (!names.is_empty()).then(|| Fact { name: name.to_owned(), value: list(names), lost: false })
     };
-    let revocations = one.credentials.iter().take(MOST_REVOKED);
     IncidentView {
         number,
         severity: severity_word(one.severity),
         name: one.name.clone(),
         state: state(one),
-        headline: one.headline.clone(),
+        headline: sentence(&one.headline),
         first: time::show(one.first),
         last: time::show(one.last),
         lasted: time::span(one.last - one.first),
@@ -322,13 +325,7 @@ fn incident(number: usize, one: &Incident, now: Nanos) -> IncidentView {
             .into_iter()
             .flatten()
             .collect(),
-        revocations: revocations
-            .map(|credential| RevocationView {
-                credential: shown(credential),
-                how: revoke::revocation(credential, now),
-            })
-            .collect(),
-        credentials_left_out: one.credentials.len().saturating_sub(MOST_REVOKED),
+        revocations: revocations(one, now),
         chains: one.chains.iter().map(chain).collect(),
         chains_left_out: one.chains_left_out,
         timeline: picture::timeline(one),
@@ -336,6 +333,26 @@ fn incident(number: usize, one: &Incident, now: Nanos) -> IncidentView {
         lines: lines(one),
         lines_left_out: one.lines_left_out,
     }
+}
+
+/// Every way to revoke something of the incident once, with the credentials that it ends.
+fn revocations(one: &Incident, now: Nanos) -> Vec<RevocationView> {
+    let mut views: Vec<RevocationView> = Vec::new();
+    for credential in one.credentials.values() {
+        let how = revoke::revocation(credential, now);
+        match views.iter_mut().find(|view| view.how == how) {
+            Some(view) if view.credentials.len() < MOST_REVOKED => view.credentials.push(shown(credential)),
+            Some(view) => view.more += 1,
+            None => views.push(RevocationView { credentials: vec![shown(credential)], more: 0, how }),
+        }
+    }
+    views
+}
+
+/// Public identifiers of what was issued; the fingerprint where there is none.
+fn ids<'i>(incidents: impl IntoIterator<Item = &'i Incident>) -> BTreeSet<String> {
+    let credentials = incidents.into_iter().flat_map(|one| one.credentials.values());
+    credentials.map(|one| if one.id.is_empty() { one.fingerprint.clone() } else { one.id.clone() }).collect()
 }
 
 fn lines(one: &Incident) -> Vec<LineView> {
@@ -364,12 +381,12 @@ fn chain(chain: &Chain) -> ChainView {
 }
 
 fn brief(number: usize, one: &Incident) -> Brief {
-    let ids: BTreeSet<String> = one.credentials.iter().map(|credential| credential.id.clone()).collect();
+    let ids = ids([one]);
     Brief {
         number,
         severity: severity_word(one.severity),
         state: state(one),
-        headline: one.headline.clone(),
+        headline: sentence(&one.headline),
         first: time::show(one.first),
         alerts: one.alerts,
         credentials: list(&ids),
