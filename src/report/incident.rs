@@ -77,6 +77,13 @@ pub(super) struct Chain {
     pub(super) steps: Vec<Step>,
 }
 
+impl Chain {
+    /// How far it went: a credential that was issued, one that left.
+    fn reach(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.what.as_str(), "issued" | "relayed")).count()
+    }
+}
+
 /// All incidents of a run so far.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
@@ -282,7 +289,7 @@ impl Incident {
 
     fn add_chain(&mut self, chain: Chain) {
         self.chains.push(chain);
-        self.chains.sort_by_key(|one| (std::cmp::Reverse(one.severity), one.start));
+        self.chains.sort_by_key(|one| (std::cmp::Reverse((one.severity, one.reach())), one.start));
         if self.chains.len() > MOST_CHAINS {
             self.chains.pop();
             self.chains_left_out += 1;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::alert::Step;
 use super::incident::Incident;
 use super::tables::{Hours, host};
 use super::time::{self, HOUR, Nanos};
@@ -45,11 +46,10 @@ pub(super) struct Point {
     pub(super) form: &'static str,
 }
 
-/// The moments of an incident: the steps of its chains and the alerts without one, in order, each once.
+/// The moments of an incident: the steps of its chains, in order, each once; where there is none, its alerts.
 pub(super) fn timeline(incident: &Incident) -> Option<Timeline> {
-    let steps = incident.chains.iter().flat_map(|chain| &chain.steps).chain(&incident.moments);
     let mut moments: BTreeMap<(Nanos, &str, &str, &str), ()> = BTreeMap::new();
-    for step in steps {
+    for step in steps(incident) {
         if let Some(time) = step.time {
             moments.insert((time, &step.what, &step.source, &step.destination), ());
         }
@@ -85,6 +85,11 @@ pub(super) fn timeline(incident: &Incident) -> Option<Timeline> {
     }
     let words = points.iter().map(|p| format!("{} {} {}", p.offset, p.what, p.ends)).collect::<Vec<_>>().join("; ");
     Some(Timeline { height, span: time::span(span), points, left_out, words })
+}
+
+fn steps(incident: &Incident) -> impl Iterator<Item = &Step> {
+    let alone: &[Step] = if incident.chains.is_empty() { &incident.moments } else { &[] };
+    incident.chains.iter().flat_map(|chain| &chain.steps).chain(alone)
 }
 
 fn offset(since: Nanos) -> String {
@@ -156,7 +161,6 @@ const SPACE: i64 = 40;
 pub(super) fn graph(incident: &Incident) -> Option<Graph> {
     let mut roles: [Vec<String>; 4] = Default::default();
     let mut links: BTreeMap<(usize, String, usize, String, &'static str), ()> = BTreeMap::new();
-    let chained = incident.chains.iter().flat_map(|chain| &chain.steps);
     let (mut link, mut steps) = (
         |a: usize, from: &str, b: usize, to: &str, what| {
             for (role, name) in [(a, from), (b, to)] {
@@ -167,7 +171,7 @@ pub(super) fn graph(incident: &Incident) -> Option<Graph> {
         },
         Vec::new(),
     );
-    for step in chained.chain(&incident.moments) {
+    for step in self::steps(incident) {
         steps.push((step.what.as_str(), host(&step.source), host(&step.destination)));
     }
     let holders: Vec<_> = steps.iter().filter(|(what, ..)| is_metadata(what)).map(|(_, source, _)| *source).collect();
