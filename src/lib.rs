@@ -29,6 +29,7 @@ pub mod capture;
 pub mod live;
 
 // Each packet is opened down to its innermost transport payload, and goes to the worker that owns its conversation.
+pub mod conn;
 pub mod decode;
 pub mod route;
 
@@ -46,6 +47,7 @@ pub mod stream;
 pub mod catalogue;
 pub mod detect;
 pub mod id;
+pub mod judge;
 pub mod observe;
 
 // What observations mean together.

@@ -19,11 +19,11 @@ use imdswatch::capture::{FileSource, Input, Status};
 use imdswatch::catalogue::Catalogue;
 use imdswatch::cli::Args;
 use imdswatch::config::Config;
+use imdswatch::conn::{Conn, Endpoint, Proto};
 use imdswatch::decode::meta::{Checksum, Net, Tcp, TcpFlags, Transport};
 use imdswatch::decode::{self, Decoder};
 use imdswatch::detect::{self, Detector, canonical, tokens};
 use imdswatch::event::fields;
-use imdswatch::observe::{Conn, Endpoint, Proto};
 use imdswatch::packet::{LinkType, Packet, PacketBatch, Timestamp};
 use imdswatch::proto::pending::Limits as Pending;
 use imdswatch::proto::{dns as dns_proto, http as http_proto};
@@ -346,7 +346,7 @@ fn converse<'d>(from_start: bool, chunks: impl Iterator<Item = (u8, Cow<'d, [u8]
     let mut out = |tx: http_proto::Transaction| {
         assert_eq!(tx.ordinal, next, "transactions are numbered in order");
         next += 1;
-        detector.http(&tx);
+        detector.http(&tx, true);
     };
     let mut at = Context { time: Timestamp(0), index: 0 };
     for (kind, bytes) in chunks {
@@ -464,8 +464,8 @@ pub fn catalogue_match(data: &[u8]) {
     catalogue.agents_called(data).count();
     catalogue.is_tool(data);
     catalogue.is_renderer(data);
-    catalogue.header(path);
-    catalogue.is_constant(path, query);
+    catalogue.headers().facts(path);
+    catalogue.headers().may_write(path, query, true);
     let host = String::from_utf8_lossy(data);
     catalogue.is_provider_api(&host);
     catalogue.endpoints_named(&host);

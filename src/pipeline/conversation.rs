@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::{Hops, Mac, Meta, Vlans};
-use crate::observe::{Conn, Endpoint, Proto};
 use crate::stream::Dir;
 
 /// Link and network facts of a conversation.
@@ -51,11 +51,6 @@ impl Facts {
         let (source, destination) = meta.net.map_or((unknown, unknown), |net| (net.source, net.destination));
         let proto = if source.is_ipv6() { Proto::Icmp6 } else { Proto::Icmp };
         self.conn(Endpoint { ip: source, port: 0 }, Endpoint { ip: destination, port: 0 }, proto)
-    }
-
-    /// Number of the first packet.
-    pub(super) fn first_index(&self) -> u64 {
-        self.first_index
     }
 
     /// The conversation between these ends.
