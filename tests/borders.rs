@@ -54,8 +54,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rules",
         ],
     ),
-    ("publish", &["alert", "catalogue", "correlate", "detect", "event", "flow", "id", "observe", "packet"]),
-    ("output", &[]),
+    ("publish", &["alert", "catalogue", "correlate", "detect", "event", "flow", "id", "observe", "output", "packet"]),
+    ("output", &["alert", "id"]),
     ("metrics", &[]),
     ("live", &["app", "capture", "catalogue", "observe", "packet", "process"]),
 ];
