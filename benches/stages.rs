@@ -1,6 +1,6 @@
 //! What each stage costs by itself: `cargo bench --bench stages [-- FILE]`.
 //!
-//! FILE is a pcap of real traffic; without it the captures of `../shared/bench` are tried, then synthetic traffic stands
+//! FILE is a pcap of real traffic; without it the captures of the corpus (`IMDSWATCH_CORPUS`) are tried, then synthetic traffic stands
 //! in. Each stage gets what the stages before it made of the whole capture, several times over; the table shows the
 //! median, and the spread from fastest to slowest.
 
@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use imdswatch::capture::{FileSource, Input, Status};
 use imdswatch::catalogue::Catalogue;
+use imdswatch::conn::{Conn, Endpoint, Proto};
 use imdswatch::decode::meta::{Meta, Transport};
 use imdswatch::decode::{self, Decoder, verify_checksum};
 use imdswatch::detect::{self, Detector};
-use imdswatch::observe::{Conn, Endpoint, Observation, Proto, What};
+use imdswatch::observe::{Observation, What};
 use imdswatch::packet::{PacketBatch, Timestamp};
 use imdswatch::pipeline::{self, Pipeline};
 use imdswatch::proto::{dns, http};
@@ -103,7 +104,8 @@ fn input() -> (String, Arc<[u8]>) {
     }
     let given = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).map(PathBuf::from);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let real = [root.join("target/real-mix.pcap"), root.join("../shared/bench/real-mix.pcap")];
+    let corpus = std::env::var_os("IMDSWATCH_CORPUS").map_or_else(|| root.join("../shared"), PathBuf::from);
+    let real = [root.join("target/real-mix.pcap"), corpus.join("bench/real-mix.pcap")];
     for path in given.into_iter().chain(real) {
         if let Ok(bytes) = fs::read(&path) {
             return (path.display().to_string(), bytes.into());

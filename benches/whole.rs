@@ -1,6 +1,6 @@
 //! The whole path, file to events, with the real program: `cargo bench --bench whole [-- FILE]`.
 //!
-//! Runs over FILE (a pcap of real traffic; without it what `../shared/bench` holds, else synthetic traffic) and over
+//! Runs over FILE (a pcap of real traffic; without it what the corpus, `IMDSWATCH_CORPUS`, holds, else synthetic traffic) and over
 //! the extremes that real traffic does not have. Each line is the median of several runs with its spread, and the most
 //! memory that a run took.
 

@@ -21,27 +21,32 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("duration", &[]),
     ("capture", &["packet", "bytes"]),
     ("decode", &["packet", "bytes"]),
-    ("route", &["bytes", "clock", "decode", "observe", "packet"]),
-    ("pipeline", &["decode", "detect", "flow", "observe", "packet", "process", "proto", "route", "session", "stream"]),
-    ("process", &["observe", "packet"]),
-    ("observe", &["packet", "decode", "detect", "flow", "process", "proto"]),
-    ("id", &["observe"]),
+    ("conn", &["packet", "decode"]),
+    ("route", &["bytes", "clock", "conn", "decode", "packet"]),
+    (
+        "pipeline",
+        &["conn", "decode", "detect", "flow", "observe", "packet", "process", "proto", "route", "session", "stream"],
+    ),
+    ("process", &["conn", "packet"]),
+    ("observe", &["conn", "detect", "flow", "packet", "proto"]),
+    ("id", &["conn"]),
     ("pair", &[]),
-    ("flow", &["packet", "decode", "observe", "pair", "session"]),
+    ("flow", &["conn", "decode", "packet", "pair"]),
     ("stream", &["packet", "decode"]),
-    ("session", &["packet", "decode", "observe", "pair", "stream"]),
-    ("proto", &["packet", "bytes", "decode", "observe", "stream"]),
-    ("catalogue", &["bytes", "observe"]),
-    ("detect", &["alert", "bytes", "catalogue", "observe", "packet", "process", "proto", "decode"]),
+    ("session", &["conn", "packet", "pair"]),
+    ("proto", &["packet", "bytes", "conn", "decode", "stream"]),
+    ("catalogue", &["bytes"]),
+    ("detect", &["bytes", "catalogue", "conn", "packet", "proto"]),
     ("rules", &["alert", "catalogue", "detect"]),
-    ("alert", &["detect", "id", "observe", "packet"]),
-    ("correlate", &["alert", "catalogue", "detect", "id", "observe", "packet", "process", "proto", "rules", "decode"]),
+    ("alert", &["conn", "detect", "id", "packet"]),
+    ("correlate", &["alert", "catalogue", "conn", "detect", "id", "observe", "packet", "proto", "rules"]),
     (
         "event",
         &[
             "alert",
             "bytes",
             "catalogue",
+            "conn",
             "decode",
             "detect",
             "duration",
@@ -54,10 +59,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rules",
         ],
     ),
-    ("publish", &["alert", "catalogue", "correlate", "detect", "event", "flow", "id", "observe", "output", "packet"]),
+    (
+        "publish",
+        &["alert", "catalogue", "conn", "correlate", "detect", "event", "flow", "id", "observe", "output", "packet"],
+    ),
     ("output", &["alert", "id"]),
     ("metrics", &[]),
-    ("live", &["app", "capture", "catalogue", "observe", "packet", "process"]),
+    ("live", &["catalogue", "conn", "packet", "process"]),
 ];
 
 /// Modules that may read a clock.
@@ -65,7 +73,7 @@ const CLOCK: &[&str] = &["app", "output", "live", "metrics"];
 /// Modules that may start threads.
 const THREADS: &[&str] = &["app", "live", "metrics", "output"];
 /// Modules that may print.
-const PRINTS: &[&str] = &["app", "main"];
+const PRINTS: &[&str] = &["app", "main", "testing"];
 
 fn sources() -> Vec<PathBuf> {
     fn walk(dir: &Path, out: &mut Vec<PathBuf>) {

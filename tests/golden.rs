@@ -1,8 +1,9 @@
 //! Every bundled capture through the program: what it writes is what lies beside the capture, byte for byte, for any
 //! size of batches and any number of workers.
 //!
-//! `pcaps/GROUP/CASE/` holds the capture, `expected.ndjson`, and, where the capture is damaged, `expected.stderr`: then
-//! the exit status is 1. `UPDATE_GOLDEN=1 cargo test --test golden` rewrites both; read the difference before keeping it.
+//! `pcaps/GROUP/CASE/` holds the capture, `expected.ndjson`, `alerts.txt` (the alerts alone as the text that people read: start
+//! a review there), and, where the capture is damaged, `expected.stderr`: then the exit status is 1.
+//! `UPDATE_GOLDEN=1 cargo test --test golden` rewrites them; read the difference before keeping it.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +17,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use common::{Case, cases, config, difference, root, run};
@@ -88,16 +89,17 @@ fn differing() -> &'static [String] {
 /// What the program itself did with one capture.
 struct Run {
     stdout: Vec<u8>,
+    /// The alerts as text.
+    alerts: Vec<u8>,
     stderr: Vec<u8>,
     status: Option<i32>,
 }
 
 impl Run {
     fn of(case: &Case) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_imdswatch"));
-        command.current_dir(root()).arg("-r").arg(&case.input).args(["-e", "all", "--quiet"]);
-        let output = command.output().unwrap();
-        Self { stdout: output.stdout, stderr: output.stderr, status: output.status.code() }
+        let output = replay(case, &["-e", "all"]);
+        let alerts = replay(case, &["-e", "alerts", "--format", "text"]).stdout;
+        Self { stdout: output.stdout, alerts, stderr: output.stderr, status: output.status.code() }
     }
 
     /// Compares with the expected files, or writes them.
@@ -108,17 +110,27 @@ impl Run {
             return Err(format!("{}: exit status {:?}, and says: {stderr}", case.name, self.status));
         }
         let (events, messages) = (case.folder.join("expected.ndjson"), case.folder.join("expected.stderr"));
+        let alerts = case.folder.join("alerts.txt");
         if update {
             fs::write(&events, &self.stdout).unwrap();
+            fs::write(&alerts, &self.alerts).unwrap();
             if failed {
                 fs::write(&messages, &self.stderr).unwrap();
             } else if messages.exists() {
                 fs::remove_file(&messages).unwrap();
             }
         }
+        same(&alerts, &self.alerts)?;
         same(&events, &self.stdout)?;
         if failed || messages.exists() { same(&messages, &self.stderr) } else { Ok(()) }
     }
+}
+
+/// The program over one capture, as a user runs it.
+fn replay(case: &Case, flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imdswatch"));
+    command.current_dir(root()).arg("-r").arg(&case.input).args(flags).arg("--quiet");
+    command.output().unwrap()
 }
 
 /// Says where the file differs.

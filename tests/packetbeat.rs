@@ -1,32 +1,20 @@
-//! Packetbeat's own system tests (its Python suite, listed in `../shared/spec/packetbeat-events.md` section 10) as this
+//! Packetbeat's own system tests (its Python suite, listed in `docs/spec/packetbeat-events.md`, section 10) as this
 //! program passes them: each capture replayed with the settings that the test names, and what the test asserts. Where
 //! the contract departs from Packetbeat on purpose, its value is asserted and a comment says so. Skips where the captures
 //! are absent.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod common;
 
-use std::path::PathBuf;
-
-use common::{config_with, root, run};
+use common::{config_with, corpus, run};
 use imdswatch::app::inline::Inline;
 use imdswatch::packet::{LinkType, PacketBatch, Timestamp};
 use serde_json::{Value, json};
 
 /// Events of one type from a capture under these settings; `None` where the captures are absent.
 fn events(capture: &str, settings: &str, kind: &str) -> Option<Vec<Value>> {
-    let path: PathBuf = root().join("../shared/packetbeat/pcaps").join(format!("{capture}.pcap"));
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
+    let path = corpus(&format!("packetbeat/pcaps/{capture}.pcap"))?;
     let (written, report) = run(&config_with(&["-e", "all"], settings), &[path]);
     assert!(!report.failed(), "{capture} cannot be read");
     let lines = std::str::from_utf8(&written.json).unwrap().lines();
@@ -193,7 +181,7 @@ fn authorization_is_redacted() {
 
 #[test]
 fn golden_basic_auth() {
-    let golden = root().join("../shared/packetbeat/golden/http_basic_auth-expected.json");
+    let Some(golden) = corpus("packetbeat/golden/http_basic_auth-expected.json") else { return };
     // Packetbeat's default; here it has to be asked for.
     let settings = "[http]\nsend_all_headers = true\nredact_authorization = false";
     let Some(found) = events("http_basicauth", settings, "http") else { return };

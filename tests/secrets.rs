@@ -1,6 +1,6 @@
 //! No secret value of any capture appears in anything that is written, whatever the settings.
 //!
-//! The values: those of the bundled captures stand here (all made up); `../shared/captures`, where it is there, brings its own.
+//! The values: those of the bundled captures stand here (all made up); the captures of the corpus, where it is there, bring theirs.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{config_with, root, run};
+use common::{config_with, corpus, root, run};
 use imdswatch::config::Config;
 
 /// Values, or beginnings of values, that metadata services of the bundled captures gave out.
@@ -96,11 +96,8 @@ fn bundled_captures_keep_their_secrets() {
 
 #[test]
 fn captures_outside_the_project_keep_their_secrets() {
-    let captures = root().join("../shared/captures");
-    let Ok(secrets) = fs::read_to_string(captures.join("secrets.txt")) else {
-        eprintln!("skipped: no {}", captures.display());
-        return;
-    };
+    let Some(captures) = corpus("captures") else { return };
+    let secrets = fs::read_to_string(captures.join("secrets.txt")).unwrap();
     let secrets: Vec<_> = secrets.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect();
     let mut files = Vec::new();
     let mut folders = vec![captures];

@@ -1,5 +1,5 @@
-//! What lies beside the project in `../shared`: labelled captures with their scorer, and what a real Packetbeat wrote,
-//! with its comparison. The present level is a floor. Skips where they, or `python3`, are absent.
+//! What lies in the corpus outside the repository (`IMDSWATCH_CORPUS`): labelled captures with their scorer, and what a
+//! real Packetbeat wrote, with its comparison. The present level is a floor. Skips where they, or `python3`, are absent.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,20 +11,19 @@
 
 mod common;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::root;
+use common::{corpus, root};
 use serde_json::Value;
 
 fn beside(path: &str) -> Option<PathBuf> {
-    let path = root().join("../shared").join(path);
-    let python = Command::new("python3").arg("--version").output().is_ok();
-    if !path.exists() || !python {
-        eprintln!("skipped: no {}, or no python3", path.display());
+    if Command::new("python3").arg("--version").output().is_err() {
+        let _ = writeln!(std::io::stderr(), "skipped, there is no python3: {path}");
         return None;
     }
-    Some(path)
+    corpus(path)
 }
 
 /// Runs a script with `--bin`, these arguments and `--json FILE`; what it prints, and what it wrote there.

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use crossbeam_channel::Receiver;
 
 use super::worker::Found;
-use crate::observe::{Observation, Order};
+use crate::conn::Order;
+use crate::observe::Observation;
 use crate::packet::Timestamp;
 
 /// What one worker found and has not been published yet.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::run::Run;
+use crate::conn::Order;
 use crate::decode;
 use crate::detect::Detector;
-use crate::observe::{Observation, Order};
+use crate::observe::Observation;
 use crate::packet::{PacketBatch, Timestamp};
 use crate::pipeline::{self, Pipeline};
 use crate::route::{Routed, Take};

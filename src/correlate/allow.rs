@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::conn::Process;
 use crate::packet::Timestamp;
-use crate::process::Process;
 
 /// One entry, as written in the configuration under `[[alerts.allow]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

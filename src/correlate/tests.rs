@@ -7,8 +7,8 @@ use std::borrow::Borrow;
 use std::net::IpAddr;
 
 use super::*;
+use crate::conn::{Endpoint, Order, Proto};
 use crate::detect::{Credential, Leg, Recorded};
-use crate::observe::{Endpoint, Order, Proto};
 use crate::proto::http::message::{Body, Head, Message, Start, Version};
 
 static CATALOGUE: std::sync::LazyLock<Arc<Catalogue>> =
@@ -416,7 +416,7 @@ fn an_impossible_path_is_a_walk_by_itself_and_a_known_agent_never_walks() {
 #[test]
 fn the_allow_list_keeps_alerts_back_unless_contradicted() {
     let mut run = Run::new();
-    let process = crate::process::Process { name: "waagent".into(), ..Default::default() };
+    let process = crate::conn::Process { name: "waagent".into(), ..Default::default() };
     let by_agent = |mut exchange: Exchange| {
         exchange.tx.conn.process = Some(Arc::new(process.clone()));
         exchange

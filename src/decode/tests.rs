@@ -1,5 +1,5 @@
 //! Hand-built packets of every form, cut and damaged everywhere; fragments in any order; and, where they are beside the
-//! repository, the captures of `../shared`.
+//! repository, the captures of the corpus.
 
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 

@@ -26,7 +26,7 @@ use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
 use crate::catalogue::{Catalogue, Endpoint, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version};
-use crate::observe::{self, Conn};
+use crate::conn::{self, Conn};
 use crate::packet::Timestamp;
 use crate::proto::dns;
 use crate::proto::http::{Head, Message, Transaction};
@@ -92,7 +92,7 @@ impl Detector {
 
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
     #[inline]
-    pub fn metadata_endpoint(&self, server: observe::Endpoint) -> bool {
+    pub fn metadata_endpoint(&self, server: conn::Endpoint) -> bool {
         self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
     }
 

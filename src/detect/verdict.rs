@@ -8,7 +8,7 @@ use super::recorded::Recorded;
 use super::relay;
 use crate::catalogue::Catalogue;
 pub use crate::catalogue::Sensitivity;
-use crate::observe::{Bytes, Conn};
+use crate::conn::{Bytes, Conn};
 use crate::packet::Timestamp;
 use crate::proto::http::Transaction;
 

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use crate::alert::{Alert, Rule, Severity};
 use crate::catalogue::{self, Catalogue};
+use crate::conn::{Conn, Endpoint};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
 use crate::event::mask::Runs;
 use crate::event::{self, FlowContext, Masker, Said, Writer};
 use crate::flow;
 use crate::id::EventId;
-use crate::observe::{Conn, Endpoint, Observation, What};
+use crate::observe::{Observation, What};
 use crate::output::{Batch, Kind, Label, Wanted};
 use crate::packet::Timestamp;
 

@@ -10,6 +10,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +26,20 @@ use imdswatch::output::{Batch, Counters, Form, Output, OutputError};
 /// The project's folder.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What lies outside the repository, in the folder that `IMDSWATCH_CORPUS` names (else `../shared`): labelled captures,
+/// scorers, what a real Packetbeat wrote. `None`, and a line on standard error that no test harness swallows, where it is
+/// absent: a proof that did not run must be seen not to have run.
+pub fn corpus(path: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("IMDSWATCH_CORPUS").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let path = folder.join(path);
+    if !path.exists() {
+        let name = std::thread::current().name().unwrap_or("test").to_owned();
+        let _ = writeln!(std::io::stderr(), "{name}: skipped, there is no {} (see IMDSWATCH_CORPUS)", path.display());
+        return None;
+    }
+    Some(path)
 }
 
 /// One folder under `pcaps/`.

@@ -30,12 +30,8 @@ fn pcap(path: &Path) -> Option<(LinkType, Vec<Record>)> {
 }
 
 fn captures(folder: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures").join(folder);
-    let Ok(entries) = std::fs::read_dir(&root) else {
-        eprintln!("skipped: {} is absent", root.display());
-        return Vec::new();
-    };
-    let mut paths: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    let Some(folder) = crate::testing::corpus(&format!("captures/{folder}")) else { return Vec::new() };
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().filter_map(|e| Some(e.ok()?.path())).collect();
     paths.sort();
     paths
 }

@@ -1,8 +1,8 @@
 //! Tests of the matcher on hand-made exchanges: every provider, every signal of one exchange, and what must stay silent.
 
 use super::*;
+use crate::conn::Proto;
 use crate::detect::CandidateKind;
-use crate::observe::Proto;
 use crate::proto::http::{Body, Head, Message, Start, Version as HttpVersion};
 
 /// A message from its text; lines may end in `\n` alone.
@@ -39,7 +39,7 @@ fn message(text: &str) -> Message {
 
 fn conn(server: &str) -> Conn {
     let server: std::net::SocketAddr = server.parse().unwrap();
-    let end = |ip: IpAddr, port| observe::Endpoint { ip, port };
+    let end = |ip: IpAddr, port| conn::Endpoint { ip, port };
     Conn {
         client_ttl: Some(64),
         server_ttl: Some(64),
