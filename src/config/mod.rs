@@ -26,6 +26,7 @@ use crate::session;
 pub mod file;
 pub mod memory;
 pub mod packetbeat;
+pub mod receiver;
 
 use file::File;
 use memory::{Shares, bytes_per};

@@ -12,7 +12,9 @@ use std::sync::Arc;
 pub mod batch;
 pub mod counters;
 pub mod file;
+pub mod net;
 pub mod queue;
+pub mod receiver;
 pub mod stdout;
 
 pub use batch::{Batch, Event, Filter, Kind, Label, Wanted};
