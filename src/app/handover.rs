@@ -1,22 +1,133 @@
-//! `imdswatch report`: events that were written earlier go in line by line, one HTML file comes out. Memory depends on what
-//! the events tell, not on how many they are.
+//! What is handed to people: the HTML report of a replay (`-o FILE.html`) or of events that were written earlier
+//! (`imdswatch report`), and the incidents in the closing summary on a terminal. Memory depends on what the events say, not
+//! on how many they are.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 
-use crate::capture::{Input, expand};
+use super::Report;
+use crate::capture::{CaptureError, Input, Listed, expand};
+use crate::config::Config;
+use crate::output::{Batch, Counters, Destination, Filter, Form, Output, OutputError, Settings};
 use crate::report::{self, Collector};
 
 /// Longest line that is read, in bytes: far above any event of this program.
 const LONGEST: u64 = 16 << 20;
 /// Lines of one file that are named when they cannot be read; the rest is counted.
 const NAMED: u64 = 5;
+
+/// What a replay hands to people, beside its other outputs.
+pub(super) struct Handover {
+    /// The outputs that are no reports.
+    pub(super) others: Vec<Settings>,
+    reports: Vec<(PathBuf, Shared)>,
+    /// For the incidents in the summary; only where a person reads it.
+    summary: Option<Shared>,
+    inputs: Vec<Input>,
+}
+
+type Shared = Arc<Mutex<Collector>>;
+
+impl Handover {
+    pub(super) fn new(config: &Config, inputs: &[Result<Listed, CaptureError>]) -> Self {
+        let path = |one: &Settings| match &one.destination {
+            Destination::Report(path) => Some((path.clone(), Shared::default())),
+            _ => None,
+        };
+        let is_report = |one: &&Settings| matches!(one.destination, Destination::Report(_));
+        Self {
+            others: config.outputs.iter().filter(|one| !is_report(one)).cloned().collect(),
+            reports: config.outputs.iter().filter_map(path).collect(),
+            summary: (!config.quiet && io::stderr().is_terminal()).then(Shared::default),
+            inputs: inputs.iter().flatten().map(|listed| listed.input.clone()).collect(),
+        }
+    }
+
+    /// What collects while the replay goes on.
+    pub(super) fn outputs(&mut self) -> Vec<Box<dyn Output>> {
+        let shared = self.reports.iter().map(|(path, shared)| (path.display().to_string(), shared));
+        let summary = self.summary.iter().map(|shared| ("summary".to_owned(), shared));
+        let output = |(name, shared): (String, &Shared)| -> Box<dyn Output> {
+            Box::new(Collecting { shared: Arc::clone(shared), counters: Arc::new(Counters::new(&name)) })
+        };
+        shared.chain(summary).map(output).collect()
+    }
+
+    /// Writes what was collected, with what the run says of itself.
+    pub(super) fn finish(self, report: &Report) -> anyhow::Result<()> {
+        let taken = |shared: Shared| std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
+        let inputs: Vec<_> =
+            if self.reports.is_empty() { Vec::new() } else { self.inputs.iter().map(digest).collect() };
+        for (path, shared) in self.reports {
+            let mut collector = taken(shared);
+            for (subject, text, lost) in report.coverage() {
+                collector.note(report::Note { subject, text, lost });
+            }
+            inputs.iter().cloned().for_each(|input| collector.input(input));
+            save(collector, &path)?;
+        }
+        if let Some(shared) = self.summary {
+            eprint!("{}", taken(shared).text());
+        }
+        Ok(())
+    }
+}
+
+/// Hands events to a collector.
+struct Collecting {
+    shared: Shared,
+    counters: Arc<Counters>,
+}
+
+impl Output for Collecting {
+    fn form(&self) -> Form {
+        Form::Json
+    }
+
+    fn filter(&self) -> Filter {
+        Filter::default()
+    }
+
+    fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), OutputError> {
+        let mut collector = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in batch.events() {
+            // Our own lines; one that could not be read would be counted by the collector.
+            let _ = collector.line(event.json);
+        }
+        self.counters.send(batch.len() as u64);
+        self.counters.acknowledge(batch.len() as u64, 0, batch.json.len() as u64, Duration::ZERO);
+        Ok(())
+    }
+}
+
+/// Name, size and digest of an input as it lies on disk; what is no regular file (standard input) has been read away.
+fn digest(input: &Input) -> report::Input {
+    let of = report::Input { name: input.to_string(), ..report::Input::default() };
+    let (Input::Path(path), Some(size)) = (input, input.size()) else { return of };
+    let Ok(file) = File::open(path) else { return of };
+    let hash = Rc::new(RefCell::new((Sha256::new(), 0)));
+    let read = io::copy(&mut Hashing { inner: Box::new(file), hash: Rc::clone(&hash) }, &mut io::sink());
+    match read {
+        Ok(_) => report::Input { size, sha256: hex(&hash.take().0.finalize()), ..of },
+        Err(_) => of,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// Writes the report of these files to `output`; says on standard error what could not be read. True if all could.
 pub(super) fn write(events: &[PathBuf], output: &Path) -> anyhow::Result<bool> {
@@ -60,8 +171,7 @@ fn read(input: &Input, collector: &mut Collector) -> anyhow::Result<bool> {
     let outcome = read_lines(&mut lines, input, collector);
     drop(lines);
     let (digest, size) = hash.take();
-    let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    collector.input(report::Input { name: input.to_string(), size, sha256 });
+    collector.input(report::Input { name: input.to_string(), size, sha256: hex(&digest.finalize()) });
     outcome
 }
 

@@ -16,7 +16,7 @@ use crate::capture::Filter;
 use crate::cli::{Args, Command};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
-use crate::output::{self, OutputError};
+use crate::output::{self, Destination, OutputError};
 
 mod feed;
 mod handover;
@@ -35,6 +35,7 @@ mod threads;
 mod worker;
 mod writer;
 
+use handover::Handover;
 pub use report::Report;
 
 /// Exit statuses (contract section 1).
@@ -77,9 +78,18 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     let report = match &config.inputs {
         Inputs::Files(paths) => {
             let inputs = crate::capture::expand(paths);
-            let outputs = output::open(&config.outputs)?;
+            let mut handover = Handover::new(&config, &inputs);
+            let mut outputs = output::open(&handover.others)?;
+            outputs.extend(handover.outputs());
             replay::on_signals(&stop)?;
-            replay::replay(&config, inputs, outputs, &stop)
+            let report = replay::replay(&config, inputs, outputs, &stop);
+            handover.finish(&report)?;
+            report
+        }
+        Inputs::Live(_) if config.outputs.iter().any(|one| matches!(one.destination, Destination::Report(_))) => {
+            let how =
+                "a report is written when a replay has ended; live, write NDJSON and run `imdswatch report` over it";
+            return Err(ConfigError::Invalid(how.into()).into());
         }
         Inputs::Live(interfaces) => live::watch(&config, interfaces, args.run.config.as_deref(), &stop)?,
     };

@@ -199,14 +199,14 @@ fn is_metadata(what: &str) -> bool {
 fn draw(roles: [Vec<String>; 4], links: Vec<(usize, String, usize, String, &'static str)>) -> Option<Graph> {
     let titles = ["client", "server", "metadata service", "credential went to"];
     let (mut places, mut y) = (Vec::new(), 0);
-    let mut at: BTreeMap<(usize, String), (i64, i64)> = BTreeMap::new();
+    let mut at: BTreeMap<(usize, String), (i64, i64, i64)> = BTreeMap::new();
     for (role, (names, title)) in roles.into_iter().zip(titles).enumerate() {
         let columns = if names.iter().any(|name| name.len() > 18) || names.len() == 1 { 1 } else { 2 };
         for (number, name) in names.iter().take(MOST_PLACES).enumerate() {
             let (column, row) = ((number % columns) as i64, (number / columns) as i64);
-            let width = if columns == 1 { 344 } else { 168 };
-            let place = (8 + column * 176, y + 4 + row * (BOX + 8));
-            at.insert((role, name.clone()), (place.0 + width / 2, place.1));
+            let width = if columns == 1 { 336 } else { 164 };
+            let place = (4 + column * 172, y + 4 + row * (BOX + 8));
+            at.insert((role, name.clone()), (place.0, place.1, width));
             places.push(Place {
                 x: place.0,
                 y: place.1,
@@ -228,7 +228,14 @@ fn draw(roles: [Vec<String>; 4], links: Vec<(usize, String, usize, String, &'sta
         .collect();
     let lines = links.iter().filter_map(|(a, from, b, to, what)| {
         let (from, to) = (at.get(&(*a, from.clone()))?, at.get(&(*b, to.clone()))?);
-        Some(Line { from: (from.0, from.1 + BOX), to: (to.0, to.1), what, dashed: *what == "credential" })
+        // A credential goes round the side: it did not come by way of the service once more.
+        let dashed = *what == "credential";
+        let ends = if dashed {
+            ((from.0 + from.2, from.1 + BOX / 2), (to.0 + to.2, to.1 + BOX / 2))
+        } else {
+            ((from.0 + from.2 / 2, from.1 + BOX), (to.0 + to.2 / 2, to.1))
+        };
+        Some(Line { from: ends.0, to: ends.1, what, dashed })
     });
     let lines: Vec<_> = lines.collect();
     (!lines.is_empty()).then(|| Graph { height: y - SPACE + 12, places, lines, words: words.join("; ") })
