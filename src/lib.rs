@@ -47,6 +47,7 @@ pub mod stream;
 pub mod catalogue;
 pub mod detect;
 pub mod id;
+pub mod judge;
 pub mod observe;
 
 // What observations mean together.
@@ -59,6 +60,7 @@ pub mod rules;
 pub mod event;
 pub mod metrics;
 pub mod output;
+pub mod report;
 
 // Threads, clocks, signals.
 pub mod app;
