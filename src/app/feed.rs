@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use super::stages::{Board, Captured, Run};
+use super::run::{Captured, Run, RunState};
 use crate::conn::Order;
 use crate::observe::{Observation, What};
 use crate::packet::{PacketBatch, Timestamp};
@@ -29,7 +29,7 @@ pub(super) struct Feed<'r> {
     ways: Vec<Way>,
     new_input: bool,
     told: Told,
-    board: &'r Board,
+    state: &'r RunState,
     live: bool,
 }
 
@@ -41,7 +41,7 @@ impl<'r> Feed<'r> {
             ways,
             new_input: false,
             told: Told::default(),
-            board: run.board,
+            state: run.state,
             live: run.live,
         }
     }
@@ -105,7 +105,7 @@ impl<'r> Feed<'r> {
     }
 
     fn post(&self) {
-        self.board.post(|report| report.decode = self.front.counters().clone());
+        self.state.post(|report| report.decode = self.front.counters().clone());
     }
 
     /// Takes what a capture thread says until it ends, and what is seen of process starts meanwhile.
