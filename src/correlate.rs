@@ -21,7 +21,7 @@ mod table;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-pub use allow::{AllowEntry, Date, Network, matches_glob};
+pub use allow::AllowEntry;
 
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
@@ -479,7 +479,7 @@ impl Correlator {
         alerts: &mut Vec<Arc<Alert>>,
     ) {
         for lookup in lookups {
-            alerts.push(Arc::new(rebinding(&lookup)));
+            alerts.push(Arc::new(rebinding(&lookup, self.catalogue.has_other_use(lookup.address.0))));
         }
         for finding in findings {
             match finding.fetches.is_empty() {

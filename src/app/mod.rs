@@ -93,13 +93,14 @@ fn compile(filter: &[String]) -> Result<Filter, ConfigError> {
     Filter::compile(filter).map_err(|error| ConfigError::Invalid(error.to_string()))
 }
 
-/// 1 outranks 3; a closed standard output is a quiet end.
+/// An alert that was asked for outranks what failed, which standard error names; a closed standard output is a quiet end.
 fn exit_code(report: &Report, fail_on: Option<Severity>) -> ExitCode {
-    if report.failed() {
-        return ExitCode::from(status::FAILED);
-    }
     let alerted = fail_on.is_some_and(|floor| report.highest().is_some_and(|highest| highest >= floor));
-    ExitCode::from(if alerted { status::ALERTED } else { 0 })
+    ExitCode::from(match alerted {
+        true => status::ALERTED,
+        false if report.failed() => status::FAILED,
+        false => 0,
+    })
 }
 
 /// What one rule or signal means.

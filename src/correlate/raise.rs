@@ -81,11 +81,15 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
     Some(Alert { leg: Some(leg.clone()), outcome, chain, ..alert })
 }
 
-/// `dns-rebinding`.
-pub fn rebinding(lookup: &Lookup) -> Alert {
+/// `dns-rebinding`; `has_other_use`: the address serves other things as well.
+pub fn rebinding(lookup: &Lookup, has_other_use: bool) -> Alert {
     let rule = Rule::DnsRebinding;
-    let is_proven = lookup.elsewhere.is_some() || lookup.fetch.is_some();
-    let severity = if is_proven { Severity::Critical } else { rule.base_severity() };
+    let is_proven = lookup.fetch.is_some() || lookup.elsewhere.is_some() && !has_other_use;
+    let severity = match (is_proven, has_other_use) {
+        (true, _) => Severity::Critical,
+        (false, true) => Severity::Medium,
+        (false, false) => rule.base_severity(),
+    };
     let subject = lookup.subject.clone();
     let mut chain: Vec<_> = lookup.elsewhere.iter().cloned().collect();
     chain.push(subject.link("dns", lookup.span.1));

@@ -12,10 +12,10 @@ mod prose;
 use std::borrow::Cow;
 
 use super::canonical::{self, Parsed, Scheme, normalise_path, percent_once};
-use super::request::is_host_field;
+use super::request::{endpoints_perhaps_of, is_host_field};
 use super::{Candidate, CandidateKind, HostRef, Imds, Leg, Place, Verdict};
 use crate::bytes::{find, lossy};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, PathMatch, is_shared};
 use crate::proto::http::{Message, Transaction};
 
 /// Most candidates of one request.
@@ -87,9 +87,17 @@ fn candidates(request: &Message, hosts: Hosts, catalogue: &Catalogue) -> Vec<Can
 /// Whether `host` is a metadata service that URLs can name; `port` of the URL, if it names one.
 pub fn is_target(catalogue: &Catalogue, host: &HostRef, port: Option<u16>) -> bool {
     match host {
-        HostRef::Address(ip) => catalogue.is_metadata(*ip, port.unwrap_or(80)),
+        HostRef::Address(ip) => catalogue.is_metadata(*ip, port.unwrap_or(80)) && !is_shared(*ip),
         HostRef::Name(name) => !catalogue.endpoints_named(name).is_empty(),
     }
+}
+
+/// Whether a host that may be somebody else's (a short name, an address in shared space) is a metadata service's by the
+/// path that is asked of it.
+pub fn is_target_by_path(catalogue: &Catalogue, host: &HostRef, path: Option<&str>) -> bool {
+    let endpoints = endpoints_perhaps_of(host, catalogue);
+    let theirs = |found: PathMatch| found.fit.literals > 0 && endpoints.iter().any(|e| found.path.is_at(e));
+    !endpoints.is_empty() && path.is_some_and(|path| catalogue.paths_like(path, b"").into_iter().any(theirs))
 }
 
 /// The whole URL that a request asks for: canonical host, and path and query as sent.
@@ -256,11 +264,11 @@ impl<'c> Search<'c> {
     /// A Host header that names a metadata service: the target's path is what it asks for.
     fn host_header(&mut self, request: &Message, value: &[u8], kind: CandidateKind, place: &Place) {
         let Some((host, port)) = canonical::canonical_authority(value) else { return };
-        if !is_target(self.catalogue, &host, port) {
-            return;
-        }
         let target = request.head.target();
         let path = normalise_path(target);
+        if !is_target(self.catalogue, &host, port) && !is_target_by_path(self.catalogue, &host, Some(&path)) {
+            return;
+        }
         let path = (path != "/").then_some(path);
         let mut url = b"http://".to_vec();
         url.extend_from_slice(value);
@@ -337,6 +345,7 @@ impl<'c> Search<'c> {
     /// Whether a reading names a metadata service, by its host or by a path that only such services have.
     fn names_target(&self, parsed: &Parsed) -> bool {
         is_target(self.catalogue, &parsed.host, parsed.port)
+            || is_target_by_path(self.catalogue, &parsed.host, parsed.path.as_deref())
             || parsed.path.as_ref().is_some_and(|path| self.is_metadata_path(path))
     }
 

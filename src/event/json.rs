@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use crate::text::hex;
 use serde::ser::{self, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
 /// What events are not made of: enums with data, tuples, floating point.
@@ -401,7 +402,6 @@ fn needs_escape(byte: u8) -> bool {
 }
 
 fn escape(out: &mut Vec<u8>, byte: u8) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let short = match byte {
         b'"' | b'\\' => byte,
         b'\n' => b'n',
@@ -411,7 +411,7 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
         0x0c => b'f',
         _ => {
             out.extend_from_slice(b"\\u00");
-            out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            out.extend(hex::lower(byte));
             return;
         }
     };
