@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 /// Module, and the modules that it may use; a module may always use itself. In the order that packets flow.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("bytes", &[]),
-    ("text", &[]),
-    ("net", &[]),
     ("civil", &["packet"]),
+    ("net", &[]),
+    ("text", &[]),
     ("packet", &[]),
     ("clock", &["packet"]),
     ("duration", &[]),
@@ -28,8 +28,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("route", &["bytes", "clock", "conn", "decode", "packet"]),
     (
         "pipeline",
-        &["conn", "decode", "detect", "flow", "observe", "packet", "process", "proto", "route", "session", "stream"],
+        &[
+            "conn", "decode", "detect", "flow", "judge", "observe", "packet", "process", "proto", "route", "session",
+            "stream",
+        ],
     ),
+    ("judge", &["conn", "detect", "flow", "observe", "packet", "proto"]),
     ("process", &["conn", "packet"]),
     ("observe", &["conn", "detect", "flow", "packet", "proto"]),
     ("id", &["conn"]),
@@ -68,9 +72,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "publish",
-        &["alert", "catalogue", "conn", "correlate", "detect", "event", "flow", "id", "observe", "packet", "net"],
+        &[
+            "alert",
+            "catalogue",
+            "conn",
+            "correlate",
+            "detect",
+            "event",
+            "flow",
+            "id",
+            "observe",
+            "output",
+            "packet",
+            "net",
+        ],
     ),
-    ("output", &[]),
+    ("output", &["alert", "id"]),
     ("metrics", &[]),
     ("live", &["catalogue", "conn", "packet", "process"]),
 ];
