@@ -61,6 +61,9 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
     if finding.relayed {
         signals.add(Signal::Relayed);
     }
+    if finding.cut {
+        signals.add(Signal::SearchCut);
+    }
     let inbound = &finding.inbound;
     let mut chain = vec![inbound.link("request", inbound.start)];
     chain.extend(finding.between.iter().cloned());
@@ -81,14 +84,14 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
     Some(Alert { leg: Some(leg.clone()), outcome, chain, ..alert })
 }
 
-/// `dns-rebinding`; `has_other_use`: the address serves other things as well.
+/// `dns-rebinding`.
 pub fn rebinding(lookup: &Lookup, has_other_use: bool) -> Alert {
     let rule = Rule::DnsRebinding;
-    let is_proven = lookup.fetch.is_some() || lookup.elsewhere.is_some() && !has_other_use;
-    let severity = match (is_proven, has_other_use) {
-        (true, _) => Severity::Critical,
-        (false, true) => Severity::Medium,
-        (false, false) => rule.base_severity(),
+    let is_proven = lookup.elsewhere.is_some() || lookup.fetch.is_some();
+    let severity = match is_proven {
+        _ if has_other_use && lookup.fetch.is_none() => Severity::Medium,
+        true => Severity::Critical,
+        false => rule.base_severity(),
     };
     let subject = lookup.subject.clone();
     let mut chain: Vec<_> = lookup.elsewhere.iter().cloned().collect();

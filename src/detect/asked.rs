@@ -27,8 +27,8 @@ pub(super) struct Asked {
     pub(super) matches: Vec<PathMatch>,
     /// Endpoints that the request names by host name or address.
     pub(super) named: Vec<&'static Endpoint>,
-    /// The target or the proxy conversation names them, not a Host field alone.
-    pub(super) is_target: bool,
+    /// A Host field alone names them: anyone can write that to any server.
+    pub(super) by_host_field: bool,
     /// Besides target and host it took a header to know.
     by_header: bool,
     /// Only of what is remembered.
@@ -52,27 +52,27 @@ impl Asked {
         };
         let matches = catalogue.paths_like(&path.path, target.query);
         // Hosts that it names: target, proxy conversation around it, Host fields.
-        let outer = target.authority.into_iter().chain(tx.via.as_deref()).map(|host| (host, true));
-        let authorities = outer.chain(host_fields(head).map(|host| (host, false)));
-        let hosts = authorities.filter_map(|(host, is_target)| Some((canonical_host(without_user(host))?, is_target)));
+        let outer = target.authority.into_iter().chain(tx.via.as_deref()).map(|host| (host, false));
+        let authorities = outer.chain(host_fields(head).map(|host| (host, true)));
+        let hosts = authorities.filter_map(|(host, is_field)| Some((canonical_host(without_user(host))?, is_field)));
         let hosts: Vec<_> = hosts.collect();
-        let mut named = hosts.iter().map(|(host, is_target)| (endpoints_of(host, catalogue), *is_target));
+        let mut named = hosts.iter().map(|(host, is_field)| (endpoints_of(host, catalogue), *is_field));
         let strong = named.find(|(found, _)| !found.is_empty());
-        let mut asked = Self { named: Vec::new(), is_target: false, by_header: false, matches, path, remembered: None };
-        if let Some((named, is_target)) = strong {
-            return Self { named, is_target, ..asked };
+        let nothing =
+            Self { named: Vec::new(), by_host_field: false, by_header: false, matches, path, remembered: None };
+        if let Some((named, by_host_field)) = strong {
+            return Self { named, by_host_field, ..nothing };
         }
-        for (host, is_target) in hosts {
+        for (host, by_host_field) in hosts {
             let named = endpoints_perhaps_of(&host, catalogue);
-            let by_path = named.iter().copied().filter(|e| asked.has_path_of(e)).collect::<Vec<_>>();
-            asked.by_header = by_path.is_empty();
-            asked.named = if asked.by_header { spoken(named, head) } else { by_path };
-            asked.is_target = is_target;
-            if !asked.named.is_empty() {
-                break;
+            let by_path = named.iter().copied().filter(|e| nothing.has_path_of(e)).collect::<Vec<_>>();
+            let by_header = by_path.is_empty();
+            let named = if by_header { spoken(named, head) } else { by_path };
+            if !named.is_empty() {
+                return Self { named, by_host_field, by_header, ..nothing };
             }
         }
-        asked
+        nothing
     }
 
     /// Whether the path is one of this service, and not one that any has.

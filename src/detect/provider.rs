@@ -122,7 +122,9 @@ impl Evidence<'_> {
     }
 
     fn gives_away(&self, endpoints: &[&'static Endpoint]) -> bool {
-        let secret = self.matches.iter().filter(|m| m.path.entry.sensitivity > Sensitivity::Discovery);
+        // a path that any client may ask for tells nothing without the headers that belong to it
+        let is_telling = |m: &&PathMatch| m.fit.literals > 0 || self.satisfies(m);
+        let secret = self.matches.iter().filter(|m| m.path.entry.sensitivity > Sensitivity::Discovery && is_telling(m));
         secret.into_iter().any(|m| endpoints.iter().any(|e| m.path.is_at(e)))
     }
 

@@ -9,10 +9,9 @@ use hashbrown::HashMap;
 use super::asked::Asked;
 use super::canonical::canonical_host;
 use super::path::Target;
-use super::proof::Answer;
 use super::recorded::Recorded;
 use super::{HostRef, Signal, Signals, TokenHash, tokens};
-use crate::catalogue::{self, Agent, Catalogue, Endpoint, HeaderFacts, HeaderRule, PathMatch, Sensitivity};
+use crate::catalogue::{self, Catalogue, Endpoint, HeaderFacts, HeaderRule};
 use crate::proto::http::{Head, Message};
 
 /// Most headers that are recorded.
@@ -69,47 +68,6 @@ impl<'t> Request<'t> {
                 signals
             }
         }
-    }
-
-    /// Whether a request whose Host field alone names a metadata service went to one: the answer is such a service's, or the
-    /// client speaks its protocol as its own clients do (contract section 3, rule 2).
-    pub(super) fn is_for_service(
-        &self,
-        catalogue: &Catalogue,
-        answer: Option<&Answer<'_>>,
-        response: Option<&Message>,
-    ) -> bool {
-        let Asked { named, matches, .. } = self.asked;
-        let own = |rule: &HeaderRule| response.is_some_and(|response| fitting(&response.head, rule).is_some());
-        let proves = |found: &PathMatch| {
-            let entry = found.path.entry;
-            let has_proof = !entry.proof.is_empty() || !entry.proof_any.is_empty();
-            entry.sensitivity == Sensitivity::Credential && has_proof && answer.is_some_and(|a| a.proves(entry))
-        };
-        // where the address can be any, only the name tells
-        named.iter().any(|endpoint| endpoint.addresses.is_empty())
-            || named.iter().flat_map(|endpoint| &endpoint.server_headers).any(own)
-            || matches.iter().filter(|found| named.iter().any(|e| found.path.is_at(e))).any(proves)
-            || self.speaks_protocol() && self.is_of_known_client(catalogue)
-    }
-
-    /// Whether it carries a session token, asks for one, or has the header that the service requires.
-    fn speaks_protocol(&self) -> bool {
-        let Asked { named, matches, .. } = self.asked;
-        let has_required = |found: &PathMatch| {
-            let entry = found.path.entry;
-            !entry.required_headers.is_empty() && entry.has_required_headers(self.head.fields())
-        };
-        named.iter().any(|endpoint| endpoint.is_spoken(self.head.fields())) || matches.iter().any(has_required)
-    }
-
-    /// Whether a tool, a browser or a renderer is not what its headers tell of.
-    fn is_of_known_client(&self, catalogue: &Catalogue) -> bool {
-        let agent = self.head.field("user-agent").unwrap_or_default();
-        let of_agent = |known: &&Agent| {
-            !known.headers.is_empty() && known.headers.iter().all(|rule| fitting(self.head, rule).is_some())
-        };
-        !catalogue.is_tool(agent) && !catalogue.is_renderer(agent) || catalogue.agents().iter().any(of_agent)
     }
 
     /// Whether the Host field names something that is neither a metadata service nor the server itself.
