@@ -151,8 +151,8 @@ impl Pipeline {
     }
 
     /// About how many bytes of memory that takes.
-    pub fn found_weight(&self) -> usize {
-        self.stages.out.iter().map(Observation::weight).sum()
+    pub fn found_weight(&mut self) -> usize {
+        self.stages.judge.found().list().iter().map(Observation::weight).sum()
     }
 
     /// Takes out what was found since the last call, in order.
