@@ -12,14 +12,15 @@ use memchr::memmem::Finder;
 use sha2::Sha256;
 
 use super::body::{Content, Document, Value};
-use super::{Credential, TokenHash, expiry, tokens};
+use super::secret::{Part, Secret};
+use super::{Credential, expiry};
 use crate::bytes::{find, lossy};
 use crate::catalogue::{Marker, PathEntry};
 use crate::packet::Timestamp;
 use crate::proto::http::Message;
 
-/// Most hashes of one credential.
-const MAX_SECRETS: usize = 256;
+/// Most secrets of one document.
+const MAX_SECRETS: usize = 64;
 /// Most characters of an identifier or scope.
 const MAX_TEXT: usize = 512;
 
@@ -144,42 +145,46 @@ impl<'b> Answer<'b> {
             expiry::rfc3339(self.time.seconds().checked_add(seconds)?)
         };
         let parts = self.secret_parts();
-        let mut secrets = Vec::new();
-        for (part, _) in &parts {
-            tokens::secret_hashes(part, &mut secrets);
-        }
-        secrets.truncate(MAX_SECRETS);
-        let main = parts.first().filter(|(_, whole)| *whole);
+        let main = parts.first().filter(|(_, whole, _)| *whole);
         Credential {
             issued: true,
             kind: entry.kind.as_deref(),
             id: first(ID_KEYS).map(shown),
             scope: first(&["RoleArn", "resource"]).map(shown),
             expires: first(EXPIRY_KEYS).and_then(expiry::absolute).or_else(in_seconds),
-            fingerprint: main.and_then(|(secret, _)| fingerprints.of(secret)),
-            secrets,
+            fingerprint: main.and_then(|(secret, ..)| fingerprints.of(secret)),
         }
     }
 
-    /// The secrets of the document, the credential itself first, each with whether it is all there.
-    fn secret_parts(&self) -> Vec<(&[u8], bool)> {
+    /// The secrets of the document, as hashes.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let is_text = matches!(self.document, Document::Text(_));
+        let new = if is_text { Secret::in_text } else { Secret::new };
+        let parts = self.secret_parts().into_iter().take(MAX_SECRETS);
+        parts.filter_map(|(value, _, part)| new(value, part)).collect()
+    }
+
+    /// The secrets of the document, the credential itself first, each with whether it is all there and what it is.
+    fn secret_parts(&self) -> Vec<(&[u8], bool, Part)> {
         match &self.document {
             Document::Json(pairs) => {
-                let mut out: Vec<(&[u8], bool)> = Vec::new();
+                let mut out: Vec<(&[u8], bool, Part)> = Vec::new();
                 for key in SECRET_KEYS.iter().chain(COMPANION_KEYS) {
                     out.extend(self.document.values(key).filter_map(|value| match value {
-                        Value::String(text, whole) if !text.bytes().is_empty() => Some((text.bytes(), *whole)),
+                        Value::String(text, whole) if !text.bytes().is_empty() => {
+                            Some((text.bytes(), *whole, part(key)))
+                        }
                         _ => None,
                     }));
                 }
                 let strings = pairs.iter().filter_map(|p| p.value.text());
-                out.extend(strings.filter_map(private_key).map(|key| (key, true)));
+                out.extend(strings.filter_map(private_key).map(|key| (key, true, Part::Key)));
                 out
             }
             Document::Text(text) => {
                 match (private_key(text), line_value(text, b"KUBELET_KEY:"), element(text, b"Data")) {
-                    (Some(part), ..) | (_, Some(part), _) | (.., Some(part)) => vec![(part, true)],
-                    _ => vec![(*text, self.whole)],
+                    (Some(part), ..) | (_, Some(part), _) | (.., Some(part)) => vec![(part, true, Part::Key)],
+                    _ => vec![(*text, self.whole, if is_bearer(text) { Part::Bearer } else { Part::Key })],
                 }
             }
             Document::Html => Vec::new(),
@@ -187,7 +192,7 @@ impl<'b> Answer<'b> {
     }
 
     /// The session token that a token path returned, and its lifetime in seconds where the body tells.
-    pub(super) fn session_token(&self) -> Option<(TokenHash, Option<u64>)> {
+    pub(super) fn session_token(&self) -> Option<(&[u8], Option<u64>)> {
         if !self.is_success() || self.empty || self.is_error() || !self.whole {
             return None;
         }
@@ -195,12 +200,27 @@ impl<'b> Answer<'b> {
             Document::Json(_) => {
                 let token = ["access_token", "token", "Token"].into_iter().find_map(|key| self.document.text(key))?;
                 let seconds = self.document.text("expires_in").and_then(number);
-                Some((tokens::token_hash(token), seconds))
+                Some((token, seconds))
             }
-            Document::Text(text) => Some((tokens::token_hash(text), None)),
+            Document::Text(text) => Some((text, None)),
             Document::Html => None,
         }
     }
+}
+
+/// What the value of a key is.
+fn part(key: &str) -> Part {
+    match key {
+        "Token" | "SessionToken" | "SecurityToken" | "securitytoken" => Part::Session,
+        "access_token" | "accessToken" | "id_token" => Part::Bearer,
+        _ => Part::Key,
+    }
+}
+
+/// Whether text is a token that services take: a JWT, or Google's.
+fn is_bearer(text: &[u8]) -> bool {
+    let token = text.strip_prefix(b"access_token ").unwrap_or(text);
+    token.starts_with(b"eyJ") || token.starts_with(b"ya29.")
 }
 
 /// Whether a document says that something went wrong.

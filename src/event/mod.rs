@@ -110,10 +110,7 @@ impl Writer {
         context: &Context<'a>,
         said: &'a mut Said,
     ) {
-        let mask = tx.request.as_ref().map_or(context.mask, |request| {
-            context.mask.for_request(request.head.field("host").unwrap_or_default(), request.head.target())
-        });
-        let mut doc = http::document(self, id, tx, verdict, &Context { mask, ..*context });
+        let mut doc = http::document(self, id, tx, verdict, context);
         if self.format == Format::Ndjson {
             said.keep(id, tx, &mut doc);
         }
@@ -129,9 +126,8 @@ impl Writer {
         verdict: &'a DnsVerdict,
         context: &Context<'a>,
     ) {
-        let context = Context { mask: context.mask.for_name(&verdict.name, &verdict.tokens), ..*context };
         let name = tx.asked().map(|asked| asked.name.text());
-        let doc = dns::document(self, id, tx, name.as_deref(), verdict, &context);
+        let doc = dns::document(self, id, tx, name.as_deref(), verdict, context);
         self.line(out, &doc);
     }
 
@@ -161,10 +157,7 @@ impl Writer {
         context: &Context<'a>,
         said: &'a Said,
     ) {
-        let mask = alert.subject.http.as_ref().map_or(context.mask, |http| {
-            context.mask.for_request(http.host.as_deref().unwrap_or_default().as_bytes(), http.target.as_bytes())
-        });
-        let doc = alert::document(self, alert, &Context { mask, ..*context }, said);
+        let doc = alert::document(self, alert, context, said);
         self.line(out, &doc);
     }
 
