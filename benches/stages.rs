@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use imdswatch::capture::{FileSource, Input, Status};
 use imdswatch::catalogue::Catalogue;
+use imdswatch::conn::{Conn, Endpoint, Proto};
 use imdswatch::decode::meta::{Meta, Transport};
 use imdswatch::decode::{self, Decoder, verify_checksum};
 use imdswatch::detect::{self, Detector};
-use imdswatch::observe::{Conn, Endpoint, Observation, Proto, What};
+use imdswatch::observe::{Observation, What};
 use imdswatch::packet::{PacketBatch, Timestamp};
 use imdswatch::pipeline::{self, Pipeline};
 use imdswatch::proto::{dns, http};

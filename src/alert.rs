@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::conn::{Conn, Endpoint};
 use crate::detect::{Imds, Signals};
 use crate::id::EventId;
-use crate::observe::{Conn, Endpoint};
 use crate::packet::Timestamp;
 
 /// `event.severity`.

@@ -25,9 +25,10 @@ pub use allow::{AllowEntry, Date, Network, matches_glob};
 
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
+use crate::conn::Conn;
 use crate::detect::{Connection, DnsVerdict, Grams, Imds, Leg, Secret, Sensitivity, Signal, Signals, Verdict};
 use crate::id::EventId;
-use crate::observe::{Conn, Observation, What};
+use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
 use crate::proto::{dns, http};
 

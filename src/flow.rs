@@ -11,8 +11,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
+use crate::conn::Proto;
 use crate::decode::meta::{Mac, Meta, Net, Transport, Vlans};
-use crate::observe::Proto;
 use crate::packet::Timestamp;
 use crate::pair::{AddressPair, number};
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Serialize, Serializer};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::observe::Endpoint;
+use crate::conn::Endpoint;
 
 /// `event.id`; written as 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

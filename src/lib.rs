@@ -29,6 +29,7 @@ pub mod capture;
 pub mod live;
 
 // Each packet is opened down to its innermost transport payload, and goes to the worker that owns its conversation.
+pub mod conn;
 pub mod decode;
 pub mod route;
 

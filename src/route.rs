@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use crate::bytes::Reader;
 use crate::clock::Clock;
+use crate::conn::Endpoint;
 use crate::decode::meta::{Meta, Transport};
 use crate::decode::{self, Decoder};
-use crate::observe::Endpoint;
 use crate::packet::{PacketBatch, Timestamp};
 
 /// What takes decoded levels and ticks, in order.

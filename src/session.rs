@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::observe::Endpoint;
+use crate::conn::Endpoint;
 use crate::packet::Timestamp;
 use crate::pair::{AddressPair, number};
 

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::conn::Order;
 use crate::decode;
 use crate::decode::meta::Meta;
 use crate::detect::Detector;
-use crate::observe::{Observation, Order};
+use crate::observe::Observation;
 use crate::packet::{PacketBatch, Timestamp};
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{self, Lines, Publisher};

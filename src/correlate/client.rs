@@ -15,9 +15,9 @@ use super::sets::{Set, Sets};
 use super::table::Table;
 use crate::alert::{ChainLink, HttpSubject};
 use crate::catalogue::{Agent, Catalogue};
+use crate::conn::Endpoint;
 use crate::detect::{Imds, Leg, Sensitivity, Signal, Signals, TokenHash};
 use crate::id::EventId;
-use crate::observe::Endpoint;
 use crate::packet::Timestamp;
 use crate::proto::http;
 

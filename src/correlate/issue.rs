@@ -12,8 +12,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::alert::Alert;
+use crate::conn::Conn;
 use crate::detect::{Imds, Leg};
-use crate::observe::Conn;
 use crate::packet::Timestamp;
 
 /// How long a leg to another address waits for the leg to a catalogue address, in nanoseconds of packet time.
@@ -37,8 +37,8 @@ pub struct LegSeen {
     imds: Arc<Imds>,
     first: Timestamp,
     end: Timestamp,
-    client: crate::observe::Endpoint,
-    server: crate::observe::Endpoint,
+    client: crate::conn::Endpoint,
+    server: crate::conn::Endpoint,
     to_catalogue: bool,
     /// Of the fingerprint.
     hash: u64,

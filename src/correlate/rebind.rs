@@ -12,8 +12,8 @@ use super::issue::HOLD;
 use super::subject::key;
 use super::table::Table;
 use crate::alert::{ChainLink, Subject};
+use crate::conn::{Conn, Endpoint};
 use crate::id::EventId;
-use crate::observe::{Conn, Endpoint};
 use crate::packet::Timestamp;
 
 /// Most lookups remembered.

@@ -15,9 +15,9 @@ use hashbrown::HashMap;
 use super::issue::HOLD;
 use super::subject::key;
 use crate::alert::{ChainLink, Subject};
+use crate::conn::Conn;
 use crate::detect::canonical::{percent_stable, target_of};
 use crate::detect::{Candidate, CandidateKind, HostRef};
-use crate::observe::Conn;
 use crate::packet::Timestamp;
 
 /// Most inbound requests remembered, however much memory there is.

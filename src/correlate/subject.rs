@@ -7,9 +7,9 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::pool::Pool;
 use crate::alert::{ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Subject};
+use crate::conn::{Conn, Endpoint};
 use crate::detect::{Connection, DnsVerdict, Imds, Signal, Signals, Tokens};
 use crate::id::EventId;
-use crate::observe::{Conn, Endpoint};
 use crate::packet::Timestamp;
 use crate::proto::dns::names;
 use crate::proto::{dns, http};

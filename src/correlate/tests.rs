@@ -7,8 +7,8 @@ use std::borrow::Borrow;
 use std::net::IpAddr;
 
 use super::*;
+use crate::conn::{Endpoint, Order, Proto};
 use crate::detect::{Credential, Leg, Part, Recorded, Seen, Spot, TokenHash, Tokens};
-use crate::observe::{Endpoint, Order, Proto};
 use crate::proto::http::message::{Body, Head, Message, Start, Version};
 
 static CATALOGUE: std::sync::LazyLock<Arc<Catalogue>> =
@@ -422,7 +422,7 @@ fn an_impossible_path_is_a_walk_by_itself_and_a_known_agent_never_walks() {
 #[test]
 fn the_allow_list_keeps_alerts_back_unless_contradicted() {
     let mut run = Run::new();
-    let process = crate::process::Process { name: "waagent".into(), ..Default::default() };
+    let process = crate::conn::Process { name: "waagent".into(), ..Default::default() };
     let by_agent = |mut exchange: Exchange| {
         exchange.tx.conn.process = Some(Arc::new(process.clone()));
         exchange
@@ -505,7 +505,12 @@ fn issued_secrets_are_seen_wherever_they_go_but_not_before_or_on_their_own_legs(
     run.see(get(HOST, "203.0.113.9:80", "/drop", (10, 11), 200).carries(SECRET, true));
     let raw = |at, port| {
         let conn = conn(HOST, &format!("203.0.113.9:{port}"));
-        What::Tokens(Box::new(Tokens { conn, time: ms(at), hashes: vec![SECRET, Seen::new(8, Spot::Open)], hint: None }))
+        What::Tokens(Box::new(Tokens {
+            conn,
+            time: ms(at),
+            hashes: vec![SECRET, Seen::new(8, Spot::Open)],
+            hint: None,
+        }))
     };
     run.observe(ms(12), raw(12, 4444));
     run.observe(ms(13), raw(13, 4444));

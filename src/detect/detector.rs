@@ -19,15 +19,15 @@ use super::path::{Target, plain_path};
 use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
 use super::relay::{self, Searched};
-use super::secret::{Part, Secret};
 use super::request::{Request, UserAgents, endpoints_of, fitting, host_fields};
+use super::secret::{Part, Secret};
 use super::ssrf::{self, Hosts};
 use super::tokens;
 use super::{
     Carried, Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
 use crate::catalogue::{Catalogue, Endpoint, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version};
-use crate::observe::{self, Conn};
+use crate::conn::{self, Conn};
 use crate::packet::Timestamp;
 use crate::proto::dns;
 use crate::proto::http::{Head, Message, Transaction};
@@ -93,7 +93,7 @@ impl Detector {
 
     /// Whether connections to this end are metadata traffic whatever they carry (contract section 3, rule 1).
     #[inline]
-    pub fn metadata_endpoint(&self, server: observe::Endpoint) -> bool {
+    pub fn metadata_endpoint(&self, server: conn::Endpoint) -> bool {
         self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
     }
 
@@ -203,8 +203,8 @@ impl Detector {
             }
         }
         let content = tx.response.as_ref().map(|r| Content::new(&r.body.captured, r.head.field("content-encoding")));
-        let answer =
-            tx.response.as_ref().zip(content.as_ref()).map(|(response, content)| Answer::new(response, content));
+        let answer = tx.response.as_ref().zip(content.as_ref());
+        let answer = answer.map(|(response, content)| Answer::new(response, content, catalogue.credential_keys()));
         let answer = answer.as_ref();
         let (leg, choice) = if by_address || !named.is_empty() {
             let (leg, endpoints) = match by_address {
@@ -306,7 +306,7 @@ impl Detector {
             found.credential = Some(Credential::default());
         } else if let Some((answer, entry)) = proved {
             found.credential = Some(answer.credential(entry, fingerprints));
-            found.secrets = answer.secrets();
+            found.secrets = answer.secrets(entry);
         }
         let issued = found.credential.as_ref().is_some_and(|c| c.issued);
         if !issued
@@ -315,7 +315,7 @@ impl Detector {
             && let Some(better) = self.proved_by_other(choice, answer)
         {
             found.credential = Some(answer.credential(better, fingerprints));
-            found.secrets = answer.secrets();
+            found.secrets = answer.secrets(better);
             found.sensitivity = Sensitivity::Credential;
             if found.provider == UNKNOWN {
                 (found.provider, found.service) = (&better.provider, &better.service);
@@ -495,7 +495,7 @@ fn issued_token<'a>(
     sensitivity: Sensitivity,
 ) -> Option<(&'a [u8], u64)> {
     let (request, answer) = (request?, answer.filter(|_| sensitivity == Sensitivity::Token)?);
-    let (token, lifetime) = answer.session_token()?;
+    let (token, lifetime) = answer.session_token(choice.entry.map(|m| m.path.entry))?;
     let asked = || {
         let names = choice.endpoints.iter().filter_map(|e| e.session_ttl_header.as_deref());
         names.into_iter().find_map(|name| request.head.field(name)).and_then(number)

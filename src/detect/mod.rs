@@ -26,6 +26,6 @@ pub use secret::{Grams, Part, Secret};
 pub use tokens::{Seen, Spot, token_hash};
 
 pub use verdict::{
-    Candidate, CandidateKind, Carried, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place, Sensitivity,
-    Signal, Signals, TokenHash, Tokens, Verdict,
+    Candidate, CandidateKind, Carried, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place,
+    Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
 };

@@ -2,10 +2,10 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use super::Carried;
 use super::body::Content;
 use super::request::UserAgents;
 use super::tokens::{self, Seen, Spot};
-use super::Carried;
 use crate::catalogue::Catalogue;
 use crate::proto::http::{Head, Message, Transaction};
 
@@ -60,7 +60,7 @@ fn message(
         if name.len() >= tokens::MIN_TOKEN {
             tokens::tokens_in(name, out);
         }
-        if value.len() < tokens::MIN_TOKEN || skip(name) || catalogue.header(name).session {
+        if value.len() < tokens::MIN_TOKEN || skip(name) || catalogue.headers().facts(name).session {
             continue;
         }
         let agents = agents.filter(|_| name.eq_ignore_ascii_case(b"user-agent"));

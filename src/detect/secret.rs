@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn anchors_are_a_third_of_the_characters() {
-        let text: String = (0..2000u32).map(|n| char::from(b'A' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
+        let text: String =
+            (0..2000u32).map(|n| char::from(b'A' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
         let count = anchors(text.as_bytes()).len();
         assert!((500..900).contains(&count), "{count}");
     }
@@ -289,7 +290,8 @@ mod tests {
     fn grams_are_bounded_and_the_oldest_go_first() {
         let mut grams = Grams::new(0);
         let secret = |n: u32| {
-            let text: String = (0..4096u32).map(|at| char::from(b'a' + (at.wrapping_mul(n + 7) >> 3) as u8 % 26)).collect();
+            let text: String =
+                (0..4096u32).map(|at| char::from(b'a' + (at.wrapping_mul(n + 7) >> 3) as u8 % 26)).collect();
             Secret::new(format!("{n:08}{text}").as_bytes(), Part::Key).unwrap()
         };
         let all: Vec<_> = (0..40).map(secret).collect();

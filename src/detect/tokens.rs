@@ -169,7 +169,8 @@ fn value_after(text: &[u8], name: usize) -> Option<Range<usize>> {
         return None;
     }
     let value = rest.get(at..)?;
-    let ends = |byte: &u8| matches!(byte, b'&' | b'"' | b'\'' | b'<' | b'>' | b';' | b',' | b'}' | b']') || *byte <= b' ';
+    let ends =
+        |byte: &u8| matches!(byte, b'&' | b'"' | b'\'' | b'<' | b'>' | b';' | b',' | b'}' | b']') || *byte <= b' ';
     let len = value.iter().position(ends).unwrap_or(value.len());
     Some(from.checked_add(at)?..from.checked_add(at)?.checked_add(len)?)
 }

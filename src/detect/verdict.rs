@@ -10,7 +10,7 @@ use super::secret::Secret;
 use super::tokens::Seen;
 use crate::catalogue::Catalogue;
 pub use crate::catalogue::Sensitivity;
-use crate::observe::{Bytes, Conn};
+use crate::conn::{Bytes, Conn};
 use crate::packet::Timestamp;
 use crate::proto::http::Transaction;
 

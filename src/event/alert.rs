@@ -17,7 +17,7 @@ use super::envelope::end_of;
 use super::url::{self, Host, Params, Target};
 use super::{Context, Said, Writer, http};
 use crate::alert::{Alert, HttpSubject, Outcome, Rule, Subject};
-use crate::observe::Endpoint;
+use crate::conn::Endpoint;
 use crate::rules;
 
 /// The document of an alert.

@@ -13,9 +13,10 @@ use sha1::{Digest, Sha1};
 use super::doc::{Doc, End, Event, Ip, Network, ProcessDoc, Tunnel};
 use super::settings::Settings;
 use super::{Context, Writer};
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::Mac;
 use crate::id::{EventId, IdHasher};
-use crate::observe::{Conn, Endpoint, Observation, Proto, What};
+use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
 
 /// Id of a transaction's event. `kind` is the event's type, `first` the time of its first packet, `ordinal` tells apart

@@ -13,11 +13,11 @@ use super::Writer;
 use super::doc::{Doc, End, Flow, Imds, Ip, MacText, Member, Network, OneOrMany, ProcessDoc, SignalList};
 use super::envelope::{CommunityId, ip_version, mac_bytes};
 use super::mask::Masker;
+use crate::conn::Process;
+use crate::conn::Proto;
 use crate::detect::Signals;
 use crate::flow::{Counters, Pairs, Record};
 use crate::id::{EventId, IdHasher};
-use crate::observe::Proto;
-use crate::process::Process;
 
 /// What is known of a flow beyond its counters.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,8 +3,8 @@
 use super::doc::{Doc, Icmp, IcmpMessage, Ip, Text};
 use super::envelope::{Exchange, Side};
 use super::{Context, Writer};
+use crate::conn::Proto;
 use crate::id::EventId;
-use crate::observe::Proto;
 use crate::proto::icmp::{Message, Note, Transaction};
 
 /// The document of a transaction.

@@ -8,10 +8,10 @@ use std::fmt;
 use std::ops::Range;
 
 use super::doc::Text;
+use crate::detect::Grams;
 use crate::detect::secret::{GRAM, gram};
 use crate::detect::tokens::MIN_TOKEN;
 use crate::detect::views::{Visitor, visit};
-use crate::detect::Grams;
 
 /// What stands in the place of a secret.
 pub const HIDDEN: &str = "xxxxx";
@@ -169,7 +169,10 @@ mod tests {
     #[test]
     fn hides_what_is_spelt_otherwise_where_it_stands() {
         masked(&format!("/x?k={}&l=2", KEY.replace('/', "%2F")), "/x?k=xxxxx&l=2");
-        masked(&format!("k={}&l=2", BASE64_STANDARD.encode(format!("key is {TOKEN}, ok?"))), "k=a2V5IGlzxxxxxIG9rPw==&l=2");
+        masked(
+            &format!("k={}&l=2", BASE64_STANDARD.encode(format!("key is {TOKEN}, ok?"))),
+            "k=a2V5IGlzxxxxxIG9rPw==&l=2",
+        );
         masked(&format!("/drop/{}/x", BASE64_STANDARD.encode(KEY)), "/drop/xxxxx/x");
         masked(&format!(r#"{{\"t\":\"{TOKEN}\",\"u\":\"{KEY}\"}}"#), r#"{\"t\":\"xxxxx\",\"u\":\"xxxxx\"}"#);
         masked("IQoJb3JpZ2luX2Vj.EXAMPLE0TOKEN.evil.example", "xxxxx.evil.example");

@@ -34,9 +34,9 @@ pub use said::Said;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp, Stamps};
 
+use crate::conn::{Endpoint, Proto};
 use crate::detect::{DnsVerdict, Signals, Verdict};
 use crate::id::EventId;
-use crate::observe::{Endpoint, Proto};
 use crate::packet::Timestamp;
 use crate::proto;
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::alert::{Alert, ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Severity, Subject};
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::detect::{Candidate, CandidateKind, Credential, HostRef, Imds, Leg, Place, Recorded, Sensitivity, Signal};
-use crate::observe::{Conn, Endpoint, Proto};
 use crate::proto::http::{Body, Head, Message, Note, Start, Transaction, Version};
 
 pub(super) fn end(text: &str) -> Endpoint {

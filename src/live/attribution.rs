@@ -24,9 +24,10 @@ use super::sockets::Sockets;
 use super::tasks::Tasks;
 use super::tracepoint::{SYN_SENT, Tracepoint, Transition};
 use crate::catalogue::Catalogue;
-use crate::observe::Endpoint;
+use crate::conn::Endpoint;
+use crate::conn::Process;
 use crate::packet::Timestamp;
-use crate::process::{Process, Processes};
+use crate::process::Processes;
 
 /// Connections remembered, and attempts to connect that are under way.
 const MAX_KNOWN: usize = 4_096;

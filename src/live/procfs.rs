@@ -14,8 +14,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat, statat};
 use sha2::{Digest, Sha256};
 
 use super::helper::Helper;
+use crate::conn::Process;
 use crate::packet::Timestamp;
-use crate::process::Process;
 
 /// A `/proc`, perhaps that of the host below another root.
 pub(super) struct Procfs {

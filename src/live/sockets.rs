@@ -10,7 +10,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with, sockopt,
 };
 
-use crate::observe::Endpoint;
+use crate::conn::Endpoint;
 
 /// A socket that answers questions about sockets.
 pub(super) struct Sockets {

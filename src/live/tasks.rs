@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use super::perf::{Record, What};
 use super::procfs::Procfs;
+use crate::conn::Process;
 use crate::packet::Timestamp;
-use crate::process::Process;
 
 /// Tasks that are remembered, some 64 bytes each.
 const MAX_TASKS: usize = 65_536;

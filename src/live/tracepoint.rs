@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use crate::observe::Endpoint;
+use crate::conn::Endpoint;
 
 /// A TCP socket changed its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

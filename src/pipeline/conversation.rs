@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::{Hops, Mac, Meta, Vlans};
-use crate::observe::{Conn, Endpoint, Proto};
 use crate::stream::Dir;
 
 /// Link and network facts of a conversation.

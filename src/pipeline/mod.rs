@@ -3,10 +3,11 @@
 //! [`Pipeline::level`] is where a packet goes: its flow is counted, and the innermost level is read as TCP, UDP or ICMP.
 //! A connection that turns out to be of no interest costs one table entry and one look-up per packet from then on.
 
+use crate::conn::{Endpoint, Order, Proto};
 use crate::decode::meta::{Meta, Transport};
 use crate::detect::{self, Detector, tokens};
 use crate::flow;
-use crate::observe::{Endpoint, Observation, Order, Proto, What};
+use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
 use crate::process::Lookup;
 use crate::proto::pending::Limits;

@@ -6,8 +6,8 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use crate::conn::Endpoint;
 use crate::decode::meta::{Checksum, Mac, Meta, Net, Tcp, TcpFlags, Transport, Vlans};
-use crate::observe::Endpoint;
 use crate::packet::Timestamp;
 
 /// SYN, SYN-ACK, ACK.

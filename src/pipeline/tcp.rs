@@ -1,9 +1,10 @@
 //! TCP: segments to streams to whatever protocol their first bytes show.
 
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::{Checksum, Meta, Tcp};
 use crate::decode::verify_checksum;
 use crate::detect::{NoRequest, Seen, Tokens};
-use crate::observe::{Conn, Endpoint, Proto, What};
+use crate::observe::What;
 use crate::packet::Timestamp;
 use crate::process::Lookup;
 use crate::proto::dns;

@@ -8,8 +8,8 @@
 use std::net::IpAddr;
 
 use crate::bytes::Reader;
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::{Meta, Transport};
-use crate::observe::{Conn, Endpoint, Proto};
 use crate::packet::Timestamp;
 use crate::proto::pending::{Limits, Pending};
 

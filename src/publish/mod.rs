@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use crate::alert::{Alert, Rule, Severity};
 use crate::catalogue::{self, Catalogue};
+use crate::conn::{Conn, Endpoint};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
 use crate::event::{self, FlowContext, Masker, Said, Writer};
 use crate::flow;
 use crate::id::EventId;
-use crate::observe::{Conn, Endpoint, Observation, What};
+use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
 
 pub use suggest::Suggestions;

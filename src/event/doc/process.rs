@@ -7,10 +7,10 @@ use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
 use super::{Shown, Text};
+use crate::conn::Process;
 use crate::event::Masker;
 use crate::event::time::Stamp;
 use crate::packet::Timestamp;
-use crate::process::Process;
 
 /// `process.*`.
 #[skip_serializing_none]

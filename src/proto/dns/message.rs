@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::observe::Conn;
+use crate::conn::Conn;
 use crate::packet::Timestamp;
 
 /// A domain name as its labels, case kept: each label is a length byte and that many bytes, without the root label.

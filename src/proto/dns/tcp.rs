@@ -9,7 +9,7 @@
 use super::message::{Note, Transaction};
 use super::parse::{looks_like, parse};
 use super::tracker::{Key, Route, Tracker};
-use crate::observe::{Conn, Proto};
+use crate::conn::{Conn, Proto};
 use crate::stream::{Chunk, Context, Dir, End};
 
 /// Bytes of the length prefix.

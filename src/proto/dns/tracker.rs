@@ -12,8 +12,8 @@ use hashbrown::HashMap;
 
 use super::message::{Message, Note, Transaction};
 use super::parse::parse;
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::Meta;
-use crate::observe::{Conn, Endpoint, Proto};
 use crate::packet::Timestamp;
 use crate::proto::pending::{Limits, Pending};
 use crate::stream::Context;

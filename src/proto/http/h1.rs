@@ -14,7 +14,7 @@ use super::message::{Message, wipe};
 use super::parser::Env;
 use super::probe::PREFACE;
 use super::reader::{Reader, Step, message_memory, wire};
-use crate::observe::Bytes;
+use crate::conn::Bytes;
 use crate::stream::{Context, Dir, End};
 
 /// Client bytes kept behind a request that may change the protocol, until its answer tells.

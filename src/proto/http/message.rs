@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::observe::Conn;
+use crate::conn::Conn;
 use crate::packet::Timestamp;
 
 /// HTTP version of a message.
@@ -219,7 +219,7 @@ pub struct Transaction {
     /// Two readings of the stream remained where this exchange stands (overlapping segments that differ).
     pub conflict: bool,
     /// Seen inside a CONNECT or SOCKS conversation: the target named there, as `host:port` bytes.
-    pub via: Option<crate::observe::Bytes>,
+    pub via: Option<crate::conn::Bytes>,
     /// Running number of the exchange on its connection, from 0.
     pub ordinal: u32,
     /// HTTP/2 stream number, where it is HTTP/2.

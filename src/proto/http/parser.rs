@@ -7,7 +7,7 @@ use super::h2::Http2;
 use super::message::{Message, Note, Transaction};
 use super::probe::{Probe, probe};
 use super::socks::{Progress, Socks};
-use crate::observe::{Bytes, Conn};
+use crate::conn::{Bytes, Conn};
 use crate::stream::{Chunk, Context, Dir, End};
 
 /// Bounds of one connection's parser.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::message::wipe;
 use crate::bytes::Reader;
-use crate::observe::Bytes;
+use crate::conn::Bytes;
 use crate::stream::Dir;
 
 /// Bytes kept per side until the conversation ends.

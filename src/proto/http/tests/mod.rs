@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 
 use super::*;
-use crate::observe::{Conn, Endpoint, Proto};
+use crate::conn::{Conn, Endpoint, Proto};
 use crate::packet::Timestamp;
 use crate::stream::{Chunk, Context, Dir, End};
 
