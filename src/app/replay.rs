@@ -15,6 +15,7 @@ use super::report::Report;
 use super::stages::{Board, Run, Sink, Threads, spawn};
 use crate::capture::{CaptureError, FileSource, Filter, Listed, Status};
 use crate::config::Config;
+use crate::event::Harmless;
 use crate::packet::PacketBatch;
 
 /// Batches on the way from the capture thread; with their buffers they are the memory between the two.
@@ -132,7 +133,7 @@ fn read_all(
             batch.clear(next_index);
             let status = source.next_batch(&mut batch);
             for warning in source.warnings() {
-                eprintln!("imdswatch: {warning}");
+                eprintln!("imdswatch: {}", Harmless(&warning));
                 read.failures += u64::from(warning.damage);
             }
             read.packets += batch.len() as u64;
@@ -166,5 +167,5 @@ fn read_all(
 }
 
 fn tell(error: &CaptureError) {
-    eprintln!("imdswatch: {error}");
+    eprintln!("imdswatch: {}", Harmless(error));
 }

@@ -19,6 +19,7 @@ use crate::conn::Order;
 use crate::correlate::AllowEntry;
 use crate::decode;
 use crate::detect::Detector;
+use crate::event::Harmless;
 use crate::observe::Observation;
 use crate::output::{OutputError, Outputs};
 use crate::packet::{PacketBatch, Timestamp};
@@ -359,7 +360,7 @@ fn publish<S: Sink>(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receive
         run.board.post(|report| match error {
             OutputError::Closed => report.closed = true,
             error => {
-                eprintln!("imdswatch: {error}");
+                eprintln!("imdswatch: {}", Harmless(error));
                 report.failures += 1;
             }
         });
@@ -497,7 +498,7 @@ impl<'r, S: Sink> Desk<'r, S> {
     fn flush(&mut self) -> Result<(), OutputError> {
         self.flush_by = None;
         let (lost, messages) = self.sink.flush()?;
-        messages.iter().for_each(|message| eprintln!("imdswatch: {message}"));
+        messages.iter().for_each(|message| eprintln!("imdswatch: {}", Harmless(message)));
         self.run.board.post(|report| report.lost = lost);
         self.post();
         Ok(())

@@ -108,10 +108,13 @@ impl Visitor for Search<'_> {
         while let Some((run, after)) = next_run(rest, is_token_byte) {
             let start = text.len().saturating_sub(after.len()).saturating_sub(run.len());
             rest = after;
-            let own = start.saturating_add(shared_claims(run));
+            if !is_token(run) {
+                continue;
+            }
+            let shared = shared_claims(run);
             each_anchor(run, |at, hash| {
-                let at = start.saturating_add(at);
-                if at >= own {
+                if !shared.contains(&at) {
+                    let at = start.saturating_add(at);
                     let is_signed = signed.iter().any(|range| range.contains(&at));
                     self.out.push(Seen::new(hash, if is_signed { Spot::Signed } else { self.spot }));
                 }
@@ -120,16 +123,15 @@ impl Visitor for Search<'_> {
     }
 }
 
-/// Length of what a whole JWT may have in common with others of the same tenant: header and claims. It is told by its
-/// signature alone.
-fn shared_claims(run: &[u8]) -> usize {
-    if !run.starts_with(b"eyJ") {
-        return 0;
-    }
-    let mut dots = memchr::memchr_iter(b'.', run);
-    let signature = dots.nth(1).map_or(0, |dot| dot.saturating_add(1));
+/// What a whole JWT may have in common with others of the same tenant: header and claims. It is told by its signature alone.
+fn shared_claims(run: &[u8]) -> Range<usize> {
+    let begins =
+        |at: &usize| at.checked_sub(1).and_then(|at| run.get(at)).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let Some(start) = memchr::memmem::find_iter(run, b"eyJ").find(begins) else { return 0..0 };
+    let mut dots = memchr::memchr_iter(b'.', run.get(start..).unwrap_or_default());
+    let signature = dots.nth(1).map_or(start, |dot| start.saturating_add(dot).saturating_add(1));
     let is_whole = run.len().saturating_sub(signature) >= MIN_TOKEN;
-    if is_whole { signature } else { 0 }
+    if is_whole { start..signature } else { 0..0 }
 }
 
 /// Where the values of session tokens stand in a text that has a signature too: a signed URL, form or request.

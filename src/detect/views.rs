@@ -205,7 +205,8 @@ fn joined_labels<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
         let (start, end) = (dot.saturating_sub(before), dot.saturating_add(after));
         from = end.max(dot.saturating_add(1));
         let name = text.get(start..end).unwrap_or_default();
-        if !(MIN_LINE..=MAX_NAME).contains(&name.len()) {
+        let is_web_token = name.starts_with(b"eyJ") && name.iter().filter(|byte| **byte == b'.').count() == 2;
+        if !(MIN_LINE..=MAX_NAME).contains(&name.len()) || is_web_token {
             continue;
         }
         let mut view = View::new(name.len());

@@ -209,7 +209,7 @@ impl Publisher {
 
     /// Allow-list entries for what was seen, as TOML.
     pub fn suggestions(&self) -> String {
-        self.masked(self.seen.toml().into()).into_owned()
+        event::plain::harmless_lines(&self.masked(self.seen.toml().into()))
     }
 
     /// Text for people or machines that may hold what came from the wire, without secrets that were issued so far.
