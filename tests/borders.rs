@@ -25,8 +25,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("route", &["bytes", "clock", "conn", "decode", "packet"]),
     (
         "pipeline",
-        &["conn", "decode", "detect", "flow", "observe", "packet", "process", "proto", "route", "session", "stream"],
+        &[
+            "conn", "decode", "detect", "flow", "judge", "observe", "packet", "process", "proto", "route", "session",
+            "stream",
+        ],
     ),
+    ("judge", &["conn", "detect", "flow", "observe", "packet", "proto"]),
     ("process", &["conn", "packet"]),
     ("observe", &["conn", "detect", "flow", "packet", "proto"]),
     ("id", &["conn"]),
@@ -60,7 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("publish", &["alert", "catalogue", "conn", "correlate", "detect", "event", "flow", "id", "observe", "packet"]),
-    ("output", &[]),
+    ("output", &["alert"]),
     ("metrics", &[]),
     ("live", &["catalogue", "conn", "packet", "process"]),
 ];

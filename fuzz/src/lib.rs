@@ -346,7 +346,7 @@ fn converse<'d>(from_start: bool, chunks: impl Iterator<Item = (u8, Cow<'d, [u8]
     let mut out = |tx: http_proto::Transaction| {
         assert_eq!(tx.ordinal, next, "transactions are numbered in order");
         next += 1;
-        detector.http(&tx);
+        detector.http(&tx, true);
     };
     let mut at = Context { time: Timestamp(0), index: 0 };
     for (kind, bytes) in chunks {

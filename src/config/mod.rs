@@ -14,6 +14,7 @@ use crate::detect;
 use crate::duration::Span;
 use crate::event::settings::{self as events, Settings};
 use crate::flow;
+use crate::judge;
 use crate::output::file::Rotation;
 use crate::output::{Destination, Form};
 use crate::packet::Timestamp;
@@ -26,6 +27,7 @@ use crate::session;
 pub mod file;
 pub mod memory;
 pub mod packetbeat;
+pub mod receiver;
 
 use file::File;
 use memory::{Shares, bytes_per};
@@ -186,7 +188,11 @@ impl Config {
         let waiting = |timeout, bytes| Limits { timeout, bytes: bytes as usize, ..Limits::default() };
         pipeline::Config {
             flows: (self.flows && self.events >= EventSet::Metadata).then_some(flows),
-            everything: self.events == EventSet::All,
+            judge: judge::Config {
+                everything: self.events == EventSet::All,
+                writes_bodies: self.event.http.writes_bodies(),
+                alone: self.threads == 1,
+            },
             sessions: session::Config {
                 entries: count(shares.connections, bytes_per::CONNECTION),
                 bytes: shares.streams as usize,
@@ -206,7 +212,7 @@ impl Config {
     fn http_limits(&self) -> http::Limits {
         let default = http::Limits::default();
         if !self.event.http.writes_bodies() {
-            return http::Limits { every_response: false, ..default };
+            return default;
         }
         let body = self.event.http.max_message_size.min(self.memory as usize / 32).max(default.body);
         http::Limits { body, memory: default.memory.max(2 * body), ..default }
@@ -287,7 +293,7 @@ impl Config {
             dns_timeout: seconds(file.dns.transaction_timeout, 10),
             icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
             decode: decode_config(&file, memory),
-            detect: detect::Config { ssrf, alone: threads == 1, ..detect_config(&file) },
+            detect: detect::Config { ssrf, ..detect_config(&file) },
             correlate: correlate::Config {
                 limit: ((Shares::of(memory).correlation / bytes_per::CLIENT) as usize)
                     .min(correlate::Config::default().limit),

@@ -44,17 +44,13 @@ const NO_LIFETIME: u64 = u64::MAX;
 pub struct Config {
     /// Key of `imds.credential.fingerprint`.
     pub fingerprint_key: Vec<u8>,
-    /// Whether this matcher sees all conversations. What is found before the first credential was issued joins nothing,
-    /// so it need not be looked for; but where others (other workers' matchers) may have seen that, only
-    /// [`Detector::search`] tells.
-    pub alone: bool,
     /// Look for other targets in requests (SSRF).
     pub ssrf: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec(), alone: false, ssrf: true }
+        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec(), ssrf: true }
     }
 }
 
@@ -74,7 +70,6 @@ pub struct Detector {
     memory: Memory,
     questions: Questions,
     agents: UserAgents,
-    searching: bool,
 }
 
 impl Detector {
@@ -87,7 +82,6 @@ impl Detector {
             memory: Memory::default(),
             questions: Questions::default(),
             agents: UserAgents::default(),
-            searching: false,
         }
     }
 
@@ -95,16 +89,6 @@ impl Detector {
     #[inline]
     pub fn metadata_endpoint(&self, server: conn::Endpoint) -> bool {
         self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
-    }
-
-    /// A credential was issued before whatever comes from now on: look for it.
-    pub fn search(&mut self) {
-        self.searching = true;
-    }
-
-    /// Whether tokens in cleartext can join anything: a credential may have been issued before.
-    pub fn searches_tokens(&self) -> bool {
-        self.searching || !self.config.alone
     }
 
     /// Whether the body of the response to `request` may tell anything, if the server is at no metadata address; either of
@@ -118,8 +102,8 @@ impl Detector {
             || hosts.any(|host| !endpoints_of(&host, catalogue).is_empty())
     }
 
-    /// Judges an HTTP exchange.
-    pub fn http(&mut self, tx: &Transaction) -> Verdict {
+    /// Judges an HTTP exchange. `search`: look for credential-shaped tokens in it.
+    pub fn http(&mut self, tx: &Transaction, search: bool) -> Verdict {
         let by_address = self.metadata_endpoint(tx.conn.server);
         let (remembered, own);
         let request = match &tx.request {
@@ -138,11 +122,10 @@ impl Detector {
         };
         let mut issued = Vec::new();
         let imds = self.imds(tx, request.as_ref(), by_address, &mut issued);
-        let carried = match self.searching {
+        let carried = match search {
             true => self.carried(tx, request.as_ref(), imds.is_some()),
             false => Carried::default(),
         };
-        let unsearched = !self.searching && !self.config.alone;
         let hosts = match &request {
             Some(request) if request.asked.named.is_empty() => Hosts::Ordinary,
             _ => Hosts::Unknown,
@@ -151,8 +134,7 @@ impl Detector {
             true => ssrf::judge_knowing(hosts, tx, imds.as_ref(), &self.catalogue),
             false => Verdict::default(),
         };
-        self.searching |= imds.as_ref().is_some_and(|imds| imds.credential.as_ref().is_some_and(|c| c.issued));
-        Verdict { imds: imds.map(Arc::new), issued, carried, unsearched, ..named }
+        Verdict { imds: imds.map(Arc::new), issued, carried, ..named }
     }
 
     /// What may be an issued credential that leaves; what was searched before is not searched again.
@@ -166,9 +148,9 @@ impl Detector {
         relay::tokens(&self.catalogue, tx, is_metadata, searched)
     }
 
-    /// Judges a DNS transaction.
-    pub fn dns(&mut self, tx: &dns::Transaction) -> DnsVerdict {
-        super::names::judge(&self.catalogue, tx, self.searches_tokens())
+    /// Judges a DNS transaction. `search`: look for credential-shaped tokens in it.
+    pub fn dns(&self, tx: &dns::Transaction, search: bool) -> DnsVerdict {
+        super::names::judge(&self.catalogue, tx, search)
     }
 
     /// A connection to a metadata address in which no request could be read; `None` for other connections.

@@ -8,6 +8,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
+use zeroize::Zeroizing;
 
 use super::tokens::{MIN_TOKEN, is_token, is_token_byte, next_run};
 
@@ -47,9 +48,11 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// A secret of this value. `None` where it has no [`GRAM`] characters in a row.
+    /// A secret of this value, its lines joined. `None` where it has no [`GRAM`] characters in a row.
     pub fn new(value: &[u8], part: Part) -> Option<Self> {
-        Self::of_runs(value, part, |_| true)
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let joined = Zeroizing::new(value.iter().filter(|byte| !is_break(byte)).copied().collect::<Vec<u8>>());
+        Self::of_runs(&joined, part, |_| true)
     }
 
     /// The secrets in a document of which nobody knows where in it they stand: words, paths and addresses are none.
