@@ -166,6 +166,17 @@ pub enum Command {
         /// User to become
         user: Option<String>,
     },
+    /// Write one HTML file that can be handed over, from events that were written earlier
+    Report {
+        /// NDJSON as this program writes it, also .gz .zst; `-` is stdin, a folder is read recursively
+        #[arg(required = true, value_name = "EVENTS")]
+        events: Vec<PathBuf>,
+        /// The report; one that is there is replaced
+        #[arg(short = 'o', long, value_name = "FILE.html")]
+        output: PathBuf,
+    },
+    /// Print the manual page
+    Man,
     /// Print a completion script
     Completions {
         /// Which shell
