@@ -13,7 +13,7 @@ use clap::CommandFactory;
 
 use crate::alert::{Rule, Severity};
 use crate::capture::Filter;
-use crate::cli::{Args, Command};
+use crate::cli::{Args, Command, Flavour};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
 use crate::output::{self, Destination, OutputError};
@@ -28,6 +28,7 @@ pub mod inline;
 mod live;
 mod progress;
 mod publisher;
+mod receivers;
 pub mod replay;
 mod report;
 mod run;
@@ -153,7 +154,12 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
                 .map_err(|text| ConfigError::Parse { path: file.clone(), text })?;
             out.write_all(imported.as_bytes())?;
         }
-        Command::Mapping => out.write_all(crate::event::fields::mapping().as_bytes())?,
+        Command::Mapping { flavour, data_stream } => {
+            let opensearch = *flavour == Flavour::Opensearch;
+            out.write_all(crate::event::fields::mapping(opensearch, *data_stream).as_bytes())?;
+        }
+        Command::Setup { outputs } => return receivers::set_up(outputs, &mut out),
+        Command::Test { what, outputs } => return receivers::test(*what, outputs, &mut out),
         Command::Report { events, output } => {
             let sound = handover::write(events, output)?;
             return Ok(ExitCode::from(if sound { 0 } else { status::FAILED }));

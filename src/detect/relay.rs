@@ -3,7 +3,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use super::Carried;
-use super::body::Content;
+use super::content::Content;
 use super::request::UserAgents;
 use super::tokens::{self, Seen, Spot};
 use crate::catalogue::Catalogue;
