@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 /// Module, and the modules that it may use; a module may always use itself. In the order that packets flow.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("bytes", &[]),
-    ("civil", &["packet"]),
-    ("net", &[]),
     ("text", &[]),
+    ("net", &[]),
+    ("civil", &["packet"]),
     ("packet", &[]),
     ("clock", &["packet"]),
     ("duration", &[]),
