@@ -88,7 +88,7 @@ impl Judge {
         if let Some(imds) = &mut verdict.imds {
             forget_unseen(Arc::make_mut(imds));
         }
-        let is_told = verdict.imds.is_some() || !verdict.candidates.is_empty() || verdict.redirects.is_some();
+        let is_told = verdict.imds.is_some() || !verdict.candidates.is_empty() || !verdict.redirects.is_empty();
         is_told.then(|| (end, What::Http(Box::new((tx, verdict)))))
     }
 
