@@ -28,13 +28,7 @@ pub use allow::AllowEntry;
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
 use crate::conn::Conn;
-<<<<<<< HEAD
-use crate::detect::{
-    Command, Connection, DnsVerdict, Imds, Leg, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
-};
-=======
-use crate::detect::{Connection, DnsVerdict, Grams, Imds, Leg, Secret, Sensitivity, Signal, Signals, Verdict};
->>>>>>> main
+use crate::detect::{Command, Connection, DnsVerdict, Grams, Imds, Leg, Secret, Sensitivity, Signal, Signals, Verdict};
 use crate::id::EventId;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
@@ -155,15 +149,11 @@ impl Correlator {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
             What::Dns(exchange) => self.dns(&exchange.0, &exchange.1, event_id, alerts),
             What::Connection(connection) => self.connection(connection, event_id, alerts),
-<<<<<<< HEAD
-            What::Tokens(tokens) => self.tokens(tokens, event_id, alerts),
-            What::Command(command) => self.command(command, event_id, alerts),
-=======
             What::Tokens(tokens) => {
                 self.carried_in_text(tokens, event_id, alerts);
                 Remarks::default()
             }
->>>>>>> main
+            What::Command(command) => self.command(command, event_id, alerts),
             What::Icmp(_) | What::Flow(_) => Remarks::default(),
         };
         self.reported.join(first, alerts, self.now);

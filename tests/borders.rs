@@ -43,16 +43,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stream", &["packet", "decode"]),
     ("session", &["conn", "packet", "pair"]),
     ("proto", &["packet", "bytes", "conn", "decode", "stream"]),
-<<<<<<< HEAD
-    ("catalogue", &["bytes"]),
-    ("detect", &["bytes", "catalogue", "conn", "packet", "proto"]),
-    ("rules", &["alert", "catalogue", "detect"]),
-    ("export", &["catalogue", "correlate", "rules"]),
-=======
     ("catalogue", &["text"]),
     ("detect", &["bytes", "catalogue", "conn", "packet", "proto", "civil", "text"]),
     ("rules", &["alert", "detect"]),
->>>>>>> main
+    ("export", &["catalogue", "correlate", "rules"]),
     ("alert", &["conn", "detect", "id", "packet"]),
     (
         "correlate",

@@ -14,13 +14,8 @@ use anyhow::Context as _;
 use clap::CommandFactory;
 
 use crate::alert::{Rule, Severity};
-<<<<<<< HEAD
-use crate::capture::Filter;
-use crate::cli::{Args, Command, Engine, Flavour};
-=======
 use crate::capture::{self, Filter};
-use crate::cli::{Args, Command, Flavour};
->>>>>>> main
+use crate::cli::{Args, Command, Engine, Flavour};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
 use crate::output::{self, Destination, OutputError};

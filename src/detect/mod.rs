@@ -28,10 +28,6 @@ pub use secret::{Grams, Part, Secret};
 pub use tokens::{Seen, Spot, token_hash};
 
 pub use verdict::{
-<<<<<<< HEAD
-    Candidate, CandidateKind, Command, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place,
-=======
-    Candidate, CandidateKind, Carried, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place,
->>>>>>> main
-    Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
+    Candidate, CandidateKind, Carried, Command, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest,
+    Place, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
 };

@@ -19,12 +19,8 @@ mod tracepoint;
 
 pub use attribution::{Attributed, Attribution, Directory, Names};
 pub use confine::{
-<<<<<<< HEAD
-    ConfineError, Needs, become_user, check_folder, drop_capabilities, folder_of, keep_to_oneself, raise_capabilities,
-    sandbox,
-=======
-    ConfineError, Needs, Network, become_user, check_folder, drop_capabilities, folder_of, raise_capabilities, sandbox,
->>>>>>> main
+    ConfineError, Needs, Network, become_user, check_folder, drop_capabilities, folder_of, keep_to_oneself,
+    raise_capabilities, sandbox,
 };
 pub use filter::for_metadata_only;
 pub use helper::{Helper, serve};

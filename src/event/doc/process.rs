@@ -92,15 +92,9 @@ impl<'a> ProcessDoc<'a> {
     /// What is written of `process`; `stamp` gives its start time the run's precision, `mask` hides issued credentials.
     pub fn new(process: &'a Process, stamp: impl Fn(Timestamp) -> Stamp, mask: &Masker<'_>) -> Self {
         Self {
-<<<<<<< HEAD
             pid: Some(process.pid).filter(|pid| *pid != 0),
-            name: Some(Cow::Borrowed(&process.name)),
-            executable: process.executable.as_deref().map(Cow::Borrowed),
-=======
-            pid: Some(process.pid),
             name: Some(mask.text(Cow::Borrowed(&process.name))),
             executable: process.executable.as_deref().map(|path| mask.text(Cow::Borrowed(path))),
->>>>>>> main
             args: process.args.iter().map(|arg| mask.text(Cow::Borrowed(arg))).collect(),
             command_line: process.command_line.as_deref().map(|line| mask.text(Cow::Borrowed(line))),
             start: process.start.map(stamp),
