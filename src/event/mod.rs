@@ -145,7 +145,7 @@ impl Writer {
         context: &Context<'a>,
     ) {
         let doc = command::document(self, id, command, context);
-        self.line(out, &doc);
+        self.line(out, &doc, MOST);
     }
 
     /// Appends the event of a connection that another sensor tells of.
@@ -157,7 +157,7 @@ impl Writer {
         context: &Context<'a>,
     ) {
         let doc = connection::document(self, id, connection, context);
-        self.line(out, &doc);
+        self.line(out, &doc, MOST);
     }
 
     /// Appends the event of an ICMP transaction.
