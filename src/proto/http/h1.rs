@@ -34,8 +34,8 @@ pub(super) enum Turn {
     Tunnel { via: Bytes, held: Vec<u8> },
     /// An upgrade to HTTP/2 was accepted: `request` is answered on stream 1.
     Http2 { request: Option<Message>, held: Vec<u8> },
-    /// Another protocol was agreed on, or it never was HTTP.
-    Dead,
+    /// Another protocol was agreed on, or it never was HTTP; `held`: its first client bytes.
+    Other { held: Vec<u8> },
 }
 
 /// A request waiting for its response; `request` is there once it ended.
@@ -268,7 +268,7 @@ impl Http1 {
                 }
             }
         }
-        if self.client.is_hopeless() && self.server.seen() == 0 { Turn::Dead } else { Turn::Stay }
+        if self.client.is_hopeless() && self.server.seen() == 0 { Turn::Other { held: Vec::new() } } else { Turn::Stay }
     }
 
     fn responses(&mut self, bytes: &[u8], at: Context, env: &mut Env<'_>) -> (usize, Turn) {
@@ -298,7 +298,7 @@ impl Http1 {
             }
         }
         let dead = self.server.is_hopeless() && self.client.seen() == 0;
-        (bytes.len(), if dead { Turn::Dead } else { Turn::Stay })
+        (bytes.len(), if dead { Turn::Other { held: Vec::new() } } else { Turn::Stay })
     }
 
     /// Frames the response whose head is known by the request it answers.
@@ -347,7 +347,7 @@ impl Http1 {
         self.response_done(response, env);
         match (kind, target) {
             (Some(Kind::Connect), Some(via)) => Turn::Tunnel { via, held },
-            _ => Turn::Dead,
+            _ => Turn::Other { held },
         }
     }
 
@@ -368,7 +368,10 @@ impl Http1 {
     fn hold(&mut self, bytes: &[u8], at: Context, env: &mut Env<'_>) -> Turn {
         if self.held.len().saturating_add(bytes.len()) > HOLD {
             let turn = self.give_up_waiting();
-            return if matches!(turn, Turn::Stay) { Turn::Dead } else { turn };
+            return match turn {
+                Turn::Stay => Turn::Other { held: std::mem::take(&mut self.held) },
+                turn => turn,
+            };
         }
         self.held.extend_from_slice(bytes);
         match self.open.back_mut() {

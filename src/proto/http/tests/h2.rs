@@ -180,7 +180,7 @@ fn a_connection_without_its_beginning_is_read_as_far_as_it_goes() {
     get(&mut c, 1, "/1");
     let ask = [frame(8, 0, 0, &[0, 0, 1, 0]), get(&mut c, 3, "/3")].concat();
     assert_eq!(probe(&ask), Probe::No);
-    assert_eq!(probe_resumed(&ask), Probe::Http2);
+    assert_eq!(probe_resumed(&ask), Probe::Is(Kind::Http2));
     let answer = ok(&mut s, 3, b"three");
     let (found, _) = run_from(false, &Limits::default(), &[C(&ask), S(&answer)]);
     assert_eq!(short(&found), ["3: GET h /3 200 5 three whole"]);
