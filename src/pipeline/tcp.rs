@@ -67,6 +67,8 @@ impl Who {
 pub(super) enum Fact {
     Http(http::Transaction),
     Dns(dns::Transaction, u64),
+    /// A WebSocket's message, as a request that carries it.
+    Message(http::Transaction),
     Tokens(Dir, Context, Vec<TokenHash>),
 }
 
@@ -313,6 +315,10 @@ impl Stages {
                         found.push(Fact::Tokens(dir, at, hashes));
                     }
                 }
+                Found::Message { conn, request, bytes, at } => {
+                    let request = http::Message::new(request.clone(), bytes.to_vec(), true, at.time, at.index);
+                    found.push(Fact::Message(http::Transaction::new(conn, Some(request), None)));
+                }
                 Found::Tls => tls = true,
             },
         });
@@ -326,6 +332,11 @@ impl Stages {
             Fact::Http(tx) => {
                 who.requests += u64::from(tx.request.is_some());
                 self.judge.http(tx);
+            }
+            Fact::Message(mut tx) => {
+                (tx.ordinal, who.ordinal) = (who.ordinal, who.ordinal.saturating_add(1));
+                tx.notes.clear();
+                self.judge.message(tx);
             }
             Fact::Dns(tx, first) => self.judge.dns(tx, first),
             Fact::Tokens(dir, at, hashes) => {

@@ -14,6 +14,7 @@ use super::message::{Message, wipe};
 use super::parser::Env;
 use super::probe::PREFACE;
 use super::reader::{Reader, Step, message_memory, wire};
+use super::upgrade::Upgrade;
 use crate::conn::Bytes;
 use crate::stream::{Context, Dir, End};
 
@@ -34,6 +35,8 @@ pub(super) enum Turn {
     Tunnel { via: Bytes, held: Vec<u8> },
     /// An upgrade to HTTP/2 was accepted: `request` is answered on stream 1.
     Http2 { request: Option<Message>, held: Vec<u8> },
+    /// A WebSocket was agreed on; `held`: its first client bytes.
+    WebSocket { upgrade: Box<Upgrade>, held: Vec<u8> },
     /// Another protocol was agreed on, or it never was HTTP; `held`: its first client bytes.
     Other { held: Vec<u8> },
 }
@@ -344,7 +347,14 @@ impl Http1 {
             let request = self.open.pop_front().and_then(|open| open.request);
             return Turn::Http2 { request, held };
         }
+        let socket = upgrades_to(&response.head, b"websocket").then(|| {
+            let request = self.answered().and_then(|open| open.request.as_ref());
+            Box::new(Upgrade::new(request.map(|request| &request.head), &response.head))
+        });
         self.response_done(response, env);
+        if let Some(upgrade) = socket {
+            return Turn::WebSocket { upgrade, held };
+        }
         match (kind, target) {
             (Some(Kind::Connect), Some(via)) => Turn::Tunnel { via, held },
             _ => Turn::Other { held },

@@ -18,6 +18,7 @@ mod reader;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
 mod tests;
+mod upgrade;
 
 pub use head::MAX_FIELDS;
 pub(super) use head::begins_with_known_method;
@@ -26,3 +27,4 @@ pub use message::{Body, Field, Head, Message, Note, Start, StartLine, Transactio
 pub use parser::{Counters, Limits};
 pub(super) use parser::{Env, Http, Turn};
 pub use probe::{Kind, MAX_PROBE, PREFACE, Probe, probe, probe_resumed};
+pub(super) use upgrade::Upgrade;

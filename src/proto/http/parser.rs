@@ -5,6 +5,7 @@ use super::h1::{self, Http1};
 use super::h2::Http2;
 use super::message::{Message, Transaction};
 use super::probe::Kind;
+use super::upgrade::Upgrade;
 use crate::conn::{Bytes, Conn};
 use crate::stream::{Chunk, Context, Dir};
 
@@ -38,8 +39,10 @@ pub struct Counters {
     pub requests_evicted: u64,
     /// Second readings were not followed because enough were alive.
     pub forks_refused: u64,
-    /// HTTP/2 connections were given up because of [`Limits`], or because they were no HTTP/2.
+    /// HTTP/2 connections were given up because they were no HTTP/2.
     pub http2_abandoned: u64,
+    /// HTTP/2 header lists stood for too much, and were read in part or not at all.
+    pub header_lists_cut: u64,
 }
 
 impl Counters {
@@ -48,6 +51,7 @@ impl Counters {
         self.junk = self.junk.saturating_add(other.junk);
         self.requests_evicted = self.requests_evicted.saturating_add(other.requests_evicted);
         self.forks_refused = self.forks_refused.saturating_add(other.forks_refused);
+        self.header_lists_cut = self.header_lists_cut.saturating_add(other.header_lists_cut);
         self.http2_abandoned = self.http2_abandoned.saturating_add(other.http2_abandoned);
     }
 }
@@ -68,6 +72,8 @@ pub(in crate::proto) enum Turn {
     Stay,
     /// A CONNECT was accepted: what follows is a stream to `via`, `held` its first client bytes.
     Tunnel { via: Bytes, held: Vec<u8> },
+    /// A WebSocket was agreed on; `held`: its first client bytes.
+    WebSocket { upgrade: Box<Upgrade>, held: Vec<u8> },
     /// Another protocol was agreed on, or it never was HTTP; `held`: its first client bytes.
     Other { held: Vec<u8> },
 }
@@ -162,6 +168,7 @@ impl Http {
         match turn {
             h1::Turn::Stay => Turn::Stay,
             h1::Turn::Tunnel { via, held } => Turn::Tunnel { via, held },
+            h1::Turn::WebSocket { upgrade, held } => Turn::WebSocket { upgrade, held },
             h1::Turn::Other { held } => Turn::Other { held },
             h1::Turn::Http2 { request, held } => {
                 self.finish(env);

@@ -13,6 +13,7 @@ mod proxy;
 mod socks;
 mod text;
 mod unknown;
+mod websocket;
 
 use super::http::{Env, Http, Message, Turn};
 use super::{dns, http};
@@ -23,6 +24,7 @@ use proxy::Header;
 use socks::Socks;
 use text::Text;
 use unknown::{Judgement, Unknown};
+use websocket::WebSocket;
 
 /// How deep layers are opened.
 const MAX_DEPTH: u8 = 8;
@@ -42,6 +44,7 @@ enum Layer {
     Dns(Box<dns::TcpParser>),
     Socks(Box<Socks>),
     Proxy(Box<Header>),
+    WebSocket(Box<WebSocket>),
     /// Another protocol in clear text, or in part.
     Text(Box<Text>),
     /// Encrypted, or too deep.
@@ -116,6 +119,17 @@ pub enum Found<'f> {
         /// Where they ended.
         at: Context,
     },
+    /// A message of a WebSocket's client.
+    Message {
+        /// The connection.
+        conn: Conn,
+        /// The request that was upgraded, as far as it says where messages go.
+        request: &'f http::Head,
+        /// The message, as far as it is kept.
+        bytes: &'f [u8],
+        /// Where it ended.
+        at: Context,
+    },
     /// TLS begins.
     Tls,
 }
@@ -124,7 +138,7 @@ pub enum Found<'f> {
 enum Next {
     /// It goes on.
     Stay,
-    /// It carried this until now, and from here on something else, of which these are the first bytes of either side.
+    /// It is over; from here on it carries something else, of which these are the first bytes of either side.
     Inner { client: Vec<u8>, server: Vec<u8> },
     /// No such protocol, or none that can be read any more; what follows may be searched.
     Text,
@@ -153,6 +167,10 @@ impl Layers {
                 Some(bytes) => header.feed(dir, bytes, &mut self.outer.origin),
                 None => lost(given.chunk),
             },
+            Layer::WebSocket(socket) => {
+                socket.feed(dir, given, sink);
+                if socket.wants_more() { Next::Stay } else { Next::Nothing }
+            }
             Layer::Text(text) => text.feed(given, sink),
             Layer::Ignored => Next::Stay,
         };
@@ -166,6 +184,7 @@ impl Layers {
         self.settle(given, sink);
         match std::mem::replace(&mut self.layer, Layer::Ignored) {
             Layer::Http(mut http) => self.with_env(sink, |env| http.finish(env)),
+            Layer::WebSocket(mut socket) => socket.finish(at, sink),
             Layer::Text(mut text) => text.finish(at, sink),
             Layer::Unknown(unknown) => unknown.finish(self.outer.turn(Dir::ToServer), at, sink),
             Layer::Dns(_) | Layer::Socks(_) | Layer::Proxy(_) | Layer::Ignored => {}
@@ -190,9 +209,27 @@ impl Layers {
             Layer::Dns(parser) => parser.memory(),
             Layer::Socks(socks) => socks.memory(),
             Layer::Proxy(header) => header.memory(),
+            Layer::WebSocket(socket) => socket.memory(),
             Layer::Text(text) => text.memory(),
             Layer::Ignored => 0,
         }
+    }
+
+    /// What was sent so far is whole: the last word does not go on in what follows.
+    fn pause(&mut self, dir: Dir, at: Context, sink: &mut Sink<'_>) {
+        match &mut self.layer {
+            Layer::Text(text) => text.flush(dir, at, sink),
+            Layer::Unknown(unknown) => unknown.pause(dir, at, sink),
+            _ => {}
+        }
+    }
+
+    /// For what this layer carries.
+    fn inner(&self) -> Self {
+        let Outer { depth, swapped, via, origin } = &self.outer;
+        let depth = depth.saturating_add(1);
+        let layer = if depth > MAX_DEPTH { Layer::Ignored } else { Layer::default() };
+        Self { layer, outer: Outer { depth, swapped: *swapped, via: via.clone(), origin: origin.clone() } }
     }
 
     fn unknown(&mut self, given: Delivery<'_>, sink: &mut Sink<'_>) {
@@ -251,19 +288,29 @@ impl Layers {
         given: Delivery<'_>,
         sink: &mut Sink<'_>,
     ) {
-        let (held, via) = match turn {
-            Turn::Stay => return self.layer = Layer::Http(http),
-            Turn::Tunnel { via, held } => (held, Some(via)),
+        if matches!(turn, Turn::Stay) {
+            return self.layer = Layer::Http(http);
+        }
+        self.with_env(sink, |env| http.finish(env));
+        let (held, socket) = match turn {
+            Turn::Stay => return,
+            Turn::Tunnel { via, held } => {
+                self.outer.via = Some(via);
+                (held, None)
+            }
+            Turn::WebSocket { upgrade, held } => (held, Some(upgrade)),
             Turn::Other { held } => (held, None),
         };
-        self.with_env(sink, |env| http.finish(env));
-        self.outer.via = via.or(self.outer.via.take());
+        let layer = match socket {
+            Some(upgrade) => Layer::WebSocket(Box::new(WebSocket::new(upgrade, self.inner()))),
+            None => Layer::default(),
+        };
         let (mut client, mut server) = (held, Vec::new());
         match dir {
             Dir::ToServer => client.extend_from_slice(rest),
             Dir::ToClient => server.extend_from_slice(rest),
         }
-        self.follow(Next::Inner { client, server }, given, sink);
+        self.open(layer, [client, server], given, sink);
     }
 
     fn follow(&mut self, next: Next, given: Delivery<'_>, sink: &mut Sink<'_>) {
@@ -271,14 +318,16 @@ impl Layers {
             Next::Stay => {}
             Next::Nothing => self.layer = Layer::Ignored,
             Next::Text => self.layer = Layer::Text(Box::default()),
-            Next::Inner { .. } if self.outer.depth >= MAX_DEPTH => self.layer = Layer::Ignored,
-            Next::Inner { client, server } => {
-                self.layer = Layer::default();
-                self.outer.depth = self.outer.depth.saturating_add(1);
-                let sides = [self.outer.turn(Dir::ToServer), self.outer.turn(Dir::ToClient)];
-                self.held(sides.into_iter().zip([client, server]), given, sink);
-            }
+            Next::Inner { client, server } => self.open(Layer::default(), [client, server], given, sink),
         }
+    }
+
+    /// Puts a layer in the place of the one that carried it, with its first bytes of either side.
+    fn open(&mut self, layer: Layer, first: [Vec<u8>; 2], given: Delivery<'_>, sink: &mut Sink<'_>) {
+        self.outer.depth = self.outer.depth.saturating_add(1);
+        self.layer = if self.outer.depth > MAX_DEPTH { Layer::Ignored } else { layer };
+        let sides = [self.outer.turn(Dir::ToServer), self.outer.turn(Dir::ToClient)];
+        self.held(sides.into_iter().zip(first), given, sink);
     }
 
     /// Runs an HTTP parser in its surroundings.

@@ -69,7 +69,7 @@ impl Text {
     }
 
     /// The last word of a direction is whole.
-    fn flush(&mut self, dir: Dir, at: Context, sink: &mut Sink<'_>) {
+    pub(super) fn flush(&mut self, dir: Dir, at: Context, sink: &mut Sink<'_>) {
         let Some(carry) = self.carry.get_mut(dir.index()) else { return };
         let bytes = std::mem::take(carry);
         if sink.searches && !bytes.is_empty() {

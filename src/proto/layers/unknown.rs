@@ -108,6 +108,13 @@ impl Unknown {
         held.text.finish(at, sink);
     }
 
+    /// What a side said so far is whole.
+    pub(super) fn pause(&mut self, dir: Dir, at: Context, sink: &mut Sink<'_>) {
+        if let Some(held) = &mut self.held {
+            held.text.flush(dir, at, sink);
+        }
+    }
+
     /// Bytes held on the heap.
     pub(super) fn memory(&self) -> usize {
         let Some(held) = &self.held else { return 0 };

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{Delivery, Found, Layers, Sink, bytes_of};
 use crate::bytes::Reader;
 use crate::proto::http::Upgrade;
-use crate::stream::{Chunk, Dir};
+use crate::stream::{Chunk, Context, Dir};
 
 /// Bytes of a message that are handed on whole.
 const MAX_MESSAGE: usize = 64 * 1024;
@@ -98,8 +98,8 @@ impl WebSocket {
     }
 
     /// Nothing more will come.
-    pub(super) fn finish(&mut self, given: Delivery<'_>, sink: &mut Sink<'_>) {
-        self.inner.finish(given.at, sink);
+    pub(super) fn finish(&mut self, at: Context, sink: &mut Sink<'_>) {
+        self.inner.finish(at, sink);
     }
 
     /// Whether anything can still be read.
@@ -122,7 +122,8 @@ impl WebSocket {
         let Some(side) = self.sides.get_mut(dir.index()) else { return };
         let left = head.left.saturating_sub(payload.len() as u64);
         let ends = left == 0;
-        side.frame.head = if ends { None } else { Some(Head { at: head.at.saturating_add(payload.len() as u64), left, ..head }) };
+        side.frame.head =
+            if ends { None } else { Some(Head { at: head.at.saturating_add(payload.len() as u64), left, ..head }) };
         match head.opcode {
             1 | 2 => side.compressed = head.compressed,
             0 => {}
@@ -185,8 +186,9 @@ impl WebSocket {
             side.inflate = None;
         }
         let message = std::mem::take(&mut side.message);
-        if !message.is_empty() {
-            (sink.out)(Found::Message { request: self.upgrade.request(), bytes: &message, at: given.at });
+        if let Some(request) = self.upgrade.request().filter(|_| !message.is_empty()) {
+            let conn = self.inner.outer.conn(sink.conn);
+            (sink.out)(Found::Message { conn, request, bytes: &message, at: given.at });
         }
     }
 }
