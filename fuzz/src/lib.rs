@@ -479,8 +479,8 @@ pub fn catalogue_match(data: &[u8]) {
     catalogue.agents_called(data).count();
     catalogue.is_tool(data);
     catalogue.is_renderer(data);
-    catalogue.header(path);
-    catalogue.is_constant(path, query);
+    catalogue.headers().facts(path);
+    catalogue.headers().may_write(path, query, true);
     let host = String::from_utf8_lossy(data);
     catalogue.is_provider_api(&host);
     catalogue.endpoints_named(&host);

@@ -291,7 +291,6 @@ impl Config {
             flows: file.flows.enabled.unwrap_or(true),
             dns_timeout: seconds(file.dns.transaction_timeout, 10),
             icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
-            catalogue: Arc::new(catalogue),
             decode: decode_config(&file, memory),
             detect: detect::Config { ssrf, ..detect_config(&file) },
             correlate: correlate::Config {
@@ -299,8 +298,9 @@ impl Config {
                     .min(correlate::Config::default().limit),
                 ..correlate_config(&file)
             },
-            event: event_settings(run, &file, live)?,
+            event: Settings { headers: Arc::clone(catalogue.headers()), ..event_settings(run, &file, live)? },
             live: live_settings(run, &file),
+            catalogue: Arc::new(catalogue),
             inputs,
         })
     }
@@ -473,6 +473,7 @@ fn event_settings(run: &Run, file: &File, live: bool) -> Result<Settings, Config
         flows: flow_settings(&file.flows, live)?,
         local_addresses: events::LocalAddresses::default(),
         sensor: None,
+        headers: default.headers,
     })
 }
 

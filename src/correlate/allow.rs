@@ -50,9 +50,9 @@ pub struct Question<'a> {
 impl AllowEntry {
     /// The agents that the product's source rule names, by process name.
     pub fn defaults() -> Vec<Self> {
-        let entry = |name: &&str| Self {
-            name: (*name).to_owned(),
-            process: Some((*name).to_owned()),
+        let entry = |name: &String| Self {
+            name: name.clone(),
+            process: Some(name.clone()),
             executable: None,
             client: None,
             user_agent: None,
@@ -60,7 +60,7 @@ impl AllowEntry {
             expires: None,
             comment: None,
         };
-        DEFAULT_PROCESSES.iter().map(entry).collect()
+        crate::catalogue::allowed_processes().iter().map(entry).collect()
     }
 
     /// Whether every criterion of the entry holds.
@@ -80,18 +80,6 @@ impl AllowEntry {
             && glob(&self.path, asked.path)
     }
 }
-
-/// Process names of the default list.
-const DEFAULT_PROCESSES: &[&str] = &[
-    "AzureGuestAgent.exe",
-    "WindowsAzureGuestAgent.exe",
-    "WaAppAgent.exe",
-    "aws-cfn-bootstrap",
-    "cloud-init",
-    "amazon-ssm-agent",
-    "google_guest_agent",
-    "waagent",
-];
 
 /// An entry as typed.
 #[derive(Clone, Serialize, Deserialize)]

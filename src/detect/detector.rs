@@ -173,8 +173,8 @@ impl Detector {
             }
         }
         let content = tx.response.as_ref().map(|r| Content::new(&r.body.captured, r.head.field("content-encoding")));
-        let answer =
-            tx.response.as_ref().zip(content.as_ref()).map(|(response, content)| Answer::new(response, content));
+        let answer = tx.response.as_ref().zip(content.as_ref());
+        let answer = answer.map(|(response, content)| Answer::new(response, content, catalogue.credential_keys()));
         let answer = answer.as_ref();
         let (leg, choice) = if by_address || !named.is_empty() {
             let (leg, endpoints) = match by_address {
@@ -457,7 +457,7 @@ fn issued_token(
     sensitivity: Sensitivity,
 ) -> Option<(TokenHash, u64)> {
     let (request, answer) = (request?, answer.filter(|_| sensitivity == Sensitivity::Token)?);
-    let (token, lifetime) = answer.session_token()?;
+    let (token, lifetime) = answer.session_token(choice.entry.map(|m| m.path.entry))?;
     let asked = || {
         let names = choice.endpoints.iter().filter_map(|e| e.session_ttl_header.as_deref());
         names.into_iter().find_map(|name| request.head.field(name)).and_then(number)

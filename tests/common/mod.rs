@@ -9,6 +9,8 @@
 )]
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
+pub mod wire;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
