@@ -381,3 +381,7 @@ fn bytes_of(chunk: Chunk<'_>) -> Option<&[u8]> {
 fn lost(chunk: Chunk<'_>) -> Next {
     if matches!(chunk, Chunk::Gap { .. }) { Next::Text } else { Next::Stay }
 }
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests may panic")]
+mod tests;

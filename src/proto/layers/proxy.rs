@@ -78,7 +78,11 @@ enum Parsed {
 }
 
 fn parse(bytes: &[u8]) -> Parsed {
-    if bytes.starts_with(SIGNATURE) { version2(bytes) } else { version1(bytes) }
+    match () {
+        () if bytes.starts_with(SIGNATURE) => version2(bytes),
+        () if SIGNATURE.starts_with(bytes) => Parsed::More,
+        () => version1(bytes),
+    }
 }
 
 /// `PROXY TCP4 CLIENT SERVER CLIENT-PORT SERVER-PORT`, or `PROXY UNKNOWN` and anything.

@@ -201,6 +201,24 @@ fn floods_are_bounded() {
 }
 
 #[test]
+fn a_header_list_that_is_too_long_loses_its_stream_alone() {
+    let mut c = fluke_hpack::Encoder::new();
+    let long = [frame(1, 0, 1, &[0x82; 60_000]), frame(9, 0, 1, &[0x82; 60_000]), frame(9, END_HEADERS, 1, &[0x82])];
+    let (found, counters) =
+        run_with(&Limits::default(), &[C(&preface()), C(&long.concat()), C(&get(&mut c, 3, "/next"))]);
+    assert_eq!(short(&found), ["3: GET h /next  UnmatchedRequest"]);
+    assert_eq!((counters.http2_abandoned, counters.header_lists_cut), (0, 1));
+    let large = [&b"\x82\x84\x40\x01a\x7f\xa1\x1e"[..], &[b'x'; 4000]].concat();
+    let bomb = [
+        frame(1, END_HEADERS | 1, 1, &large),
+        frame(1, END_HEADERS | 1, 3, &[&[0x82, 0x84], &[0xbe; 600][..]].concat()),
+    ];
+    let (found, counters) = run_with(&Limits::default(), &[C(&preface()), C(&bomb.concat()), C(&get(&mut c, 5, "/"))]);
+    assert_eq!((found.len(), counters.http2_abandoned, counters.header_lists_cut), (3, 0, 1));
+    assert!(found.iter().all(|tx| tx.request.as_ref().unwrap().head.raw.len() < 32 * 1024));
+}
+
+#[test]
 fn what_breaks_the_protocol_ends_it() {
     let mut c = fluke_hpack::Encoder::new();
     for broken in [
