@@ -64,7 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("publish", &["alert", "catalogue", "conn", "correlate", "detect", "event", "flow", "id", "observe", "packet"]),
-    ("output", &[]),
+    ("output", &["alert"]),
     ("metrics", &[]),
     ("live", &["catalogue", "conn", "packet", "process"]),
 ];

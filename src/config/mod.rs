@@ -27,6 +27,7 @@ use crate::session;
 pub mod file;
 pub mod memory;
 pub mod packetbeat;
+pub mod receiver;
 
 use file::File;
 use memory::{Shares, bytes_per};

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 pub mod file;
+pub mod net;
+pub mod receiver;
 
 use file::RotatingFile;
 
