@@ -328,13 +328,13 @@ fn observations(batches: &[PacketBatch], catalogue: &Arc<Catalogue>) -> Vec<Obse
 
 fn publish(catalogue: &Arc<Catalogue>, found: &mut [Observation]) -> usize {
     let Some(settings) = settings() else { return 0 };
-    let config = publish::Config { wanted: publish::Wanted::All, ..settings.publisher(true, None) };
+    let config = publish::Config { wanted: imdswatch::output::Wanted::All, ..settings.publisher(true, None) };
     let mut publisher = Publisher::new(config, Arc::clone(catalogue));
     let mut written = 0;
     for observation in found {
         publisher.observe(observation);
-        written += publisher.lines().json.len();
-        publisher.lines().clear();
+        written += publisher.batch().json.len();
+        publisher.batch().clear();
     }
     written
 }

@@ -63,8 +63,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rules",
         ],
     ),
-    ("publish", &["alert", "catalogue", "conn", "correlate", "detect", "event", "flow", "id", "observe", "packet"]),
-    ("output", &["alert"]),
+    (
+        "publish",
+        &["alert", "catalogue", "conn", "correlate", "detect", "event", "flow", "id", "observe", "output", "packet"],
+    ),
+    ("output", &["alert", "id"]),
     ("metrics", &[]),
     ("live", &["catalogue", "conn", "packet", "process"]),
 ];

@@ -107,7 +107,7 @@ fn written(packets: &[Owned], batch_packets: usize) -> Vec<u8> {
     }
     run.batch(&batch);
     run.finish();
-    std::mem::take(&mut run.lines().json)
+    std::mem::take(run.written()).json
 }
 
 /// Packets through the whole program. A record is a packet: low half of its first byte the link type, high half the

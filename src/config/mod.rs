@@ -10,13 +10,13 @@ use crate::catalogue::Catalogue;
 use crate::cli::{EventSet, Format, Profile, Run};
 use crate::correlate;
 use crate::decode;
-use crate::detect;
+use crate::detect::{self, ssrf::LaterTargets};
 use crate::duration::Span;
 use crate::event::settings::{self as events, Settings};
 use crate::flow;
 use crate::judge;
 use crate::output::file::Rotation;
-use crate::output::{Destination, Form};
+use crate::output::{self, Destination, Filter, Form};
 use crate::packet::Timestamp;
 use crate::pipeline;
 use crate::proto::pending::Limits;
@@ -134,8 +134,8 @@ pub struct Config {
     pub filter: Vec<String>,
     /// What is written.
     pub events: EventSet,
-    /// Where to, each with its form where one was asked for.
-    pub destinations: Vec<(Destination, Option<Form>, Rotation)>,
+    /// Where to.
+    pub outputs: Vec<output::Settings>,
     /// Alerts below are left out.
     pub min_severity: Severity,
     /// Exit status 3 from here on.
@@ -210,7 +210,9 @@ impl Config {
 
     /// Bodies that are to be written are kept up to `max_message_size`, as far as memory allows, whoever reads them.
     fn http_limits(&self) -> http::Limits {
-        let default = http::Limits::default();
+        let later = || &*Box::leak(Box::new(LaterTargets::new(Arc::clone(&self.catalogue))));
+        let watch = self.detect.ssrf.then(|| later() as &'static dyn http::later::Watch);
+        let default = http::Limits { watch, ..http::Limits::default() };
         if !self.event.http.writes_bodies() {
             return default;
         }
@@ -222,9 +224,9 @@ impl Config {
     pub fn publisher(&self, json: bool, text: Option<bool>) -> publish::Config {
         publish::Config {
             wanted: match self.events {
-                EventSet::Alerts => publish::Wanted::Alerts,
-                EventSet::Metadata => publish::Wanted::Metadata,
-                EventSet::All => publish::Wanted::All,
+                EventSet::Alerts => output::Wanted::Alerts,
+                EventSet::Metadata => output::Wanted::Metadata,
+                EventSet::All => output::Wanted::All,
             },
             min_severity: self.min_severity,
             marks: (Shares::of(self.memory).marks / bytes_per::MARK) as usize,
@@ -232,6 +234,7 @@ impl Config {
             event: self.event.clone(),
             json,
             text,
+            told_apart: false,
             suggest: self.suggest_allow,
         }
     }
@@ -279,7 +282,7 @@ impl Config {
         Ok(Self {
             filter,
             events: run.events.or(file.events.write).unwrap_or_default(),
-            destinations: destinations(run, &file)?,
+            outputs: outputs(run, &file)?,
             min_severity: run.min_severity.or(file.alerts.min_severity).unwrap_or(Severity::Low),
             fail_on: run.fail_on.or(file.alerts.fail_on),
             threads,
@@ -340,9 +343,10 @@ pub fn check(path: &Path) -> Result<Config, ConfigError> {
 
 /// The meaning of a configuration in a line.
 pub fn summary(config: &Config) -> String {
-    let to = config.destinations.iter().map(|(to, ..)| match to {
+    let to = config.outputs.iter().map(|output| match &output.destination {
         Destination::Stdout => "standard output".to_owned(),
         Destination::Path(path) => path.display().to_string(),
+        Destination::Report(path) => format!("the report {}", path.display()),
     });
     format!(
         "writes {:?} events to {}; {} worker(s), {} MiB; {} allow-list entries; {} catalogue paths",
@@ -366,7 +370,7 @@ fn inputs(run: &Run, file: &File) -> Result<Inputs, ConfigError> {
     Ok(Inputs::Live(interfaces.clone()))
 }
 
-fn destinations(run: &Run, file: &File) -> Result<Vec<(Destination, Option<Form>, Rotation)>, ConfigError> {
+fn outputs(run: &Run, file: &File) -> Result<Vec<output::Settings>, ConfigError> {
     let one = |to: &str, format: Option<Format>, rotate: Option<&str>, keep: Option<usize>| {
         let form = format.map(|f| match f {
             Format::Ndjson => Form::Json,
@@ -377,15 +381,16 @@ fn destinations(run: &Run, file: &File) -> Result<Vec<(Destination, Option<Form>
             url if url.contains("://") => {
                 return Err(ConfigError::Invalid(format!("output {url}: no such sink; give `-` or a path")));
             }
+            path if path.ends_with(".html") => Destination::Report(path.into()),
             path => Destination::Path(path.into()),
         };
         let mut rotation = rotate.map_or(Ok(Rotation::default()), parse_rotation)?;
         rotation.keep = keep.unwrap_or(rotation.keep);
-        Ok((destination, form, rotation))
+        Ok(output::Settings { destination, form, rotation, filter: Filter::default() })
     };
     let rotate = run.rotate.as_deref();
     rotate.map(parse_rotation).transpose().map_err(|error| ConfigError::Invalid(format!("--rotate: {error}")))?;
-    let to_file = |to: &str| to != "-";
+    let to_file = |to: &str| to != "-" && !to.ends_with(".html");
     let any_file = run.output.iter().any(|to| to_file(to))
         || run.output.is_empty() && file.output.iter().any(|output| to_file(&output.to));
     if !any_file && (rotate.is_some() || run.keep.is_some()) {

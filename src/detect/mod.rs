@@ -4,6 +4,7 @@
 mod asked;
 pub mod body;
 pub mod canonical;
+pub mod content;
 mod detector;
 mod expiry;
 mod names;

@@ -81,7 +81,7 @@ impl Wire {
         let mut run = Inline::new(config);
         run.batch(&self.batch);
         run.finish();
-        String::from_utf8(std::mem::take(&mut run.lines().json)).unwrap()
+        String::from_utf8(std::mem::take(run.written()).json).unwrap()
     }
 
     fn ends(&mut self, client: &str, server: &str) -> (SocketAddr, SocketAddr) {
