@@ -515,8 +515,8 @@ pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> 
         credential: imds.credential.as_ref().map(|credential| Credential {
             issued: credential.issued,
             kind: credential.kind,
-            id: credential.id.as_deref(),
-            scope: credential.scope.as_deref(),
+            id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
+            scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
             expires: credential.expires.as_deref(),
             fingerprint: credential.fingerprint.as_deref(),
         }),

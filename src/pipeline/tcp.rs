@@ -3,7 +3,7 @@
 use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::{Checksum, Meta, Tcp};
 use crate::decode::verify_checksum;
-use crate::detect::{NoRequest, TokenHash, tokens};
+use crate::detect::{NoRequest, Seen, tokens};
 use crate::judge::TokenSearch;
 use crate::packet::Timestamp;
 use crate::process::Lookup;
@@ -69,7 +69,7 @@ pub(super) enum Fact {
     Dns(dns::Transaction, u64),
     /// A WebSocket's message, as a request that carries it.
     Message(http::Transaction),
-    Tokens(Dir, Context, Vec<TokenHash>),
+    Tokens(Dir, Context, Vec<Seen>),
 }
 
 /// Takes one TCP segment.
