@@ -21,7 +21,7 @@ mod table;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-pub use allow::{AllowEntry, Date, Network, matches_glob};
+pub use allow::AllowEntry;
 
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
