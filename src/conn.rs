@@ -81,10 +81,12 @@ pub struct Conn {
     pub vlans: Vlans,
     /// Tunnels of the first packet.
     pub hops: Hops,
+    /// The client's end as a PROXY protocol header gives it: who asks a load balancer, which is the client here.
+    pub origin: Option<Endpoint>,
     /// The process at the client's end, when it is known for sure.
     pub process: Option<Arc<Process>>,
     /// The sensor whose event tells of it, where that is not this program.
-    pub origin: Option<Arc<Origin>>,
+    pub told_by: Option<Arc<Origin>>,
 }
 
 /// The event of another sensor that something was read from.
@@ -119,12 +121,13 @@ impl Conn {
             macs: None,
             vlans: Vlans::default(),
             hops: Hops::default(),
-            process: None,
             origin: None,
+            process: None,
+            told_by: None,
         }
     }
 
-    /// The same conversation seen from its other end; the process is that of a client, and left out.
+    /// The same conversation seen from its other end; process and origin are those of a client, and left out.
     pub fn turned(self) -> Self {
         Self {
             client: self.server,
@@ -132,6 +135,7 @@ impl Conn {
             client_ttl: self.server_ttl,
             server_ttl: self.client_ttl,
             macs: self.macs.map(|(client, server)| (server, client)),
+            origin: None,
             process: None,
             ..self
         }

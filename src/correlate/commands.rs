@@ -57,12 +57,12 @@ struct Who {
 impl Who {
     fn of(conn: &Conn) -> Option<Self> {
         let process = conn.process.as_deref().filter(|process| process.pid != 0)?;
-        Some(Self { pid: process.pid, host: host(conn.origin.as_deref()) })
+        Some(Self { pid: process.pid, host: host(conn.told_by.as_deref()) })
     }
 
     fn parent_of(conn: &Conn) -> Option<Self> {
         let pid = conn.process.as_deref()?.parent.filter(|pid| *pid > 1)?;
-        Some(Self { pid, host: host(conn.origin.as_deref()) })
+        Some(Self { pid, host: host(conn.told_by.as_deref()) })
     }
 }
 
@@ -206,7 +206,7 @@ impl Held {
 
     /// Whether the leg's client may be the host of the command line.
     fn is_on(&self, leg: &Subject) -> bool {
-        let origin = self.alert.subject.conn.origin.as_deref();
+        let origin = self.alert.subject.conn.told_by.as_deref();
         let ips = origin.map(|origin| origin.host_ips.as_slice()).unwrap_or_default();
         ips.is_empty() || ips.contains(&leg.conn.client.ip.to_canonical())
     }
@@ -259,7 +259,7 @@ pub fn message(command: &Command) -> String {
     let Command { conn, imds, named, .. } = command;
     let process = conn.process.as_deref();
     let name = process.map(|process| process.name.as_str()).filter(|name| !name.is_empty()).unwrap_or("a process");
-    let on = conn.origin.as_deref().and_then(|origin| origin.host_name.as_deref());
+    let on = conn.told_by.as_deref().and_then(|origin| origin.host_name.as_deref());
     let on = on.map(|host| format!(" on {}", clean(host))).unwrap_or_default();
     let by = process.and_then(parent).map(|parent| format!(", started by {}", clean(&parent)));
     let what = match imds.sensitivity {
@@ -296,7 +296,7 @@ pub fn repeat_key(command: &Command, severity: Severity) -> super::repeats::Key 
     use std::hash::{Hash, Hasher};
     let process = command.conn.process.as_deref();
     let name = process.map(|process| process.name.as_str()).unwrap_or_default();
-    let host = command.conn.origin.as_deref().and_then(|origin| origin.host_name.as_deref());
+    let host = command.conn.told_by.as_deref().and_then(|origin| origin.host_name.as_deref());
     subject::key(|hasher| {
         (Rule::ImdsCommand, severity, host, command.conn.client.ip, command.imds.provider).hash(hasher);
         for part in [name, &command.imds.path] {

@@ -39,7 +39,7 @@ impl Reported {
             if alert.repeats.is_some() || alert.rule == Rule::ImdsCommand {
                 continue;
             }
-            let is_reported = alert.subject.conn.origin.is_some();
+            let is_reported = alert.subject.conn.told_by.is_some();
             if alert.rule == Rule::SsrfAttempt {
                 self.led_to(Arc::make_mut(alert));
             }
@@ -153,7 +153,7 @@ fn absorb(alert: &mut Alert, other: &Alert) {
 /// Whether two sensors tell of one thing.
 fn is_same(a: &Subject, b: &Subject, skew: i64) -> bool {
     let (one, other) = (&a.conn, &b.conn);
-    if a.event_id == b.event_id || one.origin.is_none() && other.origin.is_none() {
+    if a.event_id == b.event_id || one.told_by.is_none() && other.told_by.is_none() {
         return false;
     }
     let is_soon = a.start.since(b.start).abs() <= skew.saturating_add(Timestamp::SECOND);

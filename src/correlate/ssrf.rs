@@ -208,7 +208,7 @@ impl Ssrf {
 
     /// Whether a metadata request began while an inbound request was open.
     fn is_open(&self, inbound: &Inbound, fetch: &Fetch) -> bool {
-        let origins = [&inbound.subject.conn.origin, &fetch.subject.conn.origin];
+        let origins = [&inbound.subject.conn.told_by, &fetch.subject.conn.told_by];
         let slack = if origins.iter().any(|origin| origin.is_some()) { self.skew } else { 0 };
         (inbound.first.plus(-slack)..=inbound.end.plus(slack)).contains(&fetch.first)
     }

@@ -231,7 +231,7 @@ impl Subject {
             source: self.conn.client,
             destination: self.conn.server,
             url: self.url().into(),
-            origin: self.conn.origin.clone(),
+            origin: self.conn.told_by.clone(),
         }
     }
 
@@ -265,7 +265,7 @@ pub fn link_of_http(tx: &http::Transaction, what: &'static str, time: Timestamp,
         source: tx.conn.client,
         destination: tx.conn.server,
         url: url(&target, host.as_deref(), &tx.conn.server).into(),
-        origin: tx.conn.origin.clone(),
+        origin: tx.conn.told_by.clone(),
     }
 }
 
@@ -280,10 +280,10 @@ fn url(target: &str, host: Option<&str>, server: &Endpoint) -> String {
 
 /// The client's address, or where another sensor did not tell it the host's name.
 pub fn client(conn: &Conn) -> String {
-    let host = conn.origin.as_ref().and_then(|origin| origin.host_name.as_deref());
+    let host = conn.told_by.as_ref().and_then(|origin| origin.host_name.as_deref());
     match host.filter(|_| conn.client.ip.is_unspecified()) {
         Some(host) => host.chars().filter(|c| !c.is_control()).take(200).collect(),
-        None if conn.client.ip.is_unspecified() && conn.origin.is_some() => "a host".to_owned(),
+        None if conn.client.ip.is_unspecified() && conn.told_by.is_some() => "a host".to_owned(),
         None => conn.client.ip.to_string(),
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     if subject.command.is_none() {
         writer.add_process(&mut doc, &subject.conn, context);
     }
-    doc.origin = subject.conn.origin.as_deref();
+    doc.origin = subject.conn.told_by.as_deref();
     doc.event.provider = doc.origin.map(|origin| origin.sensor);
     if doc.origin.is_some() {
         forget_unknown_ends(&mut doc);
@@ -81,7 +81,7 @@ fn add_ends<'a>(writer: &Writer, doc: &mut Doc<'a>, subject: &'a Subject) {
 fn add_command<'a>(writer: &'a Writer, doc: &mut Doc<'a>, alert: &'a Alert, line: &'a str, context: &Context<'a>) {
     let subject = &*alert.subject;
     command::add_process(writer, doc, subject.conn.process.as_deref(), line, context);
-    subject.conn.origin.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
+    subject.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
     if let Some(http) = &subject.http {
         doc.url = Some(Member::New(command::named(&http.target, context)));
     }

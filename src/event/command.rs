@@ -23,7 +23,7 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, command: &'a Command
     let mut doc = Doc::new("process", writer.stamp(command.time), event);
     doc.data_stream = writer.data_stream("process");
     add_process(writer, &mut doc, command.conn.process.as_deref(), &command.line, context);
-    command.conn.origin.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
+    command.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
     doc.url = Some(Member::New(named(&command.named, context)));
     doc.imds = Some(Member::New(imds_object(&command.imds, context)));
     add_origin(&mut doc, id, &command.conn);

@@ -63,7 +63,7 @@ pub fn observation_id(observation: &Observation) -> EventId {
 fn conn_id(kind: &str, conn: &Conn, first: Timestamp) -> IdHasher {
     let mut id = IdHasher::new(kind);
     id.end(&conn.client).end(&conn.server).number(u64::from(conn.proto.number())).number(first.0 as u64);
-    if let Some(origin) = &conn.origin {
+    if let Some(origin) = &conn.told_by {
         id.number(origin.hash);
     }
     id
@@ -250,6 +250,13 @@ impl Writer {
         }
         doc.related.add_ip(conn.client.ip);
         doc.related.add_ip(conn.server.ip);
+        if let Some(origin) = &conn.origin {
+            doc.client = Some(End { bytes: bytes(request), ..end_of(origin) });
+            if let Some(network) = &mut doc.network {
+                network.forwarded_ip = Some(origin.ip.to_string().into());
+            }
+            doc.related.add_ip(origin.ip);
+        }
         self.add_process(&mut doc, conn, context);
         add_origin(&mut doc, id, conn);
         doc
@@ -342,7 +349,7 @@ impl Writer {
 
 /// Keeps the id of an event that another sensor wrote, and says who that is.
 pub(super) fn add_origin<'a>(doc: &mut Doc<'a>, id: EventId, conn: &'a Conn) {
-    let Some(origin) = conn.origin.as_deref() else { return };
+    let Some(origin) = conn.told_by.as_deref() else { return };
     doc.event.id = Id::of(id, Some(origin));
     doc.event.provider = Some(origin.sensor);
     doc.origin = Some(origin);

@@ -217,7 +217,7 @@ impl Publisher {
             What::Flow(record) => (self.is_marked(record), None),
             What::Command(_) => (true, None),
             // of packets the flow is written
-            What::Connection(connection) if connection.conn.origin.is_some() => (true, None),
+            What::Connection(connection) if connection.conn.told_by.is_some() => (true, None),
             What::Connection(_) | What::Tokens(_) => return None,
         };
         conn.filter(|_| is_about_metadata).into_iter().for_each(|conn| self.mark(conn));

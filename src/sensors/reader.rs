@@ -397,7 +397,7 @@ fn parse(text: &[u8]) -> Result<Vec<Fact>, String> {
     // an export names its documents
     if let Some(id) = hit.text("_id").filter(|_| hit.has("_source")) {
         for fact in &mut facts {
-            if let Some(origin) = &mut fact.conn.origin
+            if let Some(origin) = &mut fact.conn.told_by
                 && origin.id.is_none()
             {
                 Arc::make_mut(origin).id = Some(id.chars().take(256).collect::<String>().into());

@@ -48,7 +48,7 @@ fn layouts() {
         assert!(looks_like_events(text.as_bytes()), "{name}");
     }
     let (facts, ..) = read(format!("{{\"_id\":\"x\",\"_source\":{HTTP}}}\n").as_bytes());
-    assert_eq!(facts[0].conn.origin.as_ref().unwrap().id.as_deref(), Some("x"));
+    assert_eq!(facts[0].conn.told_by.as_ref().unwrap().id.as_deref(), Some("x"));
     assert!(!looks_like_events(b"{\"name\":\"package\",\"version\":1}"));
     assert!(!looks_like_events(&[0xd4, 0xc3, 0xb2, 0xa1]));
 }

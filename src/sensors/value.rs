@@ -122,7 +122,7 @@ pub(super) fn nowhere(port: u16) -> Endpoint {
 
 /// The conversation of two ends, with the event that it was read from.
 pub(super) fn conn(client: Endpoint, server: Endpoint, proto: Proto, origin: &Arc<Origin>) -> Conn {
-    Conn { origin: Some(Arc::clone(origin)), ..Conn::between(client, server, proto) }
+    Conn { told_by: Some(Arc::clone(origin)), ..Conn::between(client, server, proto) }
 }
 
 pub(super) fn proto(name: Option<&str>) -> Proto {
