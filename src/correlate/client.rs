@@ -195,16 +195,6 @@ impl Clients {
         habit
     }
 
-    /// Whether a session token with this hash was issued.
-    pub fn has_session(&self, token: TokenHash) -> bool {
-        self.tokens.peek(&token).is_some()
-    }
-
-    /// Whether any session token was issued.
-    pub fn has_sessions(&self) -> bool {
-        !self.tokens.is_empty()
-    }
-
     fn words(&mut self, request: Request<'_>, catalogue: &Catalogue) -> Arc<Words> {
         let Self { callers, words, seed, .. } = self;
         let (http, user_agent, path) = (request.http, request.user_agent, request.imds.path.as_str());

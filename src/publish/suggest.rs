@@ -9,7 +9,8 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
 use crate::alert::{Alert, Rule, Subject};
-use crate::correlate::{AllowEntry, Network};
+use crate::correlate::AllowEntry;
+use crate::net::Network;
 
 /// Who did what, by everything that an entry can name: client, User-Agent, path, process.
 type Habit<'a> = (String, Option<&'a str>, &'a str, Option<&'a str>);

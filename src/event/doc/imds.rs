@@ -65,9 +65,9 @@ pub struct Credential<'a> {
     /// Kind.
     pub kind: Option<&'a str>,
     /// Non-secret identifier.
-    pub id: Option<&'a str>,
+    pub id: Option<Text<'a>>,
     /// Role, resource, audience.
-    pub scope: Option<&'a str>,
+    pub scope: Option<Text<'a>>,
     /// Expiry.
     pub expires: Option<&'a str>,
     /// Keyed hash of the secret value.
