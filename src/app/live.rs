@@ -169,7 +169,8 @@ fn confine(config: &Config, file: Option<&Path>) -> Result<Option<String>, Confi
     });
     let mut read = vec!["/proc".into(), "/sys".into(), config.live.hostfs.join("proc")];
     read.extend(file.map(live::folder_of));
-    live::sandbox(&Needs { write: files.collect(), read })
+    let state = config.state.iter().map(|path| live::folder_of(path));
+    live::sandbox(&Needs { write: files.chain(state).collect(), read })
 }
 
 /// Whether outputs can be rotated, and opened anew on SIGHUP. Of a run that changes no user and rotates nothing, nobody

@@ -29,6 +29,7 @@ pub mod replay;
 mod report;
 mod scribe;
 mod stages;
+mod state;
 
 pub use report::Report;
 pub use stages::Sink;
@@ -138,6 +139,10 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
             let imported = crate::config::packetbeat::import(&text)
                 .map_err(|text| ConfigError::Parse { path: file.clone(), text })?;
             out.write_all(imported.as_bytes())?;
+        }
+        Command::Habits { state: file } => {
+            let habits = state::read(file).with_context(|| format!("cannot read the state file {}", file.display()))?;
+            out.write_all(state::table(&habits).as_bytes())?;
         }
         Command::Mapping => out.write_all(crate::event::fields::mapping().as_bytes())?,
         Command::Completions { shell } => {

@@ -39,6 +39,14 @@ pub(super) struct Run<'r> {
     pub(super) processes: Option<Lookup>,
 }
 
+impl Run<'_> {
+    /// Says that something failed, which the exit status says too.
+    fn complain(&self, error: &std::io::Error) {
+        eprintln!("imdswatch: {error}");
+        self.board.post(|report| report.failures += 1);
+    }
+}
+
 /// What each thread has counted, for those who ask while the run goes on, and for its end.
 #[derive(Default)]
 pub(super) struct Board {
@@ -350,6 +358,7 @@ fn publish<S: Sink>(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receive
     let mut desk = Desk::new(run, requests, sink);
     let outcome = desk.merge(found);
     let outcome = outcome.and_then(|()| desk.finish()).and_then(|()| desk.flush());
+    desk.save();
     run.board.written.store(true, Ordering::Relaxed);
     desk.post();
     let suggestions = desk.publisher.suggestions();
@@ -371,6 +380,9 @@ fn publish<S: Sink>(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receive
 /// cores. Twice as much brought nothing.
 const HAND_ON: usize = 1024 * 1024;
 
+/// In live capture what was learned is saved so often, in nanoseconds.
+const SAVE_AFTER: i64 = 300 * Timestamp::SECOND;
+
 /// In live capture a line waits at most so long before the reader of the output can see it.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
@@ -384,13 +396,29 @@ struct Desk<'r, S> {
     flush_by: Option<Instant>,
     /// Packet time of the last stats event.
     stats_at: Option<Timestamp>,
+    /// Packet time at which the state was saved last; live capture only.
+    saved_at: Option<Timestamp>,
 }
 
 impl<'r, S: Sink> Desk<'r, S> {
     fn new(run: &'r Run<'r>, requests: &'r Receiver<Request>, sink: S) -> Self {
         let settings = run.config.publisher(sink.wants_json(), sink.wants_text());
-        let publisher = Publisher::new(settings, Arc::clone(&run.config.catalogue));
-        Self { run, publisher, sink, requests, flush_by: None, stats_at: None }
+        let mut publisher = Publisher::new(settings, Arc::clone(&run.config.catalogue));
+        if let Some(path) = &run.config.state {
+            match super::state::load(path) {
+                Ok(habits) => publisher.restore(habits),
+                Err(error) => run.complain(&error),
+            }
+        }
+        Self { run, publisher, sink, requests, flush_by: None, stats_at: None, saved_at: None }
+    }
+
+    /// Keeps what was learned, where that is asked for.
+    fn save(&mut self) {
+        let Some(path) = &self.run.config.state else { return };
+        if let Err(error) = super::state::save(path, self.publisher.habits()) {
+            self.run.complain(&error);
+        }
     }
 
     fn merge(&mut self, found: &[Receiver<Found>]) -> Result<(), OutputError> {
@@ -457,6 +485,10 @@ impl<'r, S: Sink> Desk<'r, S> {
 
     fn tick(&mut self, now: Timestamp) {
         self.publisher.tick(now);
+        if self.run.live && now.since(*self.saved_at.get_or_insert(now)) >= SAVE_AFTER {
+            self.saved_at = Some(now);
+            self.save();
+        }
         let Some(every) = self.run.config.stats else { return };
         let last = *self.stats_at.get_or_insert(now);
         if now.since(last) >= every.0 {

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::conn::Process;
+use crate::detect::{Client, Shape};
 use crate::packet::Timestamp;
 
 /// One entry, as written in the configuration under `[[alerts.allow]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct AllowEntry {
     /// Name that an allowed event carries in `imds.allowed_by`.
@@ -20,16 +21,44 @@ pub struct AllowEntry {
     pub process: Option<String>,
     /// Path of the process's executable, with `*` and `?`.
     pub executable: Option<String>,
+    /// The process's arguments joined by blanks, with `*` and `?`.
+    pub args: Option<String>,
+    /// Name of the process's parent, ASCII case ignored.
+    pub parent: Option<String>,
     /// Addresses of the client.
     pub client: Option<Network>,
-    /// User-Agent, with `*` and `?`.
+    /// User-Agent, with `*` and `?`; empty: none is sent.
     pub user_agent: Option<String>,
-    /// Normalised path, with `*` and `?`.
-    pub path: Option<String>,
+    /// `imds.client.shape`.
+    pub shape: Option<String>,
+    /// `imds.client.name`.
+    pub client_name: Option<String>,
+    /// Normalised paths, with `*` and `?`: one of them.
+    pub path: Option<OneOrMany>,
     /// First moment at which the entry no longer holds.
     pub expires: Option<Date>,
     /// Why it is there.
     pub comment: Option<String>,
+}
+
+/// One text, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
 }
 
 /// What an entry is compared with.
@@ -41,8 +70,11 @@ pub struct Question<'a> {
     pub client: IpAddr,
     /// Its process, if it is known.
     pub process: Option<&'a Process>,
-    /// Its User-Agent, if it sent one; read as text only by an entry that asks for it.
+    /// Its User-Agent, empty if it sent none; `None` where there is no request. Read as text only by an entry that asks
+    /// for it.
     pub user_agent: Option<&'a [u8]>,
+    /// Who it is by the form of its request, where there is one.
+    pub client_form: Option<&'a Client>,
     /// Normalised path, if there is one.
     pub path: Option<&'a str>,
 }
@@ -50,16 +82,8 @@ pub struct Question<'a> {
 impl AllowEntry {
     /// The agents that the product's source rule names, by process name.
     pub fn defaults() -> Vec<Self> {
-        let entry = |name: &&str| Self {
-            name: (*name).to_owned(),
-            process: Some((*name).to_owned()),
-            executable: None,
-            client: None,
-            user_agent: None,
-            path: None,
-            expires: None,
-            comment: None,
-        };
+        let entry =
+            |name: &&str| Self { name: (*name).to_owned(), process: Some((*name).to_owned()), ..Self::default() };
         DEFAULT_PROCESSES.iter().map(entry).collect()
     }
 
@@ -68,17 +92,35 @@ impl AllowEntry {
         let glob = |pattern: &Option<String>, text: Option<&str>| {
             pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| matches_glob(pattern, text)))
         };
-        let agent = |pattern: &String| {
-            asked.user_agent.is_some_and(|agent| matches_glob(pattern, &String::from_utf8_lossy(agent)))
+        let agent = |pattern: &String| asked.user_agent.is_some_and(|agent| is_agent(pattern, agent));
+        let same = |wanted: &Option<String>, name: Option<&str>| {
+            wanted.as_ref().is_none_or(|wanted| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted)))
         };
-        let name = asked.process.map(|process| process.name.as_str());
+        let (process, form) = (asked.process, asked.client_form);
+        let args = |pattern: &String| process.is_some_and(|process| matches_glob(pattern, &process.args.join(" ")));
+        let shape = |wanted: &String| form.and_then(|form| form.shape).is_some_and(|shape| is_shape(wanted, shape));
         self.expires.is_none_or(|date| asked.now < date.start())
-            && self.process.as_ref().is_none_or(|wanted| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted)))
-            && glob(&self.executable, asked.process.and_then(|process| process.executable.as_deref()))
+            && same(&self.process, process.map(|process| process.name.as_str()))
+            && glob(&self.executable, process.and_then(|process| process.executable.as_deref()))
+            && self.args.as_ref().is_none_or(args)
+            && same(&self.parent, process.and_then(|process| process.parent_name.as_deref()))
             && self.client.is_none_or(|network| network.contains(asked.client))
             && self.user_agent.as_ref().is_none_or(agent)
-            && glob(&self.path, asked.path)
+            && self.shape.as_ref().is_none_or(shape)
+            && same(&self.client_name, form.and_then(Client::name))
+            && self.path.as_ref().is_none_or(|paths| {
+                asked.path.is_some_and(|path| paths.all().iter().any(|pattern| matches_glob(pattern, path)))
+            })
     }
+}
+
+/// Whether a User-Agent is meant; an empty pattern is that none is sent.
+fn is_agent(pattern: &str, agent: &[u8]) -> bool {
+    if pattern.is_empty() { agent.is_empty() } else { matches_glob(pattern, &String::from_utf8_lossy(agent)) }
+}
+
+fn is_shape(wanted: &str, shape: Shape) -> bool {
+    u64::from_str_radix(wanted, 16) == Ok(shape.0)
 }
 
 /// Process names of the default list.
@@ -103,11 +145,19 @@ struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    args: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
+    shape: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<OneOrMany>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,13 +176,21 @@ impl TryFrom<Written> for AllowEntry {
             name: from.name,
             process: from.process,
             executable: from.executable,
+            args: from.args,
+            parent: from.parent,
             user_agent: from.user_agent,
+            shape: from.shape,
+            client_name: from.client_name,
             path: from.path,
             comment: from.comment,
         };
-        let criteria = [&entry.process, &entry.executable, &entry.user_agent, &entry.path];
-        if criteria.iter().all(|criterion| criterion.is_none()) && entry.client.is_none() {
-            let names = "process, executable, client, user_agent, path";
+        if let Some(shape) = entry.shape.as_ref().filter(|shape| u64::from_str_radix(shape, 16).is_err()) {
+            return Err(format!("`{shape}` is no shape (hexadecimal, as imds.client.shape is written)"));
+        }
+        let texts = [&entry.process, &entry.executable, &entry.args, &entry.parent, &entry.user_agent, &entry.shape];
+        let any_text = texts.iter().any(|criterion| criterion.is_some()) || entry.client_name.is_some();
+        if !any_text && entry.client.is_none() && entry.path.is_none() {
+            let names = "process, executable, args, parent, client, user_agent, shape, client_name, path";
             return Err(format!("allow entry `{}` would allow everything: name one of {names}", entry.name));
         }
         Ok(entry)
@@ -145,8 +203,12 @@ impl From<AllowEntry> for Written {
             name: from.name,
             process: from.process,
             executable: from.executable,
+            args: from.args,
+            parent: from.parent,
             client: from.client.map(|network| network.to_string()),
             user_agent: from.user_agent,
+            shape: from.shape,
+            client_name: from.client_name,
             path: from.path,
             expires: from.expires.map(|date| date.to_string()),
             comment: from.comment,
@@ -173,6 +235,24 @@ impl Network {
         (bits <= most).then_some(Self { address, bits })
     }
 
+    /// The network of one address.
+    pub fn of(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// The smallest network that holds both, if it has at least so many leading bits (IPv4, IPv6).
+    pub fn joined(self, other: Self, least: (u8, u8)) -> Option<Self> {
+        let common = |a: u128, b: u128, width: u32| (a ^ b).leading_zeros().saturating_sub(128 - width) as u8;
+        let (bits, least) = match (self.address, other.address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (common(u32::from(a).into(), u32::from(b).into(), 32), least.0),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (common(a.into(), b.into(), 128), least.1),
+            _ => return None,
+        };
+        let bits = bits.min(self.bits).min(other.bits);
+        (bits >= least).then(|| Self { address: masked(self.address, bits), bits })
+    }
+
     /// Whether `address` lies in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |a: u128, b: u128, width: u32| {
@@ -183,6 +263,20 @@ impl Network {
             (IpAddr::V4(a), IpAddr::V4(b)) => same(u32::from(a).into(), u32::from(b).into(), 32),
             (IpAddr::V6(a), IpAddr::V6(b)) => same(a.into(), b.into(), 128),
             _ => false,
+        }
+    }
+}
+
+/// An address with all but its leading bits taken out.
+fn masked(address: IpAddr, bits: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & mask).into())
         }
     }
 }
@@ -291,6 +385,7 @@ mod tests {
             client: "fd12::1".parse().unwrap(),
             process: None,
             user_agent: None,
+            client_form: None,
             path: Some("/latest/user-data"),
         };
         assert!(entry.matches(&asked));
@@ -307,6 +402,7 @@ mod tests {
             client: "10.0.0.1".parse().unwrap(),
             process: None,
             user_agent: None,
+            client_form: None,
             path: None,
         };
         let allowed = |asked: &Question<'_>| AllowEntry::defaults().iter().any(|entry| entry.matches(asked));

@@ -4,6 +4,7 @@
 mod asked;
 pub mod body;
 pub mod canonical;
+pub mod client;
 mod detector;
 mod expiry;
 mod names;
@@ -17,7 +18,9 @@ pub mod ssrf;
 pub mod tokens;
 pub mod verdict;
 
+pub use client::{Client, Shape, Standing};
 pub use detector::{Config, DEFAULT_FINGERPRINT_KEY, Detector};
+pub use expiry::rfc3339;
 pub use path::{Normalised, normalise_path};
 pub use recorded::Recorded;
 pub use tokens::token_hash;

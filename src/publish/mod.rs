@@ -163,8 +163,28 @@ impl Publisher {
         if is_wanted {
             self.event(observation, id, &remarks);
         }
+        if let Some((subject, rule, severity)) = remarks.judged.as_ref().filter(|_| self.config.suggest) {
+            self.seen.judged(subject, *rule, *severity);
+        }
         self.raise();
         self.said.forget();
+    }
+
+    /// What actors do again and again, for the state file: texts from the wire without any secret that was issued.
+    pub fn habits(&self) -> Vec<correlate::Habit> {
+        let issued = |token| self.correlator.is_issued(token);
+        let mask = Masker::new(&issued, &self.runs);
+        let clean = |text: &mut String| *text = mask.text(std::mem::take(text).into()).into_owned();
+        let mut habits: Vec<_> = self.correlator.habits().cloned().collect();
+        for habit in &mut habits {
+            habit.texts().for_each(clean);
+        }
+        habits
+    }
+
+    /// Takes up habits that were learned before.
+    pub fn restore(&mut self, habits: Vec<correlate::Habit>) {
+        self.correlator.restore(habits);
     }
 
     /// Whether a credential or session token was issued: from now on it may be seen leaving.
@@ -303,7 +323,7 @@ impl Publisher {
             }
             self.counters.highest = self.counters.highest.max(Some(alert.severity));
             if self.config.suggest {
-                self.seen.see(&alert);
+                self.seen.raised(&alert);
             }
             if alert.severity < self.config.min_severity {
                 continue;
