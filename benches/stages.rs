@@ -20,6 +20,7 @@ use imdswatch::conn::{Conn, Endpoint, Proto};
 use imdswatch::decode::meta::{Meta, Transport};
 use imdswatch::decode::{self, Decoder, verify_checksum};
 use imdswatch::detect::{self, Detector};
+use imdswatch::judge;
 use imdswatch::observe::{Observation, What};
 use imdswatch::packet::{PacketBatch, Timestamp};
 use imdswatch::pipeline::{self, Pipeline};
@@ -290,16 +291,17 @@ fn parse_dns(datagrams: &[(&Meta, &[u8])], out: &mut dyn FnMut(dns::Transaction)
 }
 
 fn judge(catalogue: &Arc<Catalogue>, exchanges: &[http::Transaction], lookups: &[dns::Transaction]) {
-    let mut detector = Detector::new(Arc::clone(catalogue), single());
-    exchanges.iter().for_each(|tx| drop(black_box(detector.http(tx))));
-    lookups.iter().for_each(|tx| drop(black_box(detector.dns(tx))));
+    let mut detector = Detector::new(Arc::clone(catalogue), detect::Config::default());
+    exchanges.iter().for_each(|tx| drop(black_box(detector.http(tx, false))));
+    lookups.iter().for_each(|tx| drop(black_box(detector.dns(tx, false))));
 }
 
 /// Everything that a worker finds, as `-e all` wants it.
 fn observations(batches: &[PacketBatch], catalogue: &Arc<Catalogue>) -> Vec<Observation> {
     let config = settings().map(|settings| settings.pipeline()).unwrap_or_default();
-    let config = pipeline::Config { everything: true, ..config };
-    let mut pipeline = Pipeline::new(config, Detector::new(Arc::clone(catalogue), single()));
+    let judge = judge::Config { everything: true, alone: true, ..judge::Config::default() };
+    let config = pipeline::Config { judge, ..config };
+    let mut pipeline = Pipeline::new(config, Detector::new(Arc::clone(catalogue), detect::Config::default()));
     let mut front = Front::new(decode::Config::default());
     batches.iter().for_each(|batch| front.batch(batch, &mut pipeline));
     pipeline.finish(&mut |_, _| {});
@@ -311,20 +313,15 @@ fn observations(batches: &[PacketBatch], catalogue: &Arc<Catalogue>) -> Vec<Obse
 
 fn publish(catalogue: &Arc<Catalogue>, found: &mut [Observation]) -> usize {
     let Some(settings) = settings() else { return 0 };
-    let config = publish::Config { wanted: publish::Wanted::All, ..settings.publisher(true, None) };
+    let config = publish::Config { wanted: imdswatch::output::Wanted::All, ..settings.publisher(true, None) };
     let mut publisher = Publisher::new(config, Arc::clone(catalogue));
     let mut written = 0;
     for observation in found {
         publisher.observe(observation);
-        written += publisher.lines().json.len();
-        publisher.lines().clear();
+        written += publisher.batch().json.len();
+        publisher.batch().clear();
     }
     written
-}
-
-/// Settings of a single worker.
-fn single() -> detect::Config {
-    detect::Config { alone: true, ..detect::Config::default() }
 }
 
 /// Settings of a replay without any flags.

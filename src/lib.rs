@@ -47,6 +47,7 @@ pub mod stream;
 pub mod catalogue;
 pub mod detect;
 pub mod id;
+pub mod judge;
 pub mod observe;
 
 // What observations mean together.

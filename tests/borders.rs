@@ -25,8 +25,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("route", &["bytes", "clock", "conn", "decode", "packet"]),
     (
         "pipeline",
-        &["conn", "decode", "detect", "flow", "observe", "packet", "process", "proto", "route", "session", "stream"],
+        &[
+            "conn", "decode", "detect", "flow", "judge", "observe", "packet", "process", "proto", "route", "session",
+            "stream",
+        ],
     ),
+    ("judge", &["conn", "detect", "flow", "observe", "packet", "proto"]),
     ("process", &["conn", "packet"]),
     ("observe", &["conn", "detect", "flow", "packet", "proto"]),
     ("id", &["conn"]),
@@ -59,8 +63,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rules",
         ],
     ),
-    ("publish", &["alert", "catalogue", "conn", "correlate", "detect", "event", "flow", "id", "observe", "packet"]),
-    ("output", &[]),
+    (
+        "publish",
+        &["alert", "catalogue", "conn", "correlate", "detect", "event", "flow", "id", "observe", "output", "packet"],
+    ),
+    ("output", &["alert", "id"]),
     ("metrics", &[]),
     ("live", &["catalogue", "conn", "packet", "process"]),
 ];

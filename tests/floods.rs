@@ -18,9 +18,9 @@ use std::process::Command;
 use common::{config, root};
 use imdswatch::app::inline::Inline;
 use imdswatch::capture::{FileSource, Input};
+use imdswatch::output::Batch;
 use imdswatch::packet::{LinkType, PacketBatch, Timestamp};
 use imdswatch::pipeline::Counters;
-use imdswatch::publish::Lines;
 
 /// A line of `/proc/self/status` in KiB: what the process holds (`VmRSS`), or held at most (`VmHWM`). 0 where there is none.
 fn held(what: &str) -> usize {
@@ -93,7 +93,7 @@ impl Flood {
     }
 
     fn take_lines(&mut self) {
-        take_lines(self.run.lines(), &mut self.written, &mut self.alerts);
+        take_lines(self.run.written(), &mut self.written, &mut self.alerts);
     }
 
     /// Ends the run. What the whole process held beyond what it began with stays within the bound, and what the
@@ -110,7 +110,7 @@ impl Flood {
     }
 }
 
-fn take_lines(lines: &mut Lines, written: &mut usize, alerts: &mut Vec<String>) {
+fn take_lines(lines: &mut Batch, written: &mut usize, alerts: &mut Vec<String>) {
     *written += lines.json.len();
     let text = std::str::from_utf8(&lines.json).unwrap();
     let ids = text.lines().filter_map(|line| line.split_once("\"rule\":{\"id\":\""));

@@ -574,7 +574,7 @@ fn replayed(settings: &str, datagrams: &[Datagram<'_>], kind: &str) -> Vec<Value
     }
     run.batch(&batch);
     run.finish();
-    let lines = std::str::from_utf8(&run.lines().json).unwrap().lines();
+    let lines = std::str::from_utf8(&run.written().json).unwrap().lines();
     let all = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
     all.filter(|event| event["type"] == kind).collect()
 }

@@ -76,7 +76,7 @@ fn survive_packets<'p>(config: &Config, what: &str, packets: impl IntoIterator<I
 
 fn finish(mut inline: Inline, what: &str) {
     inline.finish();
-    for line in inline.lines().json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    for line in inline.written().json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         fields::check(line).unwrap_or_else(|error| panic!("{what}: {error}: {}", String::from_utf8_lossy(line)));
     }
 }
@@ -225,7 +225,7 @@ fn mixes_are_read_alike_by_any_number_of_workers() {
         let mut inline = Inline::new(&config(&["-e", "all", "--threads", "1"]));
         read(&pcap(&mixed), |batch| inline.batch(batch));
         inline.finish();
-        assert_eq!(difference(&inline.lines().json, &outputs[0]), None, "round {round}, in line");
+        assert_eq!(difference(&inline.written().json, &outputs[0]), None, "round {round}, in line");
     }
 }
 

@@ -106,7 +106,7 @@ fn written(packets: &[Owned], batch_packets: usize) -> Vec<u8> {
     }
     run.batch(&batch);
     run.finish();
-    std::mem::take(&mut run.lines().json)
+    std::mem::take(run.written()).json
 }
 
 /// Packets through the whole program. A record is a packet: low half of its first byte the link type, high half the
@@ -346,7 +346,7 @@ fn converse<'d>(from_start: bool, chunks: impl Iterator<Item = (u8, Cow<'d, [u8]
     let mut out = |tx: http_proto::Transaction| {
         assert_eq!(tx.ordinal, next, "transactions are numbered in order");
         next += 1;
-        detector.http(&tx);
+        detector.http(&tx, true);
     };
     let mut at = Context { time: Timestamp(0), index: 0 };
     for (kind, bytes) in chunks {
@@ -464,8 +464,8 @@ pub fn catalogue_match(data: &[u8]) {
     catalogue.agents_called(data).count();
     catalogue.is_tool(data);
     catalogue.is_renderer(data);
-    catalogue.header(path);
-    catalogue.is_constant(path, query);
+    catalogue.headers().facts(path);
+    catalogue.headers().may_write(path, query, true);
     let host = String::from_utf8_lossy(data);
     catalogue.is_provider_api(&host);
     catalogue.endpoints_named(&host);

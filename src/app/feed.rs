@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::stages::{Board, Captured, Run};
+use super::run::{Captured, Run, RunState};
 use crate::packet::{PacketBatch, Timestamp};
 use crate::route::{Front, Routed, Router};
 
@@ -25,7 +25,7 @@ pub(super) struct Feed<'r> {
     router: Router,
     ways: Vec<Way>,
     new_input: bool,
-    board: &'r Board,
+    state: &'r RunState,
     live: bool,
 }
 
@@ -36,7 +36,7 @@ impl<'r> Feed<'r> {
             router: Router::new(ways.len()),
             ways,
             new_input: false,
-            board: run.board,
+            state: run.state,
             live: run.live,
         }
     }
@@ -77,7 +77,7 @@ impl<'r> Feed<'r> {
     }
 
     fn post(&self) {
-        self.board.post(|report| report.decode = self.front.counters().clone());
+        self.state.post(|report| report.decode = self.front.counters().clone());
     }
 
     /// Takes what a capture thread says until it ends.

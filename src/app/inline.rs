@@ -1,7 +1,7 @@
 //! The whole program on the caller's thread, for callers that hold packets in memory: tests, fuzz targets, embedders.
 //!
 //! In: batches of packets. Out: the lines that a replay of the same packets with one worker writes. Memory is bounded
-//! by [`Config::memory`] and by what the caller leaves in [`Inline::lines`].
+//! by [`Config::memory`] and by what the caller leaves in [`Inline::written`].
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use crate::decode;
 use crate::decode::meta::Meta;
 use crate::detect::Detector;
 use crate::observe::Observation;
+use crate::output::Batch;
 use crate::packet::{PacketBatch, Timestamp};
 use crate::pipeline::{self, Pipeline};
-use crate::publish::{self, Lines, Publisher};
+use crate::publish::{self, Publisher};
 use crate::route::{Front, Quoted, Take};
 
 /// Decoding, one worker and the publisher, run in turn for each batch.
@@ -31,8 +32,8 @@ impl Inline {
             front: Front::new(config.decode.clone()),
             worker: Worker {
                 pipeline: Pipeline::new(config.pipeline(), detector),
-                desk: Desk {
-                    publisher: Publisher::new(config.publisher(true, None), Arc::clone(&config.catalogue)),
+                publisher: InlinePublisher {
+                    inner: Publisher::new(config.publisher(true, None), Arc::clone(&config.catalogue)),
                     ticks: Vec::new(),
                 },
             },
@@ -51,11 +52,11 @@ impl Inline {
             self.front.next_input(first.index, first.time, &mut self.worker);
         }
         self.front.batch(batch, &mut self.worker);
-        let Worker { pipeline, desk } = &mut self.worker;
+        let Worker { pipeline, publisher } = &mut self.worker;
         let mut found = Vec::new();
         pipeline.drain(&mut found);
-        desk.publish(&mut found);
-        desk.rest();
+        publisher.publish(&mut found);
+        publisher.rest();
     }
 
     /// The run is over: what is still open is written.
@@ -64,24 +65,24 @@ impl Inline {
     }
 
     /// As [`Self::finish`], for callers that take lines while they come: there may be very many.
-    pub fn finish_in_pieces(&mut self, mut wrote: impl FnMut(&mut Lines)) {
-        let Worker { pipeline, desk } = &mut self.worker;
+    pub fn finish_in_pieces(&mut self, mut wrote: impl FnMut(&mut Batch)) {
+        let Worker { pipeline, publisher } = &mut self.worker;
         pipeline.finish(&mut |found, _| {
-            desk.publish(found);
-            wrote(desk.publisher.lines());
+            publisher.publish(found);
+            wrote(publisher.inner.batch());
         });
         let mut found = Vec::new();
         pipeline.drain(&mut found);
-        desk.publish(&mut found);
-        desk.rest();
-        while desk.publisher.finish() {
-            wrote(desk.publisher.lines());
+        publisher.publish(&mut found);
+        publisher.rest();
+        while publisher.inner.finish() {
+            wrote(publisher.inner.batch());
         }
     }
 
-    /// Lines written since they were last cleared.
-    pub fn lines(&mut self) -> &mut Lines {
-        self.worker.desk.publisher.lines()
+    /// Events written since they were last cleared.
+    pub fn written(&mut self) -> &mut Batch {
+        self.worker.publisher.inner.batch()
     }
 
     /// What decoding counted.
@@ -96,46 +97,46 @@ impl Inline {
 
     /// What the publisher counted.
     pub fn published(&self) -> publish::Counters {
-        self.worker.desk.publisher.counters()
+        self.worker.publisher.inner.counters()
     }
 }
 
 struct Worker {
     pipeline: Pipeline,
-    desk: Desk,
+    publisher: InlinePublisher,
 }
 
 /// The publisher, and the ticks that it has not been told of.
-struct Desk {
-    publisher: Publisher,
+struct InlinePublisher {
+    inner: Publisher,
     ticks: Vec<(Order, Timestamp)>,
 }
 
-impl Desk {
+impl InlinePublisher {
     /// Hands on what was found, and packet time, in order.
     fn publish(&mut self, found: &mut Vec<Observation>) {
         let mut told = 0;
         for mut observation in found.drain(..) {
             while let Some((_, now)) = self.ticks.get(told).filter(|(order, _)| *order <= observation.order) {
-                self.publisher.tick(*now);
+                self.inner.tick(*now);
                 told += 1;
             }
-            self.publisher.observe(&mut observation);
+            self.inner.observe(&mut observation);
         }
         self.ticks.drain(..told);
     }
 
     /// Hands on the ticks behind all that was found.
     fn rest(&mut self) {
-        self.ticks.drain(..).for_each(|(_, now)| self.publisher.tick(now));
+        self.ticks.drain(..).for_each(|(_, now)| self.inner.tick(now));
     }
 }
 
 impl Take for Worker {
     fn tick(&mut self, at: u64, now: Timestamp) {
-        self.desk.ticks.push((Order { at, ..Order::default() }, now));
-        let desk = &mut self.desk;
-        self.pipeline.expire(at, now, &mut |found, _| desk.publish(found));
+        self.publisher.ticks.push((Order { at, ..Order::default() }, now));
+        let publisher = &mut self.publisher;
+        self.pipeline.expire(at, now, &mut |found, _| publisher.publish(found));
     }
 
     fn level(&mut self, meta: &Meta, segment: &[u8]) {
@@ -147,7 +148,7 @@ impl Take for Worker {
     }
 
     fn restart(&mut self, at: u64) {
-        let desk = &mut self.desk;
-        self.pipeline.end_all(at, &mut |found, _| desk.publish(found));
+        let publisher = &mut self.publisher;
+        self.pipeline.end_all(at, &mut |found, _| publisher.publish(found));
     }
 }

@@ -1,4 +1,4 @@
-//! Live capture: a capture thread that never waits for anybody, the threads of [`stages`](super::stages), and what is
+//! Live capture: a capture thread that never waits for anybody, the threads of [`threads`](super::threads), and what is
 //! done on signals.
 //!
 //! Where workers cannot keep up, whole batches are thrown away in the capture thread and counted. When it is quiet, the
@@ -18,19 +18,24 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::identify;
-use super::report::{Drops, Report};
-use super::stages::{Board, Captured, Request, Run, Threads, spawn};
+use super::report::{Dropped, Drops, Report};
+use super::run::{Captured, Request, Run, RunState, spawn};
+use super::threads::Threads;
 use crate::config::{self, Config};
 use crate::live::{
     self, Attributed, Attribution, ConfineError, Counts, Helper, Needs, Rest, Settings, Sniffer, for_metadata_only,
 };
 use crate::metrics;
-use crate::output::{Destination, Outputs};
+use crate::output::{self, Destination};
 use crate::packet::{PacketBatch, Timestamp};
 use crate::process::Lookup;
 
 /// Batches on the way to the workers: what a moment's stall may hold up before packets are thrown away.
 const BATCHES: usize = 64;
+
+/// Detection is never further behind the wire than about this: what would be later is thrown away and counted, so that
+/// whoever floods it cannot delay what it says of others.
+const MOST_LAG: Duration = Duration::from_secs(2);
 
 /// Workers are behind when so many batches wait.
 const BEHIND: usize = 8;
@@ -47,6 +52,10 @@ const TELL: Duration = Duration::from_secs(60);
 /// After a signal, what is under way is written to its end, unless nothing has got on for so long: an output that nobody
 /// reads must not keep us.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// However much is under way: who stops a service waits no longer than this before it is killed, and then nothing is
+/// said.
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the main thread waits for.
 enum News {
@@ -83,14 +92,14 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
         live::become_user(user)?;
         check_folders(config)?;
     }
-    let outputs = Outputs::open(&config.destinations)?;
+    let outputs = output::open(&config.outputs)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).context("cannot take signals")?;
     let handle = signals.handle();
     let directory = attribution.directory();
     let processes = Some(Lookup(directory.clone()));
     let (over, until_over) = pair()?;
-    let board = Arc::new(Board::default());
-    let run = Run { config, board: &board, stop, live: true, processes };
+    let state = Arc::new(RunState::default());
+    let run = Run { config, state: &state, stop, live: true, processes };
     let (requests, requests_rx) = unbounded();
     let (tell, news) = unbounded();
     let started = Instant::now();
@@ -113,8 +122,8 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
         say_all(confine(config, file)?);
         if let Some(endpoint) = metrics {
             // Waits for clients until the process ends: nobody waits for it.
-            let board = Arc::clone(&board);
-            thread::spawn(move || endpoint.serve(|| at(started, &board).snapshot()));
+            let state = Arc::clone(&state);
+            thread::spawn(move || endpoint.serve(|| at(started, &state).snapshot()));
         }
         let (feed, empty, threads) = Threads::start(scope, run, BATCHES + 2, outputs, requests_rx);
         let (packets, captured) = bounded(BATCHES);
@@ -123,18 +132,19 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
         let ended = tell.clone();
         scope.spawn(move || {
             if capture.join().is_err() {
-                run.board.post(|report| report.failures += 1);
+                run.state.post(|report| report.failures += 1);
             }
-            threads.join(run.board);
+            threads.join(run.state);
             let _ = ended.send(News::Ended);
         });
         scope.spawn(move || signals.forever().for_each(|signal| drop(tell.send(News::Signal(signal)))));
-        Reactions { run, started, file, requests, waker, stopping: None, told: started }.until_ended(&news);
+        Reactions { run, started, file, requests, waker, stopping: None, stop_at: None, told: started }
+            .until_ended(&news);
         handle.close();
         drop(over);
         Ok::<(), ConfineError>(())
     })?;
-    Ok(at(started, &board))
+    Ok(at(started, &state))
 }
 
 /// Lists interfaces, one a line: name, state, addresses, whether it can be opened.
@@ -163,7 +173,7 @@ fn confine(config: &Config, file: Option<&Path>) -> Result<Option<String>, Confi
     if !config.live.sandbox {
         return Ok(None);
     }
-    let files = config.destinations.iter().filter_map(|(destination, ..)| match destination {
+    let files = config.outputs.iter().filter_map(|output| match &output.destination {
         Destination::Path(path) => Some(live::folder_of(path)),
         Destination::Stdout => None,
     });
@@ -176,15 +186,15 @@ fn confine(config: &Config, file: Option<&Path>) -> Result<Option<String>, Confi
 /// Whether outputs can be rotated, and opened anew on SIGHUP. Of a run that changes no user and rotates nothing, nobody
 /// expects that, such as of root's in somebody's folder.
 fn check_folders(config: &Config) -> Result<(), ConfineError> {
-    config.destinations.iter().try_for_each(|(destination, _, rotation)| match destination {
-        Destination::Path(file) if config.live.user.is_some() || rotation.is_on() => live::check_folder(file),
+    config.outputs.iter().try_for_each(|output| match &output.destination {
+        Destination::Path(file) if config.live.user.is_some() || output.rotation.is_on() => live::check_folder(file),
         _ => Ok(()),
     })
 }
 
 /// What is counted so far.
-fn at(started: Instant, board: &Board) -> Report {
-    Report { seconds: started.elapsed().as_secs_f64(), ..board.report() }
+fn at(started: Instant, state: &RunState) -> Report {
+    Report { seconds: started.elapsed().as_secs_f64(), ..state.report() }
 }
 
 fn say_all(remarks: impl IntoIterator<Item = String>) {
@@ -219,7 +229,11 @@ struct Capture<'r> {
     empty: Receiver<PacketBatch>,
     batch: PacketBatch,
     next_index: u64,
-    own_drops: u64,
+    dropped: Dropped,
+    /// Packets dropped when it was last said that they are.
+    dropping: Option<u64>,
+    /// Packets dropped a second ago.
+    told_drops: u64,
     totals: (u64, u64),
     attended: Instant,
     heard: Instant,
@@ -237,7 +251,9 @@ impl<'r> Capture<'r> {
             empty,
             batch,
             next_index: 0,
-            own_drops: 0,
+            dropped: Dropped::default(),
+            dropping: None,
+            told_drops: 0,
             totals: (0, 0),
             attended: now,
             heard: now,
@@ -281,11 +297,11 @@ impl<'r> Capture<'r> {
             if over.elapsed() < LOOK_ROUND {
                 self.hand_on()
             } else {
-                self.drop_batch()
+                self.drop_batch(|dropped| &mut dropped.at_end)
             };
         }
         if heard.elapsed() < LOOK_ROUND {
-            self.own_drops += self.sniffer.waiting();
+            self.dropped.at_end += self.sniffer.waiting();
         }
         self.hand_on_last();
         self.post(counts);
@@ -297,7 +313,7 @@ impl<'r> Capture<'r> {
 
     fn fail(&self, text: &str) {
         eprintln!("imdswatch: {text}");
-        self.run.board.post(|report| report.failures += 1);
+        self.run.state.post(|report| report.failures += 1);
     }
 
     /// Hands the batch to the workers, or throws it away where it is full and they cannot take it; `false` when they are
@@ -313,26 +329,30 @@ impl<'r> Capture<'r> {
         }
         let (packets, bytes) = (self.batch.len() as u64, self.batch.captured_bytes());
         let next_index = self.batch.next_index();
+        if self.run.state.lag() > MOST_LAG {
+            return self.drop_batch(|dropped| &mut dropped.late);
+        }
         // Where all batches are full and wait, this one is used again.
-        let Ok(next) = self.empty.try_recv() else { return self.drop_batch() };
+        let Ok(next) = self.empty.try_recv() else { return self.drop_batch(|dropped| &mut dropped.no_room) };
         match self.packets.try_send(Captured::Packets(std::mem::replace(&mut self.batch, next))) {
             Ok(()) => {
                 self.totals.0 += packets;
                 self.totals.1 += bytes;
                 self.next_index = next_index;
                 self.batch.clear(next_index);
+                self.run.state.hand_over(next_index);
                 true
             }
             Err(TrySendError::Full(Captured::Packets(batch))) => {
                 self.batch = batch;
-                self.drop_batch()
+                self.drop_batch(|dropped| &mut dropped.no_room)
             }
             Err(_) => false,
         }
     }
 
-    fn drop_batch(&mut self) -> bool {
-        self.own_drops += self.batch.len() as u64;
+    fn drop_batch(&mut self, cause: impl Fn(&mut Dropped) -> &mut u64) -> bool {
+        *cause(&mut self.dropped) += self.batch.len() as u64;
         self.batch.clear(self.next_index);
         true
     }
@@ -349,7 +369,7 @@ impl<'r> Capture<'r> {
                 self.totals.0 += packets;
                 self.totals.1 += bytes;
             }
-            Err(_) => self.own_drops += packets,
+            Err(_) => self.dropped.at_end += packets,
         }
     }
 
@@ -366,9 +386,30 @@ impl<'r> Capture<'r> {
         !matches!(sent, Err(TrySendError::Disconnected(_)))
     }
 
+    /// Says once that packets are being thrown away here, and once that they no longer are.
+    fn tell_drops(&mut self) {
+        let sum = self.dropped.sum();
+        match (self.dropping, sum > self.told_drops) {
+            (None, true) => {
+                let lag = self.run.state.lag().as_secs_f64();
+                eprintln!("imdswatch: cannot keep up ({lag:.1} s behind): packets are dropped and counted");
+                self.dropping = Some(sum);
+            }
+            (Some(_), false) => {
+                let since = sum - std::mem::take(&mut self.dropping).unwrap_or_default();
+                eprintln!(
+                    "imdswatch: keeps up again; {sum} packets were dropped in all, {since} of them since that was said"
+                );
+            }
+            _ => {}
+        }
+        self.told_drops = sum;
+    }
+
     /// Sees to interfaces and posts counts.
     fn attend(&mut self) {
         self.attended = Instant::now();
+        self.tell_drops();
         let counts = self.sniffer.attend(&mut self.batch);
         say_all(self.sniffer.remarks());
         if let Some(addresses) = self.sniffer.addresses() {
@@ -379,9 +420,9 @@ impl<'r> Capture<'r> {
 
     fn post(&self, Counts { received, kernel, interface }: Counts) {
         let (packets, bytes) = self.totals;
-        let live = Some(Drops { received, kernel, interface, own: self.own_drops });
+        let live = Some(Drops { received, kernel, interface, own: self.dropped });
         let ready = self.sniffer.open_ports().0 > 0;
-        self.run.board.post(|report| {
+        self.run.state.post(|report| {
             (report.packets, report.bytes, report.live, report.ready) = (packets, bytes, live, ready);
         });
     }
@@ -396,6 +437,8 @@ struct Reactions<'r> {
     waker: UnixStream,
     /// A signal asked for the end: when work was last seen to get on, and how far.
     stopping: Option<(Instant, u64)>,
+    /// When the run ends whatever is still under way.
+    stop_at: Option<Instant>,
     told: Instant,
 }
 
@@ -412,16 +455,15 @@ impl Reactions<'_> {
             if self.run.config.verbose > 0 && self.told.elapsed() >= TELL {
                 self.tell();
             }
-            let progress = self.run.board.progress();
+            let progress = self.run.state.progress();
             if let Some((at, seen)) = &mut self.stopping
                 && *seen != progress
             {
                 (*at, *seen) = (Instant::now(), progress);
             }
-            if self.stopping.is_some_and(|(at, _)| at.elapsed() >= GRACE) && !self.run.board.is_written() {
-                eprintln!("imdswatch: an output takes nothing; what it did not take is lost");
-                self.tell();
-                std::process::exit(i32::from(super::status::FAILED));
+            let is_stuck = self.stopping.is_some_and(|(at, _)| at.elapsed() >= GRACE);
+            if self.stop_at.is_some_and(|at| at <= Instant::now() || is_stuck && self.has_work()) {
+                self.give_up();
             }
         }
     }
@@ -430,9 +472,31 @@ impl Reactions<'_> {
         if self.stopping.is_some() {
             std::process::exit(128 + signal);
         }
-        self.stopping = Some((Instant::now(), self.run.board.progress()));
+        self.stopping = Some((Instant::now(), self.run.state.progress()));
+        self.stop_at = Some(Instant::now() + END_WITHIN);
         self.run.stop.store(true, Ordering::Relaxed);
         let _ = self.waker.write(&[0]);
+    }
+
+    /// Whether there is anything that could still be lost; files that are being compressed are not.
+    fn has_work(&self) -> bool {
+        let waiting =
+            self.run.state.report().outputs.iter().any(|output| output.waiting > 0 && output.spool_bytes == 0);
+        waiting || !self.run.state.is_published()
+    }
+
+    /// Ends the process, and says what was not done.
+    fn give_up(&mut self) {
+        let report = self.run.state.report();
+        if report.unpublished > 0 && !self.run.state.is_published() {
+            let packets = report.unpublished;
+            eprintln!("imdswatch: time is up: {packets} captured packets were not worked off; what they show is lost");
+        }
+        for output in report.outputs.iter().filter(|output| output.waiting > 0 && output.spool_bytes == 0) {
+            eprintln!("imdswatch: output {} did not take {} events: they are lost", output.name, output.waiting);
+        }
+        self.tell();
+        std::process::exit(i32::from(super::status::FAILED));
     }
 
     fn hang_up(&self) {
@@ -447,6 +511,6 @@ impl Reactions<'_> {
 
     fn tell(&mut self) {
         self.told = Instant::now();
-        let _ = at(self.started, self.run.board).print(&mut std::io::stderr().lock());
+        let _ = at(self.started, self.run.state).print(&mut std::io::stderr().lock());
     }
 }

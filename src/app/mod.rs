@@ -16,23 +16,26 @@ use crate::capture::Filter;
 use crate::cli::{Args, Command};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
-use crate::output::{OutputError, Outputs};
+use crate::output::{self, OutputError};
 
 mod feed;
 #[cfg(target_os = "linux")]
 mod identify;
+mod inbox;
 pub mod inline;
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
 mod live;
 mod progress;
+mod publisher;
 pub mod replay;
 mod report;
-mod scribe;
-mod stages;
+mod run;
 mod state;
+mod threads;
+mod worker;
+mod writer;
 
 pub use report::Report;
-pub use stages::Sink;
 
 /// Exit statuses (contract section 1).
 mod status {
@@ -74,7 +77,7 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     let report = match &config.inputs {
         Inputs::Files(paths) => {
             let inputs = crate::capture::expand(paths);
-            let outputs = Outputs::open(&config.destinations)?;
+            let outputs = output::open(&config.outputs)?;
             replay::on_signals(&stop)?;
             replay::replay(&config, inputs, outputs, &stop)
         }

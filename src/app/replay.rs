@@ -1,4 +1,4 @@
-//! Replay: a capture thread reads and decodes files, the threads of [`stages`](super::stages) do the rest.
+//! Replay: a capture thread reads and decodes files, the threads of [`threads`](super::threads) do the rest.
 //!
 //! Nothing is ever dropped: every channel is bounded, and a sender waits. The calling thread shows progress.
 
@@ -12,9 +12,11 @@ use crossbeam_channel::{Receiver, never};
 use super::feed::Feed;
 use super::progress::{self, Position};
 use super::report::Report;
-use super::stages::{Board, Run, Sink, Threads, spawn};
+use super::run::{Run, RunState, spawn};
+use super::threads::Threads;
 use crate::capture::{CaptureError, FileSource, Filter, Listed, Status};
 use crate::config::Config;
+use crate::output::Output;
 use crate::packet::PacketBatch;
 
 /// Batches on the way from the capture thread; with their buffers they are the memory between the two.
@@ -54,28 +56,28 @@ pub fn on_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Replays `inputs` into `sink`. Setting `stop` ends it early and in order. What cannot be read is told on standard
+/// Replays `inputs` into `outputs`. Setting `stop` ends it early and in order. What cannot be read is told on standard
 /// error and counted in the report; everything else is read all the same.
-pub fn replay<S: Sink + Send>(
+pub fn replay<'o>(
     config: &Config,
     inputs: Vec<Result<Listed, CaptureError>>,
-    sink: S,
+    outputs: Vec<Box<dyn Output + 'o>>,
     stop: &AtomicBool,
 ) -> Report {
     let started = Instant::now();
     let position = Position::default();
-    let board = Board::default();
-    let run = Run { config, board: &board, stop, live: false, processes: None };
+    let state = RunState::default();
+    let run = Run { config, state: &state, stop, live: false, processes: None };
     thread::scope(|scope| {
-        let (feed, empty, threads) = Threads::start(scope, &run, BATCHES, sink, never());
+        let (feed, empty, threads) = Threads::start(scope, &run, BATCHES, outputs, never());
         let position = &position;
         let capture = spawn(scope, "capture", move || read_all(config, inputs, position, stop, &empty, feed));
         progress::watch(position, config.quiet, || threads.is_finished());
         let read = capture.join().unwrap_or_else(|_| panicked("capture"));
-        threads.join(&board);
-        board.post(|report| read.into_report(report));
+        threads.join(&state);
+        state.post(|report| read.into_report(report));
     });
-    Report { seconds: started.elapsed().as_secs_f64(), ..board.report() }
+    Report { seconds: started.elapsed().as_secs_f64(), ..state.report() }
 }
 
 fn panicked(thread: &str) -> Read {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::progress::human;
 use crate::alert::{Rule, Severity};
 use crate::decode;
 use crate::metrics::Snapshot;
+use crate::output;
 use crate::pipeline;
 use crate::publish;
 
@@ -31,8 +33,14 @@ pub struct Report {
     pub pipeline: pipeline::Counters,
     /// Publisher.
     pub published: publish::Counters,
-    /// Events lost by outputs.
-    pub lost: u64,
+    /// What each output counted.
+    pub outputs: Vec<output::Counts>,
+    /// Live capture: how long the oldest packets that are not published yet have been waiting.
+    pub lag: Duration,
+    /// The longest that it was.
+    pub lag_max: Duration,
+    /// Live capture: packets handed to the workers of which not all is published.
+    pub unpublished: u64,
     /// Standard output was closed by its reader.
     pub closed: bool,
     /// How long it took, in seconds.
@@ -53,14 +61,37 @@ pub struct Drops {
     pub kernel: u64,
     /// Dropped by the interface.
     pub interface: u64,
-    /// Dropped here because the workers could not keep up.
-    pub own: u64,
+    /// Dropped here.
+    pub own: Dropped,
+}
+
+/// Packets that the capture thread has thrown away, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// All batches were full and waited for the workers.
+    pub no_room: u64,
+    /// Detection was too far behind the wire.
+    pub late: u64,
+    /// The run was over before there was time for them.
+    pub at_end: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    pub fn sum(&self) -> u64 {
+        self.no_room + self.late + self.at_end
+    }
 }
 
 impl Report {
     /// Whether something failed, so that the exit status is 1.
     pub fn failed(&self) -> bool {
-        !self.closed && (self.failures > 0 || self.lost > 0 || self.decode.stopped(decode::meta::Stop::LinkType) > 0)
+        !self.closed && (self.failures > 0 || self.lost() > 0 || self.decode.stopped(decode::meta::Stop::LinkType) > 0)
+    }
+
+    /// Events that outputs have lost.
+    pub fn lost(&self) -> u64 {
+        self.outputs.iter().map(output::Counts::dropped).sum()
     }
 
     /// Highest severity of an alert.
@@ -112,15 +143,22 @@ impl Report {
         if !bounds.is_empty() {
             writeln!(out, "bounds reached: {}", list(bounds.iter().copied()))?;
         }
-        if self.lost > 0 {
-            writeln!(out, "{} events could not be written", self.lost)?;
+        if self.lost() > 0 {
+            writeln!(out, "{} events could not be written", self.lost())?;
         }
         if let Some(drops) = self.live {
             writeln!(out, "{} packets captured", self.packets)?;
             writeln!(out, "{} packets received by filter", drops.received)?;
             writeln!(out, "{} packets dropped by kernel", drops.kernel)?;
             writeln!(out, "{} packets dropped by interface", drops.interface)?;
-            writeln!(out, "{} packets dropped by imdswatch", drops.own)?;
+            writeln!(out, "{} packets dropped by imdswatch", drops.own.sum())?;
+            let Dropped { no_room, late, at_end } = drops.own;
+            for (count, cause) in [(no_room, "full buffers"), (late, "lag"), (at_end, "the end of the run")] {
+                if count > 0 {
+                    writeln!(out, "{count} packets dropped by {cause}")?;
+                }
+            }
+            writeln!(out, "{:.1} s behind the wire at most", self.lag_max.as_secs_f64())?;
         }
         Ok(())
     }
@@ -141,7 +179,11 @@ impl Report {
             ("received", drops.received),
             ("dropped_kernel", drops.kernel),
             ("dropped_interface", drops.interface),
-            ("dropped_own", drops.own),
+            ("dropped_own", drops.own.sum()),
+            ("dropped_no_room", drops.own.no_room),
+            ("dropped_late", drops.own.late),
+            ("dropped_at_end", drops.own.at_end),
+            ("unpublished", self.unpublished),
             ("undecoded", self.undecoded().values().sum()),
             ("flows", pipeline.flows),
             ("http", pipeline.http),
@@ -149,7 +191,7 @@ impl Report {
             ("icmp", pipeline.icmp),
         ];
         counters.extend(self.published_counters());
-        counters.push(("events_lost", self.lost));
+        counters.push(("events_lost", self.lost()));
         counters.push(("bounds_reached", self.bounds().iter().map(|(_, n)| n).sum()));
         counters
     }

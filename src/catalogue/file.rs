@@ -47,14 +47,41 @@ impl From<toml::de::Error> for CatalogueError {
 pub(super) struct File {
     pub(super) schema: u32,
     pub(super) classes: BTreeMap<String, Vec<String>>,
+    pub(super) credential: CredentialKeys,
     pub(super) generic: Generic,
     pub(super) headers: Headers,
     pub(super) user_agents: UserAgents,
+    pub(super) allow: Allow,
     pub(super) names: Names,
     pub(super) endpoint: Vec<Endpoint>,
     pub(super) path: Vec<PathEntry>,
     pub(super) agent: Vec<Agent>,
     pub(super) sources: BTreeMap<String, String>,
+}
+
+/// Where documents that return credentials hold what: keys in the order in which they are looked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialKeys {
+    /// The credential itself.
+    pub secret: Vec<String>,
+    /// Secrets that come with it.
+    pub companion: Vec<String>,
+    /// Public identifiers.
+    pub identifier: Vec<String>,
+    /// A point in time.
+    pub expiry: Vec<String>,
+    /// What it is good for.
+    pub scope: Vec<String>,
+    /// A session token, on token paths.
+    pub session: Vec<String>,
+}
+
+/// The default allow list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Allow {
+    pub(super) processes: Vec<String>,
 }
 
 /// Regular expressions for paths of services that the catalogue does not know.
@@ -73,6 +100,8 @@ pub(super) struct Headers {
     pub(super) browser: Vec<String>,
     pub(super) recorded: Vec<String>,
     pub(super) secret: Vec<String>,
+    pub(super) secret_like: Vec<Glob>,
+    pub(super) private: Vec<String>,
 }
 
 /// User-Agent globs.
@@ -236,6 +265,18 @@ pub struct PathEntry {
     /// Bodies that refuse.
     #[serde(default)]
     pub refusal: Vec<String>,
+    /// Keys of the credential itself, before those of [`CredentialKeys`].
+    #[serde(default)]
+    pub secret: Vec<String>,
+    /// Keys of secrets that come with it, likewise.
+    #[serde(default)]
+    pub companion: Vec<String>,
+    /// Keys of its public identifier, likewise.
+    #[serde(default)]
+    pub identifier: Vec<String>,
+    /// Keys of the time at which it ends, likewise.
+    #[serde(default)]
+    pub expiry: Vec<String>,
     /// Where the facts come from.
     #[serde(default)]
     pub sources: Vec<String>,
@@ -245,6 +286,19 @@ impl PathEntry {
     /// Unique name.
     pub fn id(&self) -> &str {
         self.id.get_ref()
+    }
+
+    /// Whether the secret of an answer can be found: text is one as a whole, and of a document some key that proves it, or
+    /// that the entry names, is known to hold the secret.
+    pub(super) fn names_secret(&self, keys: &CredentialKeys) -> bool {
+        let markers = self.proof.iter().chain(&self.proof_any);
+        let mut known = markers.filter_map(|marker| match marker {
+            Marker::Word(word) => Some(word),
+            Marker::Pair(..) => None,
+        });
+        !self.secret.is_empty()
+            || self.proof.is_empty() && self.proof_any.is_empty()
+            || known.any(|word| !is_key(word) || keys.secret.contains(word) || keys.companion.contains(word))
     }
 
     /// Whether all required headers are among `fields`.
@@ -329,6 +383,11 @@ impl From<String> for Marker {
             _ => Self::Word(text),
         }
     }
+}
+
+/// Whether a marker could be a JSON key; what is none (`sig=`, `BEGIN PRIVATE KEY`) stands in values or text.
+pub fn is_key(word: &str) -> bool {
+    word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// A program whose reads are normal when User-Agent, paths and order agree.

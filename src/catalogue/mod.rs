@@ -6,20 +6,23 @@
 
 mod clients;
 mod file;
+mod headers;
 mod pattern;
 mod tree;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use foldhash::fast::FixedState;
 use regex::Regex;
 
 pub use clients::{Client, ClientKind, HeaderRole, RequestShape, ShapeHeader, ShapeRule, TokenUse, VALUED};
 pub use file::{
-    Additions, Agent, CatalogueError, Endpoint, Marker, PathEntry, Recognised, ScopeAt, Sensitivity, Session, Version,
+    Additions, Agent, CatalogueError, CredentialKeys, Endpoint, Marker, PathEntry, Recognised, ScopeAt, Sensitivity,
+    Session, Version, is_key,
 };
+pub use headers::{HeaderFacts, Headers};
 pub use pattern::{Fit, Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
 
 use clients::ClientFile;
@@ -29,6 +32,14 @@ use tree::PathTree;
 /// Form of the data file.
 const SCHEMA: u32 = 1;
 const TEXT: &str = include_str!("../data/catalogue.toml");
+
+/// The data file, parsed.
+static BUILTIN: LazyLock<Result<File, CatalogueError>> = LazyLock::new(parse);
+
+/// Processes of the default allow list, by name.
+pub fn allowed_processes() -> &'static [String] {
+    BUILTIN.as_ref().map_or(&[], |data| &data.allow.processes)
+}
 
 /// Indicators, ready for lookups.
 #[derive(Debug)]
@@ -52,29 +63,9 @@ pub struct Catalogue {
     /// Indices into `paths`.
     tree: PathTree,
     provable: Vec<usize>,
-    /// Names with what is known of each, by the length of the name: that alone refuses most others.
-    headers: Vec<Vec<(&'static str, HeaderFacts)>>,
+    headers: Arc<Headers>,
     credential_path: OnceLock<Option<Regex>>,
     credential_path_any_host: OnceLock<Option<Regex>>,
-}
-
-/// What is known of a header field by its name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeaderFacts {
-    /// Tells metadata clients apart: written to `imds.headers`.
-    pub recorded: bool,
-    /// Its value is a secret.
-    pub secret: bool,
-    /// Carries a session token and nothing else.
-    pub session: bool,
-    /// Only proxies add it.
-    pub forwarding: bool,
-    /// Only browsers and page renderers send it.
-    pub browser: bool,
-    /// Only clients of some metadata service send it, perhaps with a certain value.
-    pub client: bool,
-    /// Documentation prescribes a value: [`Catalogue::is_constant`] tells whether it is that.
-    pub prescribed: bool,
 }
 
 /// A path entry with the endpoints that have it.
@@ -121,7 +112,6 @@ impl Catalogue {
     /// # Errors
     /// An unknown class or endpoint, an id given twice, an entry without the fields that its kind needs.
     pub fn with_additions(mut additions: Additions) -> Result<Self, CatalogueError> {
-        static BUILTIN: LazyLock<Result<File, CatalogueError>> = LazyLock::new(parse);
         let data = BUILTIN.as_ref().map_err(Clone::clone)?;
         static CLIENTS: LazyLock<Result<ClientFile, CatalogueError>> = LazyLock::new(clients::parse);
         let client_facts = CLIENTS.as_ref().map_err(Clone::clone)?;
@@ -142,7 +132,7 @@ impl Catalogue {
             name_globs: Vec::new(),
             tree: PathTree::default(),
             provable: Vec::new(),
-            headers: Vec::new(),
+            headers: Arc::default(),
             credential_path: OnceLock::new(),
             credential_path_any_host: OnceLock::new(),
         };
@@ -152,7 +142,7 @@ impl Catalogue {
         let paths = entries.map(|entry| new.path(entry)).collect::<Result<Vec<_>, _>>()?;
         new.paths = Box::leak(paths.into_boxed_slice());
         new.index_paths();
-        new.index_headers();
+        new.headers = Arc::new(Headers::new(&data.headers, &new.endpoints, new.paths));
         Ok(new)
     }
 
@@ -288,17 +278,14 @@ impl Catalogue {
         self.data.user_agents.renderers.iter().any(|g| g.fits(user_agent))
     }
 
-    /// What is known of a header field by its name, in any case.
-    pub fn header(&self, name: &[u8]) -> HeaderFacts {
-        let mut as_long = self.headers.get(name.len()).into_iter().flatten();
-        let found = as_long.find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
-        found.map(|(_, facts)| *facts).unwrap_or_default()
+    /// What is known of header fields by their names.
+    pub fn headers(&self) -> &Arc<Headers> {
+        &self.headers
     }
 
-    /// Whether a header's value is one that documentation prescribes, and so no secret.
-    pub fn is_constant(&self, name: &[u8], value: &[u8]) -> bool {
-        let mut rules = self.endpoints.iter().flat_map(|e| &e.client_headers);
-        rules.any(|rule| rule.fits(name, value) && rule.value.as_ref().is_some_and(|v| v.len() == value.len()))
+    /// Where documents that return credentials hold what.
+    pub fn credential_keys(&self) -> &'static CredentialKeys {
+        &self.data.credential
     }
 
     /// Domains under which any name leads to an address that the asker chose.
@@ -375,42 +362,6 @@ impl Catalogue {
             }
         }
     }
-
-    fn index_headers(&mut self) {
-        let lists = &self.data.headers;
-        let mut headers: Vec<Vec<(&'static str, HeaderFacts)>> = Vec::new();
-        let mut mark = |name: &'static str, set: fn(&mut HeaderFacts)| {
-            if headers.len() <= name.len() {
-                headers.resize_with(name.len() + 1, Vec::new);
-            }
-            let Some(as_long) = headers.get_mut(name.len()) else { return };
-            let at = as_long.iter().position(|(known, _)| known.eq_ignore_ascii_case(name)).unwrap_or(as_long.len());
-            if at == as_long.len() {
-                as_long.push((name, HeaderFacts::default()));
-            }
-            let Some((_, facts)) = as_long.get_mut(at) else { return };
-            facts.recorded = true;
-            set(facts);
-        };
-        lists.recorded.iter().for_each(|name| mark(name, |_| {}));
-        lists.forwarding.iter().for_each(|name| mark(name, |facts| facts.forwarding = true));
-        lists.browser.iter().for_each(|name| mark(name, |facts| facts.browser = true));
-        lists.secret.iter().for_each(|name| mark(name, |facts| facts.secret = true));
-        for endpoint in &self.endpoints {
-            endpoint.client_headers.iter().for_each(|rule| mark(&rule.name, |facts| facts.client = true));
-            let prescribed = endpoint.client_headers.iter().filter(|rule| rule.value.is_some());
-            prescribed.for_each(|rule| mark(&rule.name, |facts| facts.prescribed = true));
-            endpoint.session_ttl_header.iter().for_each(|name| mark(name, |_| {}));
-            endpoint.session_header.iter().for_each(|rule| mark(&rule.name, |facts| facts.secret = true));
-            let alone = endpoint.session_header.iter().filter(|rule| rule.value.is_none());
-            alone.for_each(|rule| mark(&rule.name, |facts| facts.session = true));
-        }
-        for path in self.paths {
-            path.entry.required_headers.iter().flat_map(|choice| &choice.0).for_each(|rule| mark(&rule.name, |_| {}));
-            path.entry.optional_headers.iter().for_each(|name| mark(name, |_| {}));
-        }
-        self.headers = headers;
-    }
 }
 
 fn parse() -> Result<File, CatalogueError> {
@@ -441,6 +392,9 @@ fn resolve(file: &File, paths: &mut [PathEntry], agents: &mut [Agent]) -> Result
         }
         if path.sensitivity == Sensitivity::Credential && path.kind.is_none() {
             return Err(error("a credential path needs `kind`".to_owned()));
+        }
+        if path.sensitivity == Sensitivity::Credential && !path.names_secret(&file.credential) {
+            return Err(error("which key of the answer holds the secret? Say it with `secret = [\"KEY\"]`".to_owned()));
         }
         if path.any_address && path.required_headers.is_empty() {
             return Err(error("`any_address` needs `required_headers`".to_owned()));

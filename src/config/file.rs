@@ -12,6 +12,7 @@ use crate::correlate::AllowEntry;
 use crate::duration::Span;
 use crate::event::settings::Network;
 use crate::event::time::Precision;
+use crate::output::net;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -228,11 +229,11 @@ pub struct Alerts {
     pub allow: Vec<AllowEntry>,
 }
 
-/// `[[output]]`
-#[derive(Debug, Deserialize)]
+/// `[[output]]`. What has no use for where `to` leads is an error, see [`super::receiver::settings`].
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
-    /// `-` or a path.
+    /// `-`, a path or a URL.
     pub to: String,
     /// Form.
     pub format: Option<Format>,
@@ -240,6 +241,59 @@ pub struct Output {
     pub rotate: Option<String>,
     /// As `--keep`.
     pub keep: Option<usize>,
+    /// What goes here, if less than the run writes.
+    pub events: Option<EventSet>,
+    /// Alerts below do not go here.
+    pub min_severity: Option<Severity>,
+    /// User name.
+    pub username: Option<String>,
+    /// Password, in place or as `${ENVIRONMENT}`.
+    pub password: Option<String>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// Elasticsearch's API key (`ID:KEY` or encoded), PagerDuty's routing key.
+    pub api_key: Option<String>,
+    /// File with the API key.
+    pub api_key_file: Option<PathBuf>,
+    /// Bearer token.
+    pub token: Option<String>,
+    /// File with the bearer token.
+    pub token_file: Option<PathBuf>,
+    /// Further HTTP headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// PEM file of authorities to trust instead of the public ones.
+    pub ca: Option<PathBuf>,
+    /// PEM file of the own certificate.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the own key.
+    pub key: Option<PathBuf>,
+    /// How much of the server's certificate is checked.
+    pub verify: Option<net::settings::Verify>,
+    /// Compression of what is sent.
+    pub compression: Option<net::settings::Compression>,
+    /// Events in a request at most.
+    pub batch: Option<usize>,
+    /// How long events wait for others to share a request.
+    pub flush: Option<Span>,
+    /// Bound on each wait for the network.
+    pub timeout: Option<Span>,
+    /// Longest wait between two tries.
+    pub backoff: Option<Span>,
+    /// Requests at once.
+    pub requests: Option<usize>,
+    /// Ingest pipeline of Elasticsearch.
+    pub pipeline: Option<String>,
+    /// What a syslog message holds.
+    pub body: Option<net::settings::Body>,
+    /// Shape of webhook requests.
+    pub template: Option<net::settings::Template>,
+    /// Webhook requests a minute.
+    pub per_minute: Option<u32>,
+    /// List or channel.
+    pub redis_type: Option<net::settings::RedisType>,
+    /// How Kafka is shown the password.
+    pub sasl: Option<net::settings::Sasl>,
 }
 
 /// `[metrics]`

@@ -14,8 +14,9 @@ use crate::detect;
 use crate::duration::Span;
 use crate::event::settings::{self as events, Settings};
 use crate::flow;
+use crate::judge;
 use crate::output::file::Rotation;
-use crate::output::{Destination, Form};
+use crate::output::{self, Destination, Filter, Form};
 use crate::packet::Timestamp;
 use crate::pipeline;
 use crate::proto::pending::Limits;
@@ -26,6 +27,7 @@ use crate::session;
 pub mod file;
 pub mod memory;
 pub mod packetbeat;
+pub mod receiver;
 
 use file::File;
 use memory::{Shares, bytes_per};
@@ -132,8 +134,8 @@ pub struct Config {
     pub filter: Vec<String>,
     /// What is written.
     pub events: EventSet,
-    /// Where to, each with its form where one was asked for.
-    pub destinations: Vec<(Destination, Option<Form>, Rotation)>,
+    /// Where to.
+    pub outputs: Vec<output::Settings>,
     /// Alerts below are left out.
     pub min_severity: Severity,
     /// Exit status 3 from here on.
@@ -188,7 +190,11 @@ impl Config {
         let waiting = |timeout, bytes| Limits { timeout, bytes: bytes as usize, ..Limits::default() };
         pipeline::Config {
             flows: (self.flows && self.events >= EventSet::Metadata).then_some(flows),
-            everything: self.events == EventSet::All,
+            judge: judge::Config {
+                everything: self.events == EventSet::All,
+                writes_bodies: self.event.http.writes_bodies(),
+                alone: self.threads == 1,
+            },
             sessions: session::Config {
                 entries: count(shares.connections, bytes_per::CONNECTION),
                 bytes: shares.streams as usize,
@@ -208,7 +214,7 @@ impl Config {
     fn http_limits(&self) -> http::Limits {
         let default = http::Limits::default();
         if !self.event.http.writes_bodies() {
-            return http::Limits { every_response: false, ..default };
+            return default;
         }
         let body = self.event.http.max_message_size.min(self.memory as usize / 32).max(default.body);
         http::Limits { body, memory: default.memory.max(2 * body), ..default }
@@ -218,9 +224,9 @@ impl Config {
     pub fn publisher(&self, json: bool, text: Option<bool>) -> publish::Config {
         publish::Config {
             wanted: match self.events {
-                EventSet::Alerts => publish::Wanted::Alerts,
-                EventSet::Metadata => publish::Wanted::Metadata,
-                EventSet::All => publish::Wanted::All,
+                EventSet::Alerts => output::Wanted::Alerts,
+                EventSet::Metadata => output::Wanted::Metadata,
+                EventSet::All => output::Wanted::All,
             },
             min_severity: self.min_severity,
             marks: (Shares::of(self.memory).marks / bytes_per::MARK) as usize,
@@ -228,6 +234,7 @@ impl Config {
             event: self.event.clone(),
             json,
             text,
+            told_apart: false,
             suggest: self.suggest_allow,
         }
     }
@@ -275,7 +282,7 @@ impl Config {
         Ok(Self {
             filter,
             events: run.events.or(file.events.write).unwrap_or_default(),
-            destinations: destinations(run, &file)?,
+            outputs: outputs(run, &file)?,
             min_severity: run.min_severity.or(file.alerts.min_severity).unwrap_or(Severity::Low),
             fail_on: run.fail_on.or(file.alerts.fail_on),
             threads,
@@ -289,16 +296,16 @@ impl Config {
             flows: file.flows.enabled.unwrap_or(true),
             dns_timeout: seconds(file.dns.transaction_timeout, 10),
             icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
-            catalogue: Arc::new(catalogue),
             decode: decode_config(&file, memory),
-            detect: detect::Config { ssrf, alone: threads == 1, ..detect_config(&file) },
+            detect: detect::Config { ssrf, ..detect_config(&file) },
             correlate: correlate::Config {
                 limit: ((Shares::of(memory).correlation / bytes_per::CLIENT) as usize)
                     .min(correlate::Config::default().limit),
                 ..correlate_config(&file)
             },
-            event: event_settings(run, &file, live)?,
+            event: Settings { headers: Arc::clone(catalogue.headers()), ..event_settings(run, &file, live)? },
             live: live_settings(run, &file),
+            catalogue: Arc::new(catalogue),
             inputs,
         })
     }
@@ -337,7 +344,7 @@ pub fn check(path: &Path) -> Result<Config, ConfigError> {
 
 /// The meaning of a configuration in a line.
 pub fn summary(config: &Config) -> String {
-    let to = config.destinations.iter().map(|(to, ..)| match to {
+    let to = config.outputs.iter().map(|output| match &output.destination {
         Destination::Stdout => "standard output".to_owned(),
         Destination::Path(path) => path.display().to_string(),
     });
@@ -363,7 +370,7 @@ fn inputs(run: &Run, file: &File) -> Result<Inputs, ConfigError> {
     Ok(Inputs::Live(interfaces.clone()))
 }
 
-fn destinations(run: &Run, file: &File) -> Result<Vec<(Destination, Option<Form>, Rotation)>, ConfigError> {
+fn outputs(run: &Run, file: &File) -> Result<Vec<output::Settings>, ConfigError> {
     let one = |to: &str, format: Option<Format>, rotate: Option<&str>, keep: Option<usize>| {
         let form = format.map(|f| match f {
             Format::Ndjson => Form::Json,
@@ -378,7 +385,7 @@ fn destinations(run: &Run, file: &File) -> Result<Vec<(Destination, Option<Form>
         };
         let mut rotation = rotate.map_or(Ok(Rotation::default()), parse_rotation)?;
         rotation.keep = keep.unwrap_or(rotation.keep);
-        Ok((destination, form, rotation))
+        Ok(output::Settings { destination, form, rotation, filter: Filter::default() })
     };
     let rotate = run.rotate.as_deref();
     rotate.map(parse_rotation).transpose().map_err(|error| ConfigError::Invalid(format!("--rotate: {error}")))?;
@@ -474,6 +481,7 @@ fn event_settings(run: &Run, file: &File, live: bool) -> Result<Settings, Config
         flows: flow_settings(&file.flows, live)?,
         local_addresses: events::LocalAddresses::default(),
         sensor: None,
+        headers: default.headers,
     })
 }
 

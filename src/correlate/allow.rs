@@ -82,9 +82,8 @@ pub struct Question<'a> {
 impl AllowEntry {
     /// The agents that the product's source rule names, by process name.
     pub fn defaults() -> Vec<Self> {
-        let entry =
-            |name: &&str| Self { name: (*name).to_owned(), process: Some((*name).to_owned()), ..Self::default() };
-        DEFAULT_PROCESSES.iter().map(entry).collect()
+        let entry = |name: &String| Self { name: name.clone(), process: Some(name.clone()), ..Self::default() };
+        crate::catalogue::allowed_processes().iter().map(entry).collect()
     }
 
     /// Whether every criterion of the entry holds.
@@ -122,18 +121,6 @@ fn is_agent(pattern: &str, agent: &[u8]) -> bool {
 fn is_shape(wanted: &str, shape: Shape) -> bool {
     u64::from_str_radix(wanted, 16) == Ok(shape.0)
 }
-
-/// Process names of the default list.
-const DEFAULT_PROCESSES: &[&str] = &[
-    "AzureGuestAgent.exe",
-    "WindowsAzureGuestAgent.exe",
-    "WaAppAgent.exe",
-    "aws-cfn-bootstrap",
-    "cloud-init",
-    "amazon-ssm-agent",
-    "google_guest_agent",
-    "waagent",
-];
 
 /// An entry as typed.
 #[derive(Clone, Serialize, Deserialize)]

@@ -44,17 +44,13 @@ const NO_LIFETIME: u64 = u64::MAX;
 pub struct Config {
     /// Key of `imds.credential.fingerprint`.
     pub fingerprint_key: Vec<u8>,
-    /// Whether this matcher sees all conversations. What is found before the first credential was issued joins nothing,
-    /// so it need not be looked for; but where others (other workers' matchers) may have seen that, only
-    /// [`Detector::search`] tells.
-    pub alone: bool,
     /// Look for other targets in requests (SSRF).
     pub ssrf: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec(), alone: false, ssrf: true }
+        Self { fingerprint_key: DEFAULT_FINGERPRINT_KEY.to_vec(), ssrf: true }
     }
 }
 
@@ -75,7 +71,6 @@ pub struct Detector {
     questions: Questions,
     agents: UserAgents,
     forms: Forms,
-    searching: bool,
 }
 
 impl Detector {
@@ -89,7 +84,6 @@ impl Detector {
             questions: Questions::default(),
             agents: UserAgents::default(),
             forms: Forms::default(),
-            searching: false,
         }
     }
 
@@ -97,16 +91,6 @@ impl Detector {
     #[inline]
     pub fn metadata_endpoint(&self, server: conn::Endpoint) -> bool {
         self.catalogue.is_metadata(canonical_ip(server.ip), server.port)
-    }
-
-    /// A credential was issued before whatever comes from now on: look for it.
-    pub fn search(&mut self) {
-        self.searching = true;
-    }
-
-    /// Whether tokens in cleartext can join anything: a credential may have been issued before.
-    pub fn searches_tokens(&self) -> bool {
-        self.searching || !self.config.alone
     }
 
     /// Whether the body of the response to `request` may tell anything, if the server is at no metadata address; either of
@@ -120,8 +104,8 @@ impl Detector {
             || hosts.any(|host| !endpoints_of(&host, catalogue).is_empty())
     }
 
-    /// Judges an HTTP exchange.
-    pub fn http(&mut self, tx: &Transaction) -> Verdict {
+    /// Judges an HTTP exchange. `search`: look for credential-shaped tokens in it.
+    pub fn http(&mut self, tx: &Transaction, search: bool) -> Verdict {
         let by_address = self.metadata_endpoint(tx.conn.server);
         let (remembered, own);
         let request = match &tx.request {
@@ -139,8 +123,7 @@ impl Detector {
             }
         };
         let imds = self.imds(tx, request.as_ref(), by_address);
-        let tokens = if self.searching { self.tokens(tx, request.as_ref(), imds.is_some()) } else { Vec::new() };
-        let unsearched = !self.searching && !self.config.alone;
+        let tokens = if search { self.tokens(tx, request.as_ref(), imds.is_some()) } else { Vec::new() };
         let hosts = match &request {
             Some(request) if request.asked.named.is_empty() => Hosts::Ordinary,
             _ => Hosts::Unknown,
@@ -149,8 +132,7 @@ impl Detector {
             true => ssrf::judge_knowing(hosts, tx, imds.as_ref(), &self.catalogue),
             false => Verdict::default(),
         };
-        self.searching |= imds.as_ref().is_some_and(|imds| imds.credential.as_ref().is_some_and(|c| c.issued));
-        Verdict { imds: imds.map(Arc::new), tokens, unsearched, ..named }
+        Verdict { imds: imds.map(Arc::new), tokens, ..named }
     }
 
     /// What may be an issued credential that leaves; what was searched before is not searched again.
@@ -164,9 +146,9 @@ impl Detector {
         relay::tokens(&self.catalogue, tx, is_metadata, searched)
     }
 
-    /// Judges a DNS transaction.
-    pub fn dns(&mut self, tx: &dns::Transaction) -> DnsVerdict {
-        super::names::judge(&self.catalogue, tx, self.searches_tokens())
+    /// Judges a DNS transaction. `search`: look for credential-shaped tokens in it.
+    pub fn dns(&self, tx: &dns::Transaction, search: bool) -> DnsVerdict {
+        super::names::judge(&self.catalogue, tx, search)
     }
 
     /// A connection to a metadata address in which no request could be read; `None` for other connections.
@@ -194,8 +176,8 @@ impl Detector {
             }
         }
         let content = tx.response.as_ref().map(|r| Content::new(&r.body.captured, r.head.field("content-encoding")));
-        let answer =
-            tx.response.as_ref().zip(content.as_ref()).map(|(response, content)| Answer::new(response, content));
+        let answer = tx.response.as_ref().zip(content.as_ref());
+        let answer = answer.map(|(response, content)| Answer::new(response, content, catalogue.credential_keys()));
         let answer = answer.as_ref();
         let (leg, choice) = if by_address || !named.is_empty() {
             let (leg, endpoints) = match by_address {
@@ -485,7 +467,7 @@ fn issued_token(
     sensitivity: Sensitivity,
 ) -> Option<(TokenHash, u64)> {
     let (request, answer) = (request?, answer.filter(|_| sensitivity == Sensitivity::Token)?);
-    let (token, lifetime) = answer.session_token()?;
+    let (token, lifetime) = answer.session_token(choice.entry.map(|m| m.path.entry))?;
     let asked = || {
         let names = choice.endpoints.iter().filter_map(|e| e.session_ttl_header.as_deref());
         names.into_iter().find_map(|name| request.head.field(name)).and_then(number)

@@ -14,7 +14,7 @@ use sha2::Sha256;
 use super::body::{Content, Document, Value};
 use super::{Credential, TokenHash, expiry, tokens};
 use crate::bytes::{find, lossy};
-use crate::catalogue::{Marker, PathEntry};
+use crate::catalogue::{CredentialKeys, Marker, PathEntry, is_key};
 use crate::packet::Timestamp;
 use crate::proto::http::Message;
 
@@ -23,29 +23,12 @@ const MAX_SECRETS: usize = 256;
 /// Most characters of an identifier or scope.
 const MAX_TEXT: usize = 512;
 
-/// JSON keys of the value that is the credential itself, in the order in which they are looked for.
-const SECRET_KEYS: &[&str] =
-    &["SecretAccessKey", "AccessKeySecret", "TmpSecretKey", "secret", "secretKey", "access_token", "accessToken"];
-/// JSON keys of secrets that come with it.
-const COMPANION_KEYS: &[&str] = &[
-    "Token",
-    "SessionToken",
-    "SecurityToken",
-    "securitytoken",
-    "refresh_token",
-    "id_token",
-    "protectedSettings",
-    "KUBELET_KEY",
-];
-/// JSON keys of public identifiers.
-const ID_KEYS: &[&str] = &["AccessKeyId", "TmpSecretId", "access", "accessKey", "client_id", "clientid", "clientId"];
-/// JSON keys of a point in time.
-const EXPIRY_KEYS: &[&str] = &["Expiration", "ExpiredTime", "expires_at", "expires_on", "expiration"];
-
 /// The body of an answer, as a document.
 pub(super) struct Answer<'b> {
     status: u16,
     document: Document<'b>,
+    /// Where documents hold what, unless the entry says otherwise.
+    keys: &'b CredentialKeys,
     /// Nothing is missing.
     whole: bool,
     empty: bool,
@@ -56,7 +39,7 @@ pub(super) struct Answer<'b> {
 
 impl<'b> Answer<'b> {
     /// `content` is the response's body with its encoding undone.
-    pub(super) fn new(response: &Message, content: &'b Content<'_>) -> Self {
+    pub(super) fn new(response: &Message, content: &'b Content<'_>, keys: &'b CredentialKeys) -> Self {
         let status = response.head.status().unwrap_or(0);
         // A range is as incomplete as a gap.
         let damaged = response.gap || response.cut || status == 206;
@@ -66,6 +49,7 @@ impl<'b> Answer<'b> {
             status,
             error: is_error(&document),
             document,
+            keys,
             whole: !damaged && response.body.whole && response.complete,
             empty: bytes.trim_ascii().is_empty(),
             time: response.last,
@@ -92,7 +76,7 @@ impl<'b> Answer<'b> {
             ([], any) => any.iter().any(|marker| self.holds(marker)),
             // Keys of a document: words in a script or page that reads credentials prove nothing.
             _ if !matches!(self.document, Document::Json(_)) => false,
-            (all, _) => all.iter().all(|marker| self.holds(marker)) || !self.whole && self.begins(all),
+            (all, _) => all.iter().all(|marker| self.holds(marker)) || !self.whole && self.begins(entry, all),
         }
     }
 
@@ -123,9 +107,12 @@ impl<'b> Answer<'b> {
     }
 
     /// A document that breaks off: the secret is there, and nothing that is there speaks against it.
-    fn begins(&self, all: &[Marker]) -> bool {
+    fn begins(&self, entry: &PathEntry, all: &[Marker]) -> bool {
         let is_secret = |marker: &Marker| match marker {
-            Marker::Word(key) => SECRET_KEYS.contains(&key.as_str()) && self.document.text(key).is_some(),
+            Marker::Word(key) => {
+                entry.secret.iter().chain(&self.keys.secret).any(|known| known == key)
+                    && self.document.text(key).is_some()
+            }
             Marker::Pair(..) => false,
         };
         let contradicts = |marker: &Marker| match marker {
@@ -138,12 +125,12 @@ impl<'b> Answer<'b> {
     /// What may be told of the credential.
     pub(super) fn credential(&self, entry: &'static PathEntry, fingerprints: &Fingerprints) -> Credential {
         let doc = &self.document;
-        let first = |keys: &[&str]| keys.iter().find_map(|key| doc.text(key));
+        let first = |own: &'static [String], usual: &'b [String]| own.iter().chain(usual).find_map(|key| doc.text(key));
         let in_seconds = || {
             let seconds: i64 = std::str::from_utf8(doc.text("expires_in")?).ok()?.trim().parse().ok()?;
             expiry::rfc3339(self.time.seconds().checked_add(seconds)?)
         };
-        let parts = self.secret_parts();
+        let parts = self.secret_parts(entry);
         let mut secrets = Vec::new();
         for (part, _) in &parts {
             tokens::secret_hashes(part, &mut secrets);
@@ -153,33 +140,36 @@ impl<'b> Answer<'b> {
         Credential {
             issued: true,
             kind: entry.kind.as_deref(),
-            id: first(ID_KEYS).map(shown),
-            scope: first(&["RoleArn", "resource"]).map(shown),
-            expires: first(EXPIRY_KEYS).and_then(expiry::absolute).or_else(in_seconds),
+            id: first(&entry.identifier, &self.keys.identifier).map(shown),
+            scope: first(&[], &self.keys.scope).map(shown),
+            expires: first(&entry.expiry, &self.keys.expiry).and_then(expiry::absolute).or_else(in_seconds),
             fingerprint: main.and_then(|(secret, _)| fingerprints.of(secret)),
             secrets,
         }
     }
 
     /// The secrets of the document, the credential itself first, each with whether it is all there.
-    fn secret_parts(&self) -> Vec<(&[u8], bool)> {
+    fn secret_parts(&self, entry: &PathEntry) -> Vec<(&[u8], bool)> {
         match &self.document {
             Document::Json(pairs) => {
-                let mut out: Vec<(&[u8], bool)> = Vec::new();
-                for key in SECRET_KEYS.iter().chain(COMPANION_KEYS) {
-                    out.extend(self.document.values(key).filter_map(|value| match value {
-                        Value::String(text, whole) if !text.bytes().is_empty() => Some((text.bytes(), *whole)),
-                        _ => None,
-                    }));
+                let strings = || pairs.iter().filter_map(|pair| string(&pair.value));
+                let keys = [&entry.secret, &self.keys.secret, &entry.companion, &self.keys.companion];
+                let mut out = Vec::new();
+                for key in keys.into_iter().flatten() {
+                    out.extend(self.document.values(key).filter_map(string));
                 }
-                let strings = pairs.iter().filter_map(|p| p.value.text());
-                out.extend(strings.filter_map(private_key).map(|key| (key, true)));
+                out.extend(strings().filter_map(|(text, _)| private_key(text)).map(|key| (key, true)));
+                if out.is_empty() {
+                    // Nobody knows which it is: whatever looks like a token.
+                    out.extend(strings().filter(|(text, _)| tokens::is_token(text)));
+                }
                 out
             }
             Document::Text(text) => {
-                match (private_key(text), line_value(text, b"KUBELET_KEY:"), element(text, b"Data")) {
-                    (Some(part), ..) | (_, Some(part), _) | (.., Some(part)) => vec![(part, true)],
-                    _ => vec![(*text, self.whole)],
+                let named = entry.secret.iter().find_map(|key| named_value(text, key.as_bytes()));
+                match private_key(text).or(named) {
+                    Some(part) => vec![(part, true)],
+                    None => vec![(*text, self.whole)],
                 }
             }
             Document::Html => Vec::new(),
@@ -187,13 +177,14 @@ impl<'b> Answer<'b> {
     }
 
     /// The session token that a token path returned, and its lifetime in seconds where the body tells.
-    pub(super) fn session_token(&self) -> Option<(TokenHash, Option<u64>)> {
+    pub(super) fn session_token(&self, entry: Option<&PathEntry>) -> Option<(TokenHash, Option<u64>)> {
         if !self.is_success() || self.empty || self.is_error() || !self.whole {
             return None;
         }
         match &self.document {
             Document::Json(_) => {
-                let token = ["access_token", "token", "Token"].into_iter().find_map(|key| self.document.text(key))?;
+                let own = entry.into_iter().flat_map(|entry| &entry.secret);
+                let token = own.chain(&self.keys.session).find_map(|key| self.document.text(key))?;
                 let seconds = self.document.text("expires_in").and_then(number);
                 Some((tokens::token_hash(token), seconds))
             }
@@ -224,9 +215,12 @@ fn is_error(doc: &Document<'_>) -> bool {
     }
 }
 
-/// Whether a marker could be a JSON key.
-fn is_key(word: &str) -> bool {
-    word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+/// A string that holds something, and whether its end was seen.
+fn string<'v>(value: &'v Value<'_>) -> Option<(&'v [u8], bool)> {
+    match value {
+        Value::String(text, whole) if !text.bytes().is_empty() => Some((text.bytes(), *whole)),
+        _ => None,
+    }
 }
 
 fn shown(text: &[u8]) -> String {
@@ -248,6 +242,12 @@ fn private_key(text: &[u8]) -> Option<&[u8]> {
     let begin = BEGIN.find(text)?;
     let inner = text.get(begin.checked_add(16)?..)?;
     inner.get(..memchr::memmem::find(inner, b"-----END").unwrap_or(inner.len()))
+}
+
+/// The value of `name` in text: `name: value` or `name=value` on a line, or an XML element.
+fn named_value<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let on_line = |mark: &[u8]| line_value(text, &[name, mark].concat());
+    on_line(b":").or_else(|| on_line(b"=")).or_else(|| element(text, name))
 }
 
 /// What follows `name` on its line.

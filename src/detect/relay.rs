@@ -76,7 +76,7 @@ fn message(
     out: &mut Vec<TokenHash>,
 ) {
     for (name, value) in message.head.fields().filter(|(_, value)| value.len() >= tokens::MIN_TOKEN) {
-        let signing = name.eq_ignore_ascii_case(b"x-amz-security-token") || catalogue.header(name).session;
+        let signing = name.eq_ignore_ascii_case(b"x-amz-security-token") || catalogue.headers().facts(name).session;
         if signing || skip(name) {
             continue;
         }

@@ -38,7 +38,8 @@ impl<'t> Request<'t> {
         &self,
         catalogue: &Catalogue,
     ) -> impl Iterator<Item = (&'t [u8], &'t [u8], HeaderFacts)> + Clone {
-        let facts = self.facts.get_or_init(|| self.head.fields().map(|(name, _)| catalogue.header(name)).collect());
+        let facts =
+            self.facts.get_or_init(|| self.head.fields().map(|(name, _)| catalogue.headers().facts(name)).collect());
         self.head.fields().zip(facts).map(|((name, value), facts)| (name, value, *facts))
     }
 
@@ -89,8 +90,8 @@ impl<'t> Request<'t> {
     pub(super) fn recorded(&self, catalogue: &Catalogue) -> Recorded {
         let recorded = self.fields(catalogue).filter(|(.., facts)| facts.recorded).take(MAX_RECORDED);
         let shown = recorded.map(|(name, value, facts)| {
-            let is_hidden = facts.secret && !(facts.prescribed && catalogue.is_constant(name, value));
-            (name, if is_hidden { b"" } else { value })
+            let may_write = catalogue.headers().may_write_known(facts, name, value, true);
+            (name, if may_write { value } else { b"" })
         });
         Recorded::new(shown)
     }

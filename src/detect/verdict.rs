@@ -281,8 +281,8 @@ pub struct Verdict {
     pub redirect: Option<Box<Candidate>>,
     /// Credential-shaped tokens outside signing headers: hash, and whether it stood in the request.
     pub tokens: Vec<(TokenHash, bool)>,
-    /// Nobody has looked for tokens yet, because the matcher that saw this exchange cannot know whether a credential was
-    /// issued before: who knows looks for them ([`Self::search`]).
+    /// Nobody has looked for tokens yet, because who judged this exchange cannot know whether a credential was issued
+    /// before: who knows looks for them ([`Self::search`]).
     pub unsearched: bool,
 }
 
@@ -318,6 +318,11 @@ impl Verdict {
     pub fn search(&mut self, tx: &Transaction, catalogue: &Catalogue) {
         self.tokens = relay::tokens(catalogue, tx, self.imds.is_some(), relay::Searched::default());
         self.unsearched = false;
+    }
+
+    /// Whether the answer proves that a credential was issued.
+    pub fn issues_credential(&self) -> bool {
+        self.imds.as_ref().is_some_and(|imds| imds.credential.as_ref().is_some_and(|credential| credential.issued))
     }
 
     /// Whether the correlator can make anything of it; what was not searched aside.

@@ -19,6 +19,7 @@ use super::mask::{HIDDEN, Masker};
 use super::settings::HttpSettings;
 use super::url::{self, Host, Params, Target};
 use super::{Context, Writer, lossy};
+use crate::catalogue;
 use crate::detect::{self, Verdict};
 use crate::id::EventId;
 use crate::proto::http::{Message, Note, Transaction};
@@ -42,6 +43,7 @@ pub(super) fn document<'a>(
     let mut doc = writer.exchange(id, &exchange, context);
     let view = View {
         settings: &writer.settings().http,
+        headers: &writer.settings().headers,
         context,
         is_metadata: verdict.imds.is_some(),
         names_metadata: verdict.candidates.iter().any(|candidate| candidate.is_metadata),
@@ -97,6 +99,7 @@ fn status_of(tx: &Transaction) -> Option<u16> {
 /// How one exchange is written.
 struct View<'v, 'a> {
     settings: &'a HttpSettings,
+    headers: &'a catalogue::Headers,
     context: &'v Context<'a>,
     is_metadata: bool,
     /// The request names a metadata target: its answer may be what that said.
@@ -286,21 +289,21 @@ impl<'a> View<'_, 'a> {
 
     /// The value of a header as it may be written.
     fn header_value(&self, name: &str, value: &'a [u8]) -> Text<'a> {
-        match self.redaction(name) {
+        match self.redaction(name, value) {
             Some(redacted) if !value.is_empty() => Cow::Borrowed(redacted),
             _ => self.text(value),
         }
     }
 
     /// What stands in the place of a header's value, if it may not be written.
-    fn redaction(&self, name: &str) -> Option<&'static str> {
-        if is_token_header(name) {
-            return Some(HIDDEN);
-        }
-        if matches!(name, "authorization" | "proxy-authorization")
-            && (self.settings.redact_authorization || self.is_metadata)
+    fn redaction(&self, name: &str, value: &[u8]) -> Option<&'static str> {
+        let may_write = self.headers.may_write(name.as_bytes(), value, self.is_metadata);
+        if matches!(name, "authorization" | "proxy-authorization") && (self.settings.redact_authorization || !may_write)
         {
             return Some("*");
+        }
+        if !may_write {
+            return Some(HIDDEN);
         }
         self.settings.redact_headers.iter().any(|other| other.eq_ignore_ascii_case(name)).then_some("REDACTED")
     }
@@ -314,7 +317,8 @@ impl<'a> View<'_, 'a> {
             if !line.starts_with(b" ") && !line.starts_with(b"\t") {
                 let name = memchr::memchr(b':', content).map_or(&b""[..], |at| &content[..at]);
                 let name = lower(lossy(name.trim_ascii()));
-                is_secret = self.redaction(&name).is_some_and(|redacted| redacted != "REDACTED");
+                // by name alone: the value may go on in the next line
+                is_secret = self.redaction(&name, b"").is_some_and(|redacted| redacted != "REDACTED");
                 let kept = if is_secret { memchr::memchr(b':', content).map_or(0, |at| at + 1) } else { content.len() };
                 out.extend_from_slice(&content[..kept]);
                 out.extend(std::iter::repeat_n(b'*', content.len() - kept));
@@ -437,11 +441,6 @@ fn is_chunked(value: &[u8]) -> bool {
 pub(super) fn is_keyword(settings: &HttpSettings, key: &[u8]) -> bool {
     let hidden = &settings.hide_keywords;
     !hidden.is_empty() && hidden.contains(&String::from_utf8_lossy(key).to_lowercase())
-}
-
-/// Headers whose values are session tokens or parts of credentials: never written.
-fn is_token_header(name: &str) -> bool {
-    name.ends_with("metadata-token") || matches!(name, "x-identity-header" | "secret" | "x-amz-security-token")
 }
 
 /// Lower case; borrowed where it is already.

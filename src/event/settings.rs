@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Deserialize;
 
 use super::time::Precision;
+use crate::catalogue::Headers;
 
 /// Shape of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -75,6 +76,9 @@ pub struct Settings {
     /// Identity of this sensor, in live capture only.
     #[serde(skip)]
     pub sensor: Option<SensorInfo>,
+    /// What the catalogue says of headers: of which the value may be written.
+    #[serde(skip, default = "Headers::builtin")]
+    pub headers: Arc<Headers>,
 }
 
 impl Default for Settings {
@@ -96,6 +100,7 @@ impl Default for Settings {
             flows: FlowSettings::default(),
             local_addresses: LocalAddresses::default(),
             sensor: None,
+            headers: Headers::builtin(),
         }
     }
 }

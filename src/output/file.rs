@@ -8,9 +8,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::{Batch, Counters, Filter, Form, Kind, Needs, Output, OutputError};
 
 /// When to start a new file, and how many old ones to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +39,129 @@ impl Rotation {
     }
 }
 
+/// A file as an output.
+pub struct FileOutput {
+    file: RotatingFile,
+    form: Form,
+    filter: Filter,
+    counters: Arc<Counters>,
+}
+
+impl FileOutput {
+    /// Opens `path` for these events in this form.
+    ///
+    /// # Errors
+    /// As [`RotatingFile::open`].
+    pub fn open(path: PathBuf, rotation: Rotation, form: Form, filter: Filter) -> io::Result<Self> {
+        let counters = Arc::new(Counters::new(&path.display().to_string()));
+        Ok(Self { file: RotatingFile::open(path, rotation)?, form, filter, counters })
+    }
+
+    /// Counts what became of what was written since the last time.
+    fn settle(&mut self) {
+        let Tally { bytes, taken, lost } = std::mem::take(&mut self.file.tally);
+        self.counters.send(taken.sum());
+        self.counters.acknowledge(taken.sum(), 0, bytes, Duration::ZERO);
+        self.counters.drop_many(lost.alerts, lost.events);
+        if lost.sum() > 0 {
+            self.counters.fail();
+        } else if taken.sum() > 0 {
+            self.counters.recover();
+        }
+    }
+}
+
+impl Output for FileOutput {
+    fn form(&self) -> Form {
+        self.form
+    }
+
+    fn filter(&self) -> Filter {
+        self.filter
+    }
+
+    fn needs(&self) -> Needs {
+        let folder = self.file.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Needs { write: vec![folder.map_or_else(|| ".".into(), Path::to_owned)], ..Needs::default() }
+    }
+
+    fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), OutputError> {
+        let mut count = Count::default();
+        batch.labels().for_each(|label| count.add(label.kind));
+        self.file.write(batch.in_form(self.form), count);
+        self.settle();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        self.file.flush();
+        self.settle();
+        Ok(())
+    }
+
+    fn reopen(&mut self) {
+        self.file.reopen();
+    }
+
+    fn message(&mut self) -> Option<String> {
+        self.file.take_message()
+    }
+}
+
+impl Drop for FileOutput {
+    fn drop(&mut self) {
+        self.file.flush();
+        self.settle();
+    }
+}
+
+/// Events by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Alerts.
+    pub alerts: u64,
+    /// Others.
+    pub events: u64,
+}
+
+impl Count {
+    fn add(&mut self, kind: Kind) {
+        match kind {
+            Kind::Alert => self.alerts += 1,
+            _ => self.events += 1,
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.alerts += other.alerts;
+        self.events += other.events;
+    }
+
+    fn sum(self) -> u64 {
+        self.alerts + self.events
+    }
+}
+
+/// What became of what was written.
+#[derive(Debug, Default)]
+struct Tally {
+    bytes: u64,
+    taken: Count,
+    lost: Count,
+}
+
 /// An append-only file of lines.
 pub struct RotatingFile {
     path: PathBuf,
     rotation: Rotation,
     file: Option<File>,
     buffer: Vec<u8>,
-    buffered_lines: u64,
+    buffered: Count,
+    tally: Tally,
     written: u64,
     opened: SystemTime,
     lost: u64,
@@ -74,7 +193,8 @@ impl RotatingFile {
             rotation,
             file: Some(file),
             buffer: Vec::with_capacity(BUFFER),
-            buffered_lines: 0,
+            buffered: Count::default(),
+            tally: Tally::default(),
             written,
             opened: SystemTime::now(),
             lost: 0,
@@ -84,7 +204,7 @@ impl RotatingFile {
     }
 
     /// Adds whole lines. Never fails: what the disk does not take is counted in [`Self::lost`].
-    pub fn write(&mut self, lines: &[u8], count: u64) {
+    pub fn write(&mut self, lines: &[u8], count: Count) {
         if self.buffer.len() + lines.len() > BUFFER {
             self.flush();
         }
@@ -92,7 +212,7 @@ impl RotatingFile {
             self.put(lines, count);
         } else {
             self.buffer.extend_from_slice(lines);
-            self.buffered_lines += count;
+            self.buffered.join(count);
         }
         if self.due() {
             self.flush();
@@ -112,13 +232,13 @@ impl RotatingFile {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let count = std::mem::take(&mut self.buffered_lines);
+        let count = std::mem::take(&mut self.buffered);
         self.put(&buffer, count);
         buffer.clear();
         self.buffer = buffer; // with its memory
     }
 
-    fn put(&mut self, lines: &[u8], count: u64) {
+    fn put(&mut self, lines: &[u8], count: Count) {
         if self.file.is_none() {
             self.reopen();
         }
@@ -129,6 +249,8 @@ impl RotatingFile {
         match outcome {
             Ok(()) => {
                 self.written += lines.len() as u64;
+                self.tally.bytes += lines.len() as u64;
+                self.tally.taken.join(count);
                 if std::mem::take(&mut self.failing) {
                     self.message =
                         Some(format!("output {}: writing again; {} events were lost", self.path.display(), self.lost));
@@ -150,8 +272,9 @@ impl RotatingFile {
         }
     }
 
-    fn fail(&mut self, error: &io::Error, count: u64) {
-        self.lost += count;
+    fn fail(&mut self, error: &io::Error, count: Count) {
+        self.lost += count.sum();
+        self.tally.lost.join(count);
         if !self.failing {
             self.message =
                 Some(format!("output {}: {error}; events are lost until it can be written again", self.path.display()));
@@ -396,13 +519,15 @@ mod tests {
     use super::*;
     use std::io::Read;
 
+    const ONE: Count = Count { alerts: 0, events: 1 };
+
     #[test]
     fn a_torn_last_line_is_cut_off_and_lines_follow_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.ndjson");
         std::fs::write(&path, "{\"a\":1}\n{\"b\":").unwrap();
         let mut out = RotatingFile::open(path.clone(), Rotation::default()).unwrap();
-        out.write(b"{\"c\":3}\n", 1);
+        out.write(b"{\"c\":3}\n", ONE);
         drop(out);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"c\":3}\n");
     }
@@ -414,7 +539,7 @@ mod tests {
         let rotation = Rotation { size: Some(20), age: None, keep: 2 };
         let mut out = RotatingFile::open(path.clone(), rotation).unwrap();
         for n in 0..10 {
-            out.write(format!("{{\"n\":{n:02}}}\n").as_bytes(), 1);
+            out.write(format!("{{\"n\":{n:02}}}\n").as_bytes(), ONE);
         }
         drop(out);
         let unpack = |n: usize| {
@@ -457,7 +582,7 @@ mod tests {
         }
         let mut out = RotatingFile::open("/dev/full".into(), Rotation::default()).unwrap();
         for _ in 0..3 {
-            out.write(b"{}\n", 1);
+            out.write(b"{}\n", ONE);
             out.flush();
         }
         assert_eq!(out.lost(), 3);

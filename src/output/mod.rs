@@ -1,12 +1,27 @@
-//! Where events go: whole lines in, bytes to standard output or files out. A destination that fails is counted and
-//! named once; a closed standard output ends the run quietly.
+//! Where events go. Each output has a thread, a queue and counters of its own: one that is slow or fails holds up no
+//! other.
+//!
+//! In: [`Batch`]es of rendered events. Out: bytes to standard output, files, or receivers over the network. An output that
+//! fails is counted, and named once when it begins and once when it ends; a standard output that its reader closed ends
+//! quietly.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub mod batch;
+pub mod counters;
 pub mod file;
+pub mod net;
+pub mod queue;
+pub mod receiver;
+pub mod stdout;
 
-use file::RotatingFile;
+pub use batch::{Batch, Event, Filter, Kind, Label, Wanted};
+pub use counters::{Counters, Counts};
+
+use file::{FileOutput, Rotation};
+use stdout::Stdout;
 
 /// One line per event as JSON, or one readable line per alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +44,20 @@ pub enum Destination {
     Path(PathBuf),
 }
 
-/// Why writing failed.
+/// An output as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to.
+    pub destination: Destination,
+    /// Form, where one was asked for.
+    pub form: Option<Form>,
+    /// Rotation of a file.
+    pub rotation: Rotation,
+    /// Which events it takes.
+    pub filter: Filter,
+}
+
+/// Why an output ends, or cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// Standard output was closed by its reader.
@@ -48,128 +76,86 @@ pub enum OutputError {
     Stdout(io::Error),
 }
 
-enum Target {
-    Stdout(io::BufWriter<io::Stdout>),
-    File(Box<RotatingFile>),
+/// What an output needs of a confined process, beside the memory and threads that every part of it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Folders in which it makes, renames and removes files.
+    pub write: Vec<PathBuf>,
+    /// Files and folders that it reads.
+    pub read: Vec<PathBuf>,
+    /// TCP ports that it connects to.
+    pub tcp: Vec<u16>,
+    /// UDP ports that it sends to.
+    pub udp: Vec<u16>,
+    /// Whether names must be resolved for it.
+    pub names: bool,
 }
 
-struct Output {
-    target: Target,
-    form: Form,
-}
+/// One place that events go to. It is used by one thread, its own.
+pub trait Output: Send {
+    /// What it writes.
+    fn form(&self) -> Form;
 
-/// All destinations of a run.
-pub struct Outputs {
-    outputs: Vec<Output>,
-}
+    /// Which events it takes.
+    fn filter(&self) -> Filter {
+        Filter::default()
+    }
 
-/// What became of what was to be written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Lines written.
-    pub lines: u64,
-    /// Lines lost because a destination failed.
-    pub lost: u64,
-}
+    /// What it needs of a confined process.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
 
-impl Outputs {
-    /// Opens every destination. Where no form was asked for, a terminal gets text and all else NDJSON. Colour goes to
-    /// terminals only, and not where `NO_COLOR` is set.
+    /// Its counters.
+    fn counters(&self) -> Arc<Counters>;
+
+    /// Writes the events of a batch that it takes; they are the output's from now on, which counts what becomes of them.
     ///
     /// # Errors
-    /// [`OutputError::Open`].
-    pub fn open(destinations: &[(Destination, Option<Form>, file::Rotation)]) -> Result<Self, OutputError> {
-        let mut outputs = Vec::new();
-        for (destination, form, rotation) in destinations {
-            let terminal = *destination == Destination::Stdout && io::stdout().is_terminal();
-            let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            let form = match form {
-                Some(Form::Json) => Form::Json,
-                None if !terminal => Form::Json,
-                Some(Form::Text { .. }) | None => Form::Text { colour },
-            };
-            let target = match destination {
-                Destination::Stdout => Target::Stdout(io::BufWriter::with_capacity(BUFFER, io::stdout())),
-                Destination::Path(path) => RotatingFile::open(path.clone(), rotation.clone())
-                    .map(|file| Target::File(Box::new(file)))
-                    .map_err(|source| OutputError::Open { path: path.display().to_string(), source })?,
-            };
-            outputs.push(Output { target, form });
-        }
-        Ok(Self { outputs })
-    }
+    /// Only when going on is pointless.
+    fn write(&mut self, batch: &Batch) -> Result<(), OutputError>;
 
-    /// Whether any destination wants NDJSON.
-    pub fn wants_json(&self) -> bool {
-        self.outputs.iter().any(|o| o.form == Form::Json)
-    }
-
-    /// Whether any destination wants text, and whether with colour.
-    pub fn wants_text(&self) -> Option<bool> {
-        self.outputs.iter().find_map(|o| match o.form {
-            Form::Text { colour } => Some(colour),
-            Form::Json => None,
-        })
-    }
-
-    /// Writes whole lines of JSON (each with its line end) to every destination that takes JSON.
-    pub fn json(&mut self, lines: &[u8], count: u64) -> Result<(), OutputError> {
-        self.write(lines, count, |form| form == Form::Json)
-    }
-
-    /// Writes whole lines of text to every destination that takes text.
-    pub fn text(&mut self, lines: &[u8], count: u64) -> Result<(), OutputError> {
-        self.write(lines, count, |form| matches!(form, Form::Text { .. }))
-    }
-
-    fn write(&mut self, lines: &[u8], count: u64, takes: impl Fn(Form) -> bool) -> Result<(), OutputError> {
-        for output in self.outputs.iter_mut().filter(|o| takes(o.form)) {
-            match &mut output.target {
-                Target::Stdout(out) => out.write_all(lines).map_err(stdout_error)?,
-                Target::File(file) => file.write(lines, count),
-            }
-        }
+    /// Lets readers see what was written.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    fn flush(&mut self) -> Result<(), OutputError> {
         Ok(())
     }
 
-    /// Hands everything to the operating system.
-    pub fn flush(&mut self) -> Result<(), OutputError> {
-        for output in &mut self.outputs {
-            match &mut output.target {
-                Target::Stdout(out) => out.flush().map_err(stdout_error)?,
-                Target::File(file) => file.flush(),
-            }
-        }
-        Ok(())
-    }
+    /// Called about once a second, also when there is nothing to write.
+    fn attend(&mut self) {}
 
-    /// Closes and opens files again (SIGHUP, after an outside log rotation).
-    pub fn reopen(&mut self) {
-        for output in &mut self.outputs {
-            if let Target::File(file) = &mut output.target {
-                file.reopen();
-            }
-        }
-    }
+    /// Closes what it writes to and opens it again (SIGHUP, after an outside log rotation).
+    fn reopen(&mut self) {}
 
-    /// Lines that could not be written so far, and the messages to show (each once).
-    pub fn troubles(&mut self) -> (u64, Vec<String>) {
-        let files = self.outputs.iter_mut().filter_map(|o| match &mut o.target {
-            Target::File(file) => Some(file),
-            Target::Stdout(_) => None,
-        });
-        files.fold((0, Vec::new()), |(lost, mut messages), file| {
-            messages.extend(file.take_message());
-            (lost + file.lost(), messages)
-        })
+    /// What the user should read, if anything happened since the last call.
+    fn message(&mut self) -> Option<String> {
+        None
     }
 }
 
-fn stdout_error(error: io::Error) -> OutputError {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => OutputError::Closed,
-        _ => OutputError::Stdout(error),
-    }
+/// Opens every output. Where no form was asked for, a terminal gets text and all else NDJSON. Colour goes to terminals
+/// only, and not where `NO_COLOR` is set.
+///
+/// # Errors
+/// [`OutputError::Open`].
+pub fn open(settings: &[Settings]) -> Result<Vec<Box<dyn Output>>, OutputError> {
+    settings.iter().map(open_one).collect()
 }
 
-const BUFFER: usize = 64 * 1024;
+fn open_one(settings: &Settings) -> Result<Box<dyn Output>, OutputError> {
+    let terminal = settings.destination == Destination::Stdout && io::stdout().is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let form = match settings.form {
+        Some(Form::Json) => Form::Json,
+        None if !terminal => Form::Json,
+        Some(Form::Text { .. }) | None => Form::Text { colour },
+    };
+    Ok(match &settings.destination {
+        Destination::Stdout => Box::new(Stdout::new(form, settings.filter)),
+        Destination::Path(path) => FileOutput::open(path.clone(), settings.rotation.clone(), form, settings.filter)
+            .map(Box::new)
+            .map_err(|source| OutputError::Open { path: path.display().to_string(), source })?,
+    })
+}

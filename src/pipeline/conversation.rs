@@ -53,11 +53,6 @@ impl Facts {
         self.conn(Endpoint { ip: source, port: 0 }, Endpoint { ip: destination, port: 0 }, proto)
     }
 
-    /// Number of the first packet.
-    pub(super) fn first_index(&self) -> u64 {
-        self.first_index
-    }
-
     /// The conversation between these ends.
     pub(super) fn conn(&self, client: Endpoint, server: Endpoint, proto: Proto) -> Conn {
         let [first, other] = self.ttls;

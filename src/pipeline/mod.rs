@@ -5,9 +5,10 @@
 
 use crate::conn::{Endpoint, Order, Proto};
 use crate::decode::meta::{Meta, Transport};
-use crate::detect::{self, Detector, tokens};
+use crate::detect::{Detector, tokens};
 use crate::flow;
-use crate::observe::{Observation, What};
+use crate::judge::{self, Judge, TokenSearch};
+use crate::observe::Observation;
 use crate::packet::Timestamp;
 use crate::process::Lookup;
 use crate::proto::pending::Limits;
@@ -29,13 +30,13 @@ use tcp::Session;
 pub struct Config {
     /// Track flows; `None` leaves them out.
     pub flows: Option<flow::Config>,
-    /// Whether ICMP and ordinary DNS are wanted at all, or only what concerns metadata.
-    pub everything: bool,
+    /// What is wanted, and judged how.
+    pub judge: judge::Config,
     /// Sessions.
     pub sessions: session::Config,
     /// Streams.
     pub stream: stream::Limits,
-    /// HTTP.
+    /// HTTP. Whether the bodies of all responses are captured is up to the judge.
     pub http: http::Limits,
     /// DNS.
     pub dns: dns::Config,
@@ -119,61 +120,44 @@ enum Interest {
 /// What connections are read with: apart from the tables, so that a session can be lent out meanwhile.
 struct Stages {
     config: Config,
-    /// Whether bodies of responses are wanted behind the matcher.
-    keeps_bodies: bool,
     dns: dns::Tracker,
     /// What the present message or chunk completed; reused.
     dns_found: Vec<(dns::Transaction, u64)>,
     http_found: Vec<http::Transaction>,
-    detector: Detector,
+    judge: Judge,
     counters: Counters,
-    out: Vec<Observation>,
     /// Packets that opened the present connection and were not counted for its flow.
     opened: Vec<Meta>,
-    /// Packet or tick that is being worked on.
-    at: u64,
-    tick: bool,
-    nth: u32,
-    now: Timestamp,
 }
 
 impl Pipeline {
     /// A pipeline that has seen nothing.
-    pub fn new(mut config: Config, detector: Detector) -> Self {
-        let keeps_bodies = config.http.every_response;
-        config.http.every_response |= detector.searches_tokens();
+    pub fn new(config: Config, detector: Detector) -> Self {
         Self {
             sessions: session::Table::new(config.sessions),
             flows: config.flows.map(flow::Table::new),
-            icmp: config.everything.then(|| icmp::Tracker::new(config.icmp)),
+            icmp: config.judge.everything.then(|| icmp::Tracker::new(config.icmp)),
             records: Vec::new(),
             stages: Stages {
                 dns: dns::Tracker::new(config.dns),
                 dns_found: Vec::new(),
                 http_found: Vec::new(),
+                judge: Judge::new(config.judge, detector),
                 config,
-                keeps_bodies,
-                detector,
                 counters: Counters::default(),
-                out: Vec::new(),
                 opened: Vec::new(),
-                at: 0,
-                tick: false,
-                nth: 0,
-                now: Timestamp::default(),
             },
         }
     }
 
     /// Takes out what was found since the last call, in order.
     pub fn drain(&mut self, into: &mut Vec<Observation>) {
-        into.append(&mut self.stages.out);
+        into.append(self.stages.judge.found().list());
     }
 
     /// A credential was issued before whatever comes from now on: it may be seen leaving.
     pub fn search_tokens(&mut self) {
-        self.stages.detector.search();
-        self.stages.config.http.every_response = true;
+        self.stages.judge.search_tokens();
     }
 
     /// The input is over: everything still open is reported.
@@ -183,24 +167,27 @@ impl Pipeline {
 
     /// A new second of packet time began before packet `at`: what is due is reported.
     pub fn expire(&mut self, at: u64, now: Timestamp, hand_over: &mut HandOver<'_>) {
-        let from = self.stages.begin_tick(at, now);
+        let from = self.stages.judge.found().begin_tick(at, now);
         let stages = &mut self.stages;
         self.sessions.expire(now, &mut |session: Session| session.end(stream::End::Lost, stages));
         stages.with_dns(|dns, mut out| dns.expire(now, &mut out));
         if let Some(icmp) = &mut self.icmp {
-            icmp.expire(now, &mut |tx, first| stages.icmp(tx, first));
+            icmp.expire(now, &mut |tx, first| stages.judge.icmp(tx, first));
         }
-        stages.sort_from(from);
+        stages.judge.found().sort_from(from);
         if let Some(flows) = &mut self.flows {
             let mut others = Others::behind(from, stages);
             flows.expire(now, &mut |record| others.with(record, stages, hand_over));
-            stages.out.extend(others.0);
+            stages.judge.found().list().extend(others.0);
         }
     }
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
+        let judged = self.stages.judge.counters();
         let mut counters = self.stages.counters.clone();
+        (counters.http, counters.dns) = (judged.http, judged.dns);
+        (counters.icmp, counters.flows) = (judged.icmp, judged.flows);
         counters.sessions = self.sessions.counters();
         counters.dns_messages = self.stages.dns.counters();
         if let Some(flows) = &self.flows {
@@ -211,18 +198,19 @@ impl Pipeline {
 
     /// As [`Take::restart`].
     pub fn end_all(&mut self, at: u64, hand_over: &mut HandOver<'_>) {
-        let from = self.stages.begin_tick(at, self.stages.now);
         let stages = &mut self.stages;
+        let now = stages.now();
+        let from = stages.judge.found().begin_tick(at, now);
         self.sessions.drain(&mut |session: Session| session.end(stream::End::Lost, stages));
         stages.with_dns(|dns, mut out| dns.finish(&mut out));
         if let Some(icmp) = &mut self.icmp {
-            icmp.finish(&mut |tx, first| stages.icmp(tx, first));
+            icmp.finish(&mut |tx, first| stages.judge.icmp(tx, first));
         }
-        stages.sort_from(from);
+        stages.judge.found().sort_from(from);
         if let Some(flows) = &mut self.flows {
             let mut others = Others::behind(from, stages);
-            flows.finish(stages.now, &mut |record| others.with(record, stages, hand_over));
-            stages.out.extend(others.0);
+            flows.finish(now, &mut |record| others.with(record, stages, hand_over));
+            stages.judge.found().list().extend(others.0);
         }
     }
 
@@ -230,7 +218,7 @@ impl Pipeline {
     fn count(&mut self, meta: &Meta) {
         if let Some(flows) = &mut self.flows {
             flows.touch(meta, &mut self.records);
-            self.records.drain(..).for_each(|record| self.stages.flow(record));
+            self.records.drain(..).for_each(|record| self.stages.judge.flow(record));
         }
     }
 
@@ -254,7 +242,7 @@ impl Pipeline {
     }
 
     fn touches_metadata(&self, meta: &Meta) -> bool {
-        let is_metadata = |end| self.stages.detector.metadata_endpoint(end);
+        let is_metadata = |end| self.stages.judge.is_metadata(end);
         Endpoint::of(meta).is_some_and(|(source, destination)| is_metadata(source) || is_metadata(destination))
     }
 
@@ -262,7 +250,7 @@ impl Pipeline {
         if let Some(icmp) = &mut self.icmp {
             let stages = &mut self.stages;
             icmp.packet(meta, meta.payload(segment), || Facts::new(meta).portless(meta), &mut |tx, first| {
-                stages.icmp(tx, first);
+                stages.judge.icmp(tx, first);
             });
         }
         Interest::Ends
@@ -288,8 +276,8 @@ impl Take for Pipeline {
     }
 
     fn level(&mut self, meta: &Meta, segment: &[u8]) {
-        self.stages.begin_packet(meta.index);
-        if self.stages.config.everything {
+        self.stages.judge.found().begin_packet(meta.index);
+        if self.stages.judge.wants_everything() {
             self.count(meta);
         }
         if !meta.innermost {
@@ -302,7 +290,7 @@ impl Take for Pipeline {
             Transport::Icmp { .. } => self.icmp(meta, segment),
             Transport::Other | Transport::None => Interest::Ends,
         };
-        if !self.stages.config.everything {
+        if !self.stages.judge.wants_everything() {
             self.count_if(interest, meta);
         }
         self.stages.opened.clear();
@@ -336,117 +324,52 @@ struct Others(std::iter::Peekable<std::vec::IntoIter<Observation>>);
 impl Others {
     /// What was found behind `from`.
     fn behind(from: usize, stages: &mut Stages) -> Self {
-        Self(stages.out.split_off(from.min(stages.out.len())).into_iter().peekable())
+        let found = stages.judge.found().list();
+        Self(found.split_off(from.min(found.len())).into_iter().peekable())
     }
 
     /// Adds the next flow, and what comes before it.
     fn with(&mut self, record: flow::Record, stages: &mut Stages, hand_over: &mut HandOver<'_>) {
-        let first = stages.out.len();
-        stages.flow(record);
-        let Some(order) = stages.out.last().map(|flow| flow.order) else { return };
+        let first = stages.judge.found().list().len();
+        stages.judge.flow(record);
+        let found = stages.judge.found().list();
+        let Some(order) = found.last().map(|flow| flow.order) else { return };
         while let Some(other) = self.0.next_if(|other| other.order < order) {
-            stages.out.push(other);
+            found.push(other);
         }
-        if let Some(tail) = stages.out.get_mut(first..) {
+        if let Some(tail) = found.get_mut(first..) {
             tail.rotate_left(1); // the flow goes behind them
         }
-        if stages.out.len() >= PIECE {
-            hand_over(&mut stages.out, order);
+        if found.len() >= PIECE {
+            hand_over(found, order);
         }
     }
 }
 
 impl Stages {
-    fn begin_packet(&mut self, index: u64) {
-        if self.at != index || self.tick {
-            (self.at, self.tick, self.nth) = (index, false, 0);
-        }
-    }
-
-    /// Returns where this tick's observations begin in `out`.
-    fn begin_tick(&mut self, at: u64, now: Timestamp) -> usize {
-        (self.at, self.tick, self.nth, self.now) = (at, true, 0, now);
-        self.out.len()
-    }
-
-    /// What expires together comes in an order that does not depend on the number of workers.
-    fn sort_from(&mut self, from: usize) {
-        if let Some(tail) = self.out.get_mut(from..) {
-            tail.sort_by_key(|o| o.order);
-        }
-    }
-
-    fn emit(&mut self, time: Timestamp, first: u64, rank: u8, what: What) {
-        let order = if self.tick {
-            Order { at: self.at, in_packet: false, first, rank, nth: self.nth }
-        } else {
-            Order { at: self.at, in_packet: true, first: 0, rank: 0, nth: self.nth }
-        };
-        self.nth += 1;
-        self.out.push(Observation { order, time, what });
-    }
-
-    fn http(&mut self, mut tx: http::Transaction) {
-        self.counters.http += 1;
-        let verdict = self.detector.http(&tx);
-        self.config.http.every_response |= self.detector.searches_tokens();
-        if !self.keeps_bodies
-            && !verdict.unsearched
-            && let Some(response) = &mut tx.response
-        {
-            response.body.release();
-        }
-        let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.now, |m| m.last);
-        let first = tx.conn.first_index;
-        if self.config.everything || verdict.matters() || verdict.unsearched {
-            self.emit(time, first, 0, What::Http(Box::new((tx, verdict))));
-        }
-    }
-
-    fn dns(&mut self, tx: dns::Transaction, first: u64) {
-        self.counters.dns += 1;
-        let verdict = self.detector.dns(&tx);
-        let time = tx.response.as_ref().or(tx.query.as_ref()).map_or(self.now, |m| m.time);
-        if self.config.everything || verdict.matters() {
-            self.emit(time, first, 1, What::Dns(Box::new((tx, verdict))));
-        }
+    /// Packet time of the last tick.
+    fn now(&mut self) -> Timestamp {
+        self.judge.found().now()
     }
 
     fn with_dns(&mut self, run: impl FnOnce(&mut dns::Tracker, &mut dyn FnMut(dns::Transaction, u64))) {
         let mut found = std::mem::take(&mut self.dns_found);
         run(&mut self.dns, &mut |tx, first| found.push((tx, first)));
         for (tx, first) in found.drain(..) {
-            self.dns(tx, first);
+            self.judge.dns(tx, first);
         }
         self.dns_found = found;
     }
 
-    fn icmp(&mut self, tx: icmp::Transaction, first: u64) {
-        self.counters.icmp += 1;
-        let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.now, |m| m.time);
-        self.emit(time, first, 2, What::Icmp(Box::new(tx)));
-    }
-
-    fn flow(&mut self, record: flow::Record) {
-        self.counters.flows += u64::from(record.last_report);
-        let (time, first, rank) = (record.last, record.first_index, record.rank());
-        self.emit(time, first, FLOW_RANK + rank, What::Flow(Box::new(record)));
-    }
-
     /// Cleartext in datagrams that are no DNS, searched for credentials that leave (syslog, statsd, drop sites).
     fn datagram_text(&mut self, meta: &Meta, payload: &[u8], from: Endpoint, to: Endpoint) {
-        if !self.detector.searches_tokens() || payload.len() < tokens::MIN_TOKEN || !text::is_text(payload) {
+        if self.judge.token_search() == TokenSearch::Off || payload.len() < tokens::MIN_TOKEN || !text::is_text(payload)
+        {
             return;
         }
         let mut hashes = Vec::new();
         tokens::tokens_in(payload, &mut hashes);
-        if !hashes.is_empty() {
-            let conn = Facts::new(meta).conn(from, to, Proto::Udp);
-            let tokens = detect::Tokens { conn, time: meta.time, hashes, hint: None };
-            self.emit(meta.time, meta.index, 3, What::Tokens(Box::new(tokens)));
-        }
+        let conn = Facts::new(meta).conn(from, to, Proto::Udp);
+        self.judge.tokens(conn, meta.time, meta.index, hashes);
     }
 }
-
-/// Flows come behind all else that expires with them.
-const FLOW_RANK: u8 = 8;

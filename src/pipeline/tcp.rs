@@ -3,8 +3,8 @@
 use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::{Checksum, Meta, Tcp};
 use crate::decode::verify_checksum;
-use crate::detect::{NoRequest, TokenHash, Tokens};
-use crate::observe::What;
+use crate::detect::{NoRequest, TokenHash};
+use crate::judge::TokenSearch;
 use crate::packet::Timestamp;
 use crate::process::Lookup;
 use crate::proto::dns;
@@ -97,7 +97,7 @@ pub(super) fn packet(
 ) -> Interest {
     let Some(ends) = Endpoint::of(meta) else { return Interest::None };
     let (source, destination) = ends;
-    let (now, idle) = (stages.now, stages.config.idle);
+    let (now, idle) = (stages.now(), stages.config.idle);
     let (entry, forward) =
         sessions.touch(source, destination, now, idle, &mut |session: Session| session.end(End::Lost, stages));
     let payload = meta.payload(segment);
@@ -114,7 +114,7 @@ pub(super) fn packet(
         Session::Ignored { syn } if !begins_anew(*syn, tcp, payload) => return Interest::None,
         Session::New | Session::Ignored { .. } => {
             entry.set_forward(forward);
-            let opening = match [source, destination].into_iter().any(|end| stages.detector.metadata_endpoint(end)) {
+            let opening = match [source, destination].into_iter().any(|end| stages.judge.is_metadata(end)) {
                 true => None,
                 false => Opening::new(meta, tcp, payload, verify),
             };
@@ -189,7 +189,7 @@ impl Who {
 impl Tracked {
     /// From its first packet, sent between `ends`.
     fn new(stages: &Stages, meta: &Meta, tcp: &Tcp, ends: (Endpoint, Endpoint)) -> Self {
-        let metadata = [ends.0, ends.1].map(|end| stages.detector.metadata_endpoint(end));
+        let metadata = [ends.0, ends.1].map(|end| stages.judge.is_metadata(end));
         let dir = match metadata {
             [false, true] => Dir::ToServer,
             [true, false] => Dir::ToClient,
@@ -276,7 +276,7 @@ impl Tracked {
     /// Reports what is still open.
     fn end(&mut self, why: End, stages: &mut Stages) {
         let limits = stages.config.stream;
-        let at = Context { time: self.who.last, index: stages.at };
+        let at = Context { time: self.who.last, index: stages.judge.found().at() };
         let Self { tcp, reading, who, .. } = self;
         let from_start = tcp.beginning_seen();
         tcp.finish(why, at, &limits, &mut |dir, chunk, at| reading.chunk(who, dir, chunk, at, from_start, stages));
@@ -288,9 +288,7 @@ impl Tracked {
                 () if who.tls => NoRequest::Tls,
                 () => NoRequest::NotHttp,
             };
-            if let Some(found) = stages.detector.connection(who.conn(), why, who.first, who.last) {
-                stages.emit(who.last, who.facts.first_index(), 3, What::Connection(Box::new(found)));
-            }
+            stages.judge.connection(who.conn(), why, who.first, who.last);
         }
     }
 
@@ -332,7 +330,7 @@ impl Reading {
             }
             Self::Text(scan) => {
                 if let Some(bytes) = bytes_of(chunk) {
-                    let hashes = scan.chunk(dir, bytes, stages.detector.searches_tokens());
+                    let hashes = scan.chunk(dir, bytes, stages.judge.token_search() != TokenSearch::Off);
                     stages.text_tokens(who, dir, at, hashes);
                 }
                 if scan.is_over() {
@@ -346,7 +344,7 @@ impl Reading {
     fn finish(&mut self, who: &mut Who, at: Context, stages: &mut Stages) {
         match self {
             Self::Http(http) => stages.with_http(who, |sink| http.finish(at, sink)),
-            Self::Text(scan) if stages.detector.searches_tokens() => {
+            Self::Text(scan) if stages.judge.token_search() != TokenSearch::Off => {
                 for (dir, hashes) in scan.finish() {
                     stages.text_tokens(who, dir, at, hashes);
                 }
@@ -455,18 +453,17 @@ impl Stages {
     fn with_http(&mut self, who: &mut Who, run: impl FnOnce(&mut http::Sink<'_>)) {
         let mut found = std::mem::take(&mut self.http_found);
         let conn = || who.conn();
+        let limits = http::Limits { every_response: self.judge.keeps_all_bodies(), ..self.config.http };
         run(&mut http::Sink {
             conn: &conn,
-            limits: &self.config.http,
-            is_of_use: &|request| {
-                who.metadata || self.detector.reads_response(request, [who.server.port, who.client.port])
-            },
+            limits: &limits,
+            is_of_use: &|request| self.judge.keeps_body(request, who.client, who.server),
             counters: &mut self.counters.http_parsers,
             out: &mut |tx| found.push(tx),
         });
         for tx in found.drain(..) {
             who.requests += u64::from(tx.request.is_some());
-            self.http(tx);
+            self.judge.http(tx);
         }
         self.http_found = found;
     }
@@ -476,7 +473,6 @@ impl Stages {
             return;
         }
         let conn = if dir == Dir::ToClient { who.conn().turned() } else { who.conn() };
-        let tokens = Tokens { conn, time: at.time, hashes, hint: None };
-        self.emit(at.time, at.index, 3, What::Tokens(Box::new(tokens)));
+        self.judge.tokens(conn, at.time, at.index, hashes);
     }
 }

@@ -1,7 +1,8 @@
 //! What all workers found, merged in packet order, correlated, and turned into lines: one instance per run.
 //!
-//! In: observations, already in order. Out: whole lines of JSON and of text. No clock, no I/O: whoever runs it takes its [`Lines`].
+//! In: observations, already in order. Out: whole lines of JSON and of text. No clock, no I/O: whoever runs it takes its [`Batch`].
 
+mod observer;
 mod suggest;
 
 use std::collections::HashSet;
@@ -17,20 +18,11 @@ use crate::event::{self, FlowContext, Masker, Said, Writer};
 use crate::flow;
 use crate::id::EventId;
 use crate::observe::{Observation, What};
+use crate::output::{Batch, Kind, Label, Wanted};
 use crate::packet::Timestamp;
 
+pub use observer::{AlertCounts, AlertObserver};
 pub use suggest::Suggestions;
-
-/// Which events are wanted; alerts always are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wanted {
-    /// Alerts only.
-    Alerts,
-    /// Also what touches a metadata service or names one.
-    Metadata,
-    /// Everything.
-    All,
-}
 
 /// Settings of the publisher.
 #[derive(Clone, Debug)]
@@ -41,6 +33,8 @@ pub struct Config {
     pub min_severity: Severity,
     /// Correlation.
     pub correlate: correlate::Config,
+    /// Whether some output wants less than [`Self::wanted`]: then each flow is said to be about metadata or not.
+    pub told_apart: bool,
     /// Most conversations remembered as having to do with metadata; flows of further ones are left out under `metadata`.
     pub marks: usize,
     /// Events.
@@ -68,28 +62,6 @@ pub struct Counters {
     pub marks_refused: u64,
 }
 
-/// Lines waiting to be handed on.
-#[derive(Debug, Default)]
-pub struct Lines {
-    /// NDJSON, whole lines.
-    pub json: Vec<u8>,
-    /// Number of lines in `json`.
-    pub json_count: u64,
-    /// Text, whole lines.
-    pub text: Vec<u8>,
-    /// Number of lines in `text`.
-    pub text_count: u64,
-}
-
-impl Lines {
-    /// Empties it, keeping its memory.
-    pub fn clear(&mut self) {
-        self.json.clear();
-        self.text.clear();
-        (self.json_count, self.text_count) = (0, 0);
-    }
-}
-
 /// Correlates and serialises.
 pub struct Publisher {
     config: Config,
@@ -108,9 +80,11 @@ pub struct Publisher {
     last: Option<std::vec::IntoIter<Arc<Alert>>>,
     /// Conversations that carried something about metadata: their flows are written too.
     marked: HashSet<(Endpoint, Endpoint), foldhash::fast::FixedState>,
-    lines: Lines,
-    /// Allow-list entries to suggest.
-    seen: Suggestions,
+    batch: Batch,
+    alert_counts: AlertCounts,
+    /// Allow-list entries to suggest, where they are asked for.
+    suggestions: Option<Suggestions>,
+    observers: Vec<Box<dyn AlertObserver>>,
 }
 
 impl Publisher {
@@ -128,8 +102,10 @@ impl Publisher {
             alerts: Vec::new(),
             last: None,
             marked: HashSet::default(),
-            lines: Lines::default(),
-            seen: Suggestions::default(),
+            batch: Batch::default(),
+            alert_counts: AlertCounts::default(),
+            suggestions: config.suggest.then(Suggestions::default),
+            observers: Vec::new(),
             config,
             catalogue,
         }
@@ -145,13 +121,13 @@ impl Publisher {
             verdict.search(tx, &self.catalogue);
         }
         let observation = &*observation;
-        let is_wanted = self.config.wanted >= Wanted::Metadata && self.is_wanted(&observation.what);
+        let kind = if self.config.wanted >= Wanted::Metadata { self.kind(&observation.what) } else { None };
         let matters = match &observation.what {
             What::Flow(_) | What::Icmp(_) => false, // there are many, and they are nothing to the correlator
             What::Http(exchange) => exchange.1.matters(),
             What::Dns(_) | What::Connection(_) | What::Tokens(_) => true,
         };
-        if !is_wanted && !matters {
+        if kind.is_none() && !matters {
             return;
         }
         let id = event::observation_id(observation);
@@ -160,11 +136,11 @@ impl Publisher {
             true => self.correlator.observe(observation, id, &mut self.alerts),
             false => correlate::Remarks::default(),
         };
-        if is_wanted {
-            self.event(observation, id, &remarks);
+        if let Some(kind) = kind {
+            self.event(observation, Label { id, kind, severity: None }, &remarks);
         }
-        if let Some((subject, rule, severity)) = remarks.judged.as_ref().filter(|_| self.config.suggest) {
-            self.seen.judged(subject, *rule, *severity);
+        if let (Some((subject, rule, severity)), Some(suggestions)) = (&remarks.judged, &mut self.suggestions) {
+            suggestions.judged(subject, *rule, *severity);
         }
         self.raise();
         self.said.forget();
@@ -216,24 +192,30 @@ impl Publisher {
     /// Writes the program's own counters.
     pub fn stats(&mut self, time: Timestamp, counters: &[(&str, u64)]) {
         if self.config.json {
-            self.writer.stats(&mut self.lines.json, time, counters);
-            self.lines.json_count += 1;
+            self.writer.stats(&mut self.batch.json, time, counters);
+            self.batch.end_event(Label { id: EventId(0), kind: Kind::Stats, severity: None });
         }
     }
 
-    /// Lines written since they were last cleared.
-    pub fn lines(&mut self) -> &mut Lines {
-        &mut self.lines
+    /// Events written since it was last cleared.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
     }
 
     /// What was published so far.
     pub fn counters(&self) -> Counters {
-        Counters { correlator: self.correlator.counters(), ..self.counters.clone() }
+        let AlertCounts { by_rule: alerts, highest } = self.alert_counts;
+        Counters { alerts, highest, correlator: self.correlator.counters(), ..self.counters.clone() }
     }
 
     /// Allow-list entries for what was seen, as TOML.
     pub fn suggestions(&self) -> String {
-        self.seen.toml()
+        self.suggestions.as_ref().map(Suggestions::toml).unwrap_or_default()
+    }
+
+    /// From now on `observer` sees every alert.
+    pub fn add_observer(&mut self, observer: Box<dyn AlertObserver>) {
+        self.observers.push(observer);
     }
 
     /// Changes who may use metadata services.
@@ -241,31 +223,25 @@ impl Publisher {
         self.correlator.set_allow(allow);
     }
 
-    fn is_wanted(&mut self, what: &What) -> bool {
-        let all = self.config.wanted == Wanted::All;
-        match what {
-            What::Http(exchange) => {
-                let matters = is_about_metadata(&exchange.1);
-                if matters {
-                    self.mark(&exchange.0.conn);
-                }
-                all || matters
-            }
+    /// What kind of event is written of it, where one is.
+    fn kind(&mut self, what: &What) -> Option<Kind> {
+        let (is_about_metadata, conn) = match what {
+            What::Http(exchange) => (is_about_metadata(&exchange.1), Some(&exchange.0.conn)),
             What::Dns(exchange) => {
-                let matters = exchange.1.metadata_name.is_some() || !exchange.1.metadata_answers.is_empty();
-                if matters {
-                    self.mark(&exchange.0.conn);
-                }
-                all || matters
+                let names = exchange.1.metadata_name.is_some() || !exchange.1.metadata_answers.is_empty();
+                (names, Some(&exchange.0.conn))
             }
-            What::Icmp(_) => all,
-            What::Flow(record) => all || self.is_marked(record),
-            What::Connection(_) | What::Tokens(_) => false,
-        }
+            What::Icmp(_) => (false, None),
+            What::Flow(record) => (self.is_marked(record), None),
+            What::Connection(_) | What::Tokens(_) => return None,
+        };
+        conn.filter(|_| is_about_metadata).into_iter().for_each(|conn| self.mark(conn));
+        let kind = if is_about_metadata { Kind::Metadata } else { Kind::Other };
+        (is_about_metadata || self.config.wanted == Wanted::All).then_some(kind)
     }
 
     fn mark(&mut self, conn: &Conn) {
-        if self.config.wanted != Wanted::Metadata {
+        if self.config.wanted != Wanted::Metadata && !self.config.told_apart {
             return;
         }
         let key = ordered(conn.client, conn.server);
@@ -284,17 +260,18 @@ impl Publisher {
         touches || if record.last_report { self.marked.remove(&key) } else { self.marked.contains(&key) }
     }
 
-    fn event(&mut self, observation: &Observation, id: EventId, remarks: &correlate::Remarks) {
+    fn event(&mut self, observation: &Observation, label: Label, remarks: &correlate::Remarks) {
         let correlator = &self.correlator;
         let issued = |token| correlator.is_issued(token);
         let mask = if correlator.has_issued() { Masker::new(&issued, &self.runs) } else { Masker::default() };
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
-        let json = self.config.json.then_some((&self.writer, &mut self.lines.json, &mut self.lines.json_count));
+        let id = label.id;
+        let json = self.config.json.then_some((&self.writer, &mut self.batch.json));
         // People read alerts; whoever asks for everything gets a line for each event too.
         let text = self.text_writer.as_ref().filter(|_| self.config.wanted == Wanted::All);
-        let text = text.map(|text| (text, &mut self.lines.text, &mut self.lines.text_count));
+        let text = text.map(|text| (text, &mut self.batch.text));
         let mut is_written = false;
-        for (writer, out, count) in json.into_iter().chain(text) {
+        for (writer, out) in json.into_iter().chain(text) {
             match &observation.what {
                 What::Http(exchange) if !writer.is_ignored(&exchange.0.conn) => {
                     writer.http(out, id, &exchange.0, &exchange.1, &context, &mut self.said);
@@ -306,8 +283,10 @@ impl Publisher {
                 What::Flow(record) => writer.flow(out, id, record, &flow_context(&self.catalogue, record)),
                 _ => continue,
             }
-            *count += 1;
             is_written = true;
+        }
+        if is_written {
+            self.batch.end_event(label);
         }
         self.counters.events += u64::from(is_written);
     }
@@ -318,13 +297,9 @@ impl Publisher {
         }
         let mut alerts = std::mem::take(&mut self.alerts);
         for alert in alerts.drain(..) {
-            if let Some(count) = self.counters.alerts.get_mut(alert.rule as usize) {
-                *count += 1;
-            }
-            self.counters.highest = self.counters.highest.max(Some(alert.severity));
-            if self.config.suggest {
-                self.seen.raised(&alert);
-            }
+            self.alert_counts.on_alert(&alert);
+            self.suggestions.iter_mut().for_each(|suggestions| suggestions.on_alert(&alert));
+            self.observers.iter_mut().for_each(|observer| observer.on_alert(&alert));
             if alert.severity < self.config.min_severity {
                 continue;
             }
@@ -333,13 +308,12 @@ impl Publisher {
             let mask = if correlator.has_issued() { Masker::new(&issued, &self.runs) } else { Masker::default() };
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
-                self.writer.alert(&mut self.lines.json, &alert, &context, &self.said);
-                self.lines.json_count += 1;
+                self.writer.alert(&mut self.batch.json, &alert, &context, &self.said);
             }
             if let Some(text) = &self.text_writer {
-                text.alert(&mut self.lines.text, &alert, &context, &Said::default());
-                self.lines.text_count += 1;
+                text.alert(&mut self.batch.text, &alert, &context, &Said::default());
             }
+            self.batch.end_event(Label { id: alert.id, kind: Kind::Alert, severity: Some(alert.severity) });
         }
         self.alerts = alerts; // with its memory
     }

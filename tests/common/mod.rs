@@ -9,19 +9,21 @@
 )]
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
+pub mod wire;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use imdswatch::app::Report;
 use imdswatch::app::replay::replay;
-use imdswatch::app::{Report, Sink};
 use imdswatch::capture;
 use imdswatch::cli::Args;
 use imdswatch::config::{Config, Inputs};
-use imdswatch::output::OutputError;
-use imdswatch::publish::Lines;
+use imdswatch::output::{Batch, Counters, Form, Output, OutputError};
 
 /// The project's folder.
 pub fn root() -> &'static Path {
@@ -99,23 +101,32 @@ pub struct Written {
     pub text: Vec<u8>,
 }
 
-impl Sink for &mut Written {
-    fn wants_json(&self) -> bool {
-        true
+/// One form of what a run writes.
+struct Collector<'w> {
+    form: Form,
+    written: &'w mut Vec<u8>,
+}
+
+impl Output for Collector<'_> {
+    fn form(&self) -> Form {
+        self.form
     }
 
-    fn wants_text(&self) -> Option<bool> {
-        Some(false)
+    fn counters(&self) -> Arc<Counters> {
+        Arc::default()
     }
 
-    fn write(&mut self, lines: &mut Lines) -> Result<(), OutputError> {
-        self.json.extend_from_slice(&lines.json);
-        self.text.extend_from_slice(&lines.text);
+    fn write(&mut self, batch: &Batch) -> Result<(), OutputError> {
+        self.written.extend_from_slice(batch.in_form(self.form));
         Ok(())
     }
+}
 
-    fn flush(&mut self) -> Result<(u64, Vec<String>), OutputError> {
-        Ok((0, Vec::new()))
+impl Written {
+    fn outputs(&mut self) -> Vec<Box<dyn Output + '_>> {
+        let json = Collector { form: Form::Json, written: &mut self.json };
+        let text = Collector { form: Form::Text { colour: false }, written: &mut self.text };
+        vec![Box::new(json), Box::new(text)]
     }
 }
 
@@ -123,7 +134,7 @@ impl Sink for &mut Written {
 pub fn run(config: &Config, inputs: &[PathBuf]) -> (Written, Report) {
     let config = Config { inputs: Inputs::Files(inputs.to_vec()), ..config.clone() };
     let mut written = Written::default();
-    let report = replay(&config, capture::expand(inputs), &mut written, &AtomicBool::new(false));
+    let report = replay(&config, capture::expand(inputs), written.outputs(), &AtomicBool::new(false));
     (written, report)
 }
 

@@ -71,7 +71,7 @@ fn imds(request: &str, response: &str, server: &str) -> Option<Imds> {
 
 /// The verdict; what the response counts for is never skipped.
 fn judged(detector: &mut Detector, tx: &Transaction) -> Verdict {
-    let verdict = detector.http(tx);
+    let verdict = detector.http(tx, true);
     if let (Some(_), Some(request)) = (&verdict.imds, &tx.request) {
         let at_service = detector.metadata_endpoint(tx.conn.server);
         assert!(at_service || detector.reads_response(request, [tx.conn.server.port, 0]), "{request:?}");
@@ -279,13 +279,13 @@ fn who_answered_last_decides_what_several_have() {
     let mut detector = detector();
     let request = "GET /openstack/latest/meta_data.json HTTP/1.1\nHost: 169.254.169.254";
     let tx = exchange(request, "HTTP/1.1 200 OK\n\n{}", AWS);
-    assert_eq!(detector.http(&tx).imds.unwrap().provider, "openstack");
-    detector.http(&exchange("GET /openstack/latest/securitykey HTTP/1.1", "HTTP/1.1 200 OK\n\n{}", AWS));
-    assert_eq!(detector.http(&tx).imds.unwrap().provider, "huawei");
+    assert_eq!(detector.http(&tx, true).imds.unwrap().provider, "openstack");
+    detector.http(&exchange("GET /openstack/latest/securitykey HTTP/1.1", "HTTP/1.1 200 OK\n\n{}", AWS), true);
+    assert_eq!(detector.http(&tx, true).imds.unwrap().provider, "huawei");
     let index = exchange("GET /index.html HTTP/1.1", "HTTP/1.1 404 Not Found\nServer: EC2ws", AWS);
-    assert_eq!(detector.http(&index).imds.unwrap().provider, "aws");
+    assert_eq!(detector.http(&index, true).imds.unwrap().provider, "aws");
     let nothing = exchange("GET /index.html HTTP/1.1", "HTTP/1.1 404 Not Found", AWS);
-    assert_eq!(detector.http(&nothing).imds.unwrap().provider, "unknown");
+    assert_eq!(detector.http(&nothing, true).imds.unwrap().provider, "unknown");
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn proxied_legs() {
     assert_eq!((connect.provider, connect.path.as_str(), connect.sensitivity), ("gcp", "", Sensitivity::Discovery));
     let mut inner = exchange(&ROLE.replace("Host: 169.254.169.254", "Host: x"), &ok(&aws_keys()), proxy);
     inner.via = Some(b"169.254.169.254:80"[..].into());
-    assert_eq!(detector().http(&inner).imds.unwrap().leg, Leg::Named);
+    assert_eq!(detector().http(&inner, true).imds.unwrap().leg, Leg::Named);
     let dnat =
         imds(&ROLE.replace("Host: 169.254.169.254", "Host: 10.20.0.2"), &ok(&aws_keys()), "10.20.0.2:80").unwrap();
     assert_eq!((dnat.leg, dnat.provider), (Leg::Proved, "aws"));
@@ -381,7 +381,7 @@ fn what_breaks_off_is_judged_by_what_is_there() {
         let mut tx = exchange(ROLE, &ok(&whole[..at]), AWS);
         let response = tx.response.as_mut().unwrap();
         (response.cut, response.complete, response.body.whole) = (true, false, false);
-        let got = detector().http(&tx).imds.unwrap();
+        let got = detector().http(&tx, true).imds.unwrap();
         let credential = got.credential.clone().unwrap();
         assert_eq!(credential.issued, issued, "{upto}");
         assert_eq!(credential.fingerprint.is_some(), upto == "\"Token\"", "{upto}");
@@ -395,7 +395,7 @@ fn signals_of_a_driven_server() {
     let mut tx = exchange(request, &ok(&aws_keys()).replace("EC2ws", "nginx"), AWS);
     tx.conn.client_ttl = Some(63);
     tx.conflict = true;
-    let got = detector().http(&tx).imds.unwrap();
+    let got = detector().http(&tx, true).imds.unwrap();
     for signal in [
         Signal::ForeignHost,
         Signal::Forwarded,
@@ -423,12 +423,10 @@ fn relayed_tokens_are_seen_outside_signing_headers() {
     tokens::secret_hashes(KEY.as_bytes(), &mut known);
     let meets = |request: &str, response: &str, server: &str| {
         let exchange = exchange(request, response, server);
-        let mut verdict = detector().http(&exchange);
-        assert!(verdict.unsearched && verdict.tokens.is_empty(), "nobody knows of an issued credential yet");
+        let mut verdict = detector().http(&exchange, false);
+        assert!(verdict.tokens.is_empty(), "nobody has looked yet");
         verdict.search(&exchange, &Catalogue::builtin().unwrap());
-        let mut knowing = detector();
-        knowing.search();
-        assert_eq!(knowing.http(&exchange).tokens, verdict.tokens);
+        assert_eq!(detector().http(&exchange, true).tokens, verdict.tokens);
         let hits: Vec<bool> = verdict.tokens.iter().filter(|(hash, _)| known.contains(hash)).map(|(_, r)| *r).collect();
         (hits.contains(&true), hits.contains(&false))
     };
@@ -491,7 +489,7 @@ fn questions_and_answers() {
             notes: vec![],
             question: 0,
         };
-        detector().dns(&tx)
+        detector().dns(&tx, true)
     };
     let google = ask("MetaData.Google.Internal", vec![]);
     assert_eq!(
@@ -623,7 +621,7 @@ fn scripts_and_settings_that_mention_keys_are_no_credentials() {
 fn a_tunnel_of_ones_own_to_the_service_is_no_forgery() {
     let kinds = |via: &str| {
         let tx = Transaction { via: Some(via.as_bytes().into()), ..exchange(ROLE, &ok(&aws_keys()), "192.0.2.8:3128") };
-        detector().http(&tx).candidates.iter().map(|c| c.kind).collect::<Vec<_>>()
+        detector().http(&tx, true).candidates.iter().map(|c| c.kind).collect::<Vec<_>>()
     };
     assert_eq!(kinds("169.254.169.254:80"), []);
     assert_eq!(kinds("shop.example:80"), [CandidateKind::Attempt]);
@@ -650,9 +648,8 @@ fn what_is_remembered_changes_no_verdict() {
     for (request, server) in requests.iter().cycle().take(3 * requests.len()) {
         let tx = exchange(request, &ok(&aws_keys()), server);
         let mut new = detector();
-        [&mut old, &mut new].into_iter().for_each(Detector::search);
         old.memory = Memory::default();
-        let (got, want) = (old.http(&tx), new.http(&tx));
+        let (got, want) = (old.http(&tx, true), new.http(&tx, true));
         assert_eq!((got.imds, got.tokens), (want.imds, want.tokens), "{request}");
     }
     // the first, the disguised address and the name; neither queries, users, nor what looks like a secret

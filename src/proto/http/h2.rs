@@ -10,9 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::frames::{Event, Frames};
-use super::head::MAX_FIELDS;
 use super::hpack::{Decoder, Malformed};
-use super::message::{Body, Head, Message, Start, Version};
+use super::message::{Body, Head, HeadBuilder, Message, Start, Version};
 use super::parser::Env;
 use super::reader::{capture, message_memory};
 use crate::stream::{Context, Dir};
@@ -305,55 +304,27 @@ impl Half {
 
 /// Decoded fields on their way into a [`Head`].
 struct Fields {
-    raw: Vec<u8>,
-    limit: usize,
-    fields: Vec<(Range<u32>, Range<u32>)>,
+    head: HeadBuilder,
     method: Option<Range<u32>>,
     path: Option<Range<u32>>,
     authority: Option<Range<u32>>,
     status: Option<u16>,
-    truncated: bool,
 }
 
 impl Fields {
     fn new(limit: usize) -> Self {
-        Self {
-            raw: Vec::new(),
-            limit,
-            fields: Vec::new(),
-            method: None,
-            path: None,
-            authority: None,
-            status: None,
-            truncated: false,
-        }
+        Self { head: HeadBuilder::new(limit), method: None, path: None, authority: None, status: None }
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
-        if self.raw.len().saturating_add(name.len()).saturating_add(value.len()) > self.limit
-            || self.fields.len() >= MAX_FIELDS
-        {
-            self.truncated = true;
-            return;
-        }
         match name {
-            b":method" => self.method = Some(self.keep(value)),
-            b":path" => self.path = Some(self.keep(value)),
-            b":authority" => self.authority = Some(self.keep(value)).filter(|range| !range.is_empty()),
+            b":method" => self.method = Some(self.head.text(value)),
+            b":path" => self.path = Some(self.head.text(value)),
+            b":authority" => self.authority = Some(self.head.text(value)).filter(|range| !range.is_empty()),
             b":status" => self.status = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok()),
             [b':', ..] => {}
-            _ => {
-                let field = (self.keep(name), self.keep(value));
-                self.fields.push(field);
-            }
+            _ => self.head.field(name, value),
         }
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Range<u32> {
-        // bounded by the head limit, far below 4 GiB
-        let start = self.raw.len() as u32;
-        self.raw.extend_from_slice(bytes);
-        start..self.raw.len() as u32
     }
 
     /// Head of a request; `None` if its method or target are not known. `:authority` becomes a first field `host`.
@@ -361,8 +332,7 @@ impl Fields {
         let target = self.path.take().or_else(|| self.authority.clone())?;
         let method = self.method.take()?;
         if let Some(authority) = self.authority.take() {
-            let name = self.keep(b"host");
-            self.fields.insert(0, (name, authority));
+            self.head.first_field(b"host", authority);
         }
         Some(self.head(Start::Request { method, target }, whole))
     }
@@ -373,8 +343,10 @@ impl Fields {
         Some(self.head(Start::Response { status, phrase: 0..0 }, whole))
     }
 
-    fn head(self, start: Start, whole: bool) -> Head {
-        let version = Some(Version { major: 2, minor: 0 });
-        Head { raw: self.raw, start, version, fields: self.fields, complete: whole && !self.truncated }
+    fn head(mut self, start: Start, whole: bool) -> Head {
+        if !whole {
+            self.head.cut();
+        }
+        self.head.head(start, Some(Version { major: 2, minor: 0 }))
     }
 }

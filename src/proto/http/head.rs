@@ -133,7 +133,7 @@ pub(super) fn begins(role: Role, bytes: &[u8]) -> Option<bool> {
 }
 
 /// Whether `bytes` begin with a registered method and white space.
-pub(super) fn begins_with_known_method(bytes: &[u8]) -> bool {
+pub(in crate::proto) fn begins_with_known_method(bytes: &[u8]) -> bool {
     let method = bytes.iter().position(|b| is_space(*b)).and_then(|end| bytes.get(..end));
     method.is_some_and(known_method)
 }

@@ -34,6 +34,25 @@ pub enum Start {
     },
 }
 
+/// First line of a message in words, for [`Head::from_fields`].
+#[derive(Clone, Copy, Debug)]
+pub enum StartLine<'l> {
+    /// Method and target.
+    Request {
+        /// Method.
+        method: &'l [u8],
+        /// Request target.
+        target: &'l [u8],
+    },
+    /// Status and phrase.
+    Response {
+        /// Status code.
+        status: u16,
+        /// Reason phrase, may be empty.
+        phrase: &'l [u8],
+    },
+}
+
 /// Name and value of a field, as places in [`Head::raw`].
 pub type Field = (Range<u32>, Range<u32>);
 
@@ -54,6 +73,24 @@ pub struct Head {
 }
 
 impl Head {
+    /// A head that was not read from the wire: what another sensor tells of a message, say. Fields beyond
+    /// [`MAX_FIELDS`](super::MAX_FIELDS), or that make it longer than 16 MiB, are left out, and the head is then not `complete`.
+    pub fn from_fields<'f>(
+        start: StartLine<'_>,
+        version: Option<Version>,
+        fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
+    ) -> Self {
+        let mut builder = HeadBuilder::new(MAX_MADE);
+        let start = match start {
+            StartLine::Request { method, target } => {
+                Start::Request { method: builder.text(method), target: builder.text(target) }
+            }
+            StartLine::Response { status, phrase } => Start::Response { status, phrase: builder.text(phrase) },
+        };
+        fields.into_iter().for_each(|(name, value)| builder.field(name, value));
+        builder.head(start, version)
+    }
+
     fn slice(&self, range: &Range<u32>) -> &[u8] {
         self.raw.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
@@ -116,6 +153,60 @@ impl Head {
     }
 }
 
+/// Bytes of a head that was not read from the wire.
+const MAX_MADE: usize = 16 << 20;
+
+/// Puts a [`Head`] together from names and values. Bounds: the limit given, and [`MAX_FIELDS`](super::MAX_FIELDS).
+pub(super) struct HeadBuilder {
+    raw: Vec<u8>,
+    fields: Vec<Field>,
+    limit: usize,
+    whole: bool,
+}
+
+impl HeadBuilder {
+    /// Of `limit` bytes at most, which are below 4 GiB.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { raw: Vec::new(), fields: Vec::new(), limit: limit.min(u32::MAX as usize), whole: true }
+    }
+
+    /// Adds bytes of the first line, as many as there is room for.
+    pub(super) fn text(&mut self, text: &[u8]) -> Range<u32> {
+        let start = self.raw.len();
+        let room = self.limit.saturating_sub(start);
+        self.raw.extend_from_slice(text.get(..text.len().min(room)).unwrap_or_default());
+        self.whole &= text.len() <= room;
+        start as u32..self.raw.len() as u32
+    }
+
+    /// Adds a field, or leaves it out where there is no room.
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
+        let len = self.raw.len().saturating_add(name.len()).saturating_add(value.len());
+        if len > self.limit || self.fields.len() >= super::MAX_FIELDS {
+            self.whole = false;
+            return;
+        }
+        let field = (self.text(name), self.text(value));
+        self.fields.push(field);
+    }
+
+    /// Puts a field before all others, whose value was added already.
+    pub(super) fn first_field(&mut self, name: &[u8], value: Range<u32>) {
+        let name = self.text(name);
+        self.fields.insert(0, (name, value));
+    }
+
+    /// Something is missing.
+    pub(super) fn cut(&mut self) {
+        self.whole = false;
+    }
+
+    /// The head.
+    pub(super) fn head(self, start: Start, version: Option<Version>) -> Head {
+        Head { raw: self.raw, start, version, fields: self.fields, complete: self.whole }
+    }
+}
+
 impl fmt::Debug for Head {
     /// Start line only: header values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,7 +232,7 @@ pub struct Body {
 }
 
 /// Overwrites and empties a buffer that may hold secrets. (`Vec::zeroize` writes byte by byte, also where nothing was.)
-pub(super) fn wipe(buffer: &mut Vec<u8>) {
+pub(in crate::proto) fn wipe(buffer: &mut Vec<u8>) {
     if !buffer.is_empty() {
         zeroize::zeroize_bytes(buffer);
         buffer.clear();
@@ -192,6 +283,16 @@ pub struct Message {
     pub complete: bool,
 }
 
+impl Message {
+    /// A message that was not read from the wire, seen whole at one time; `body` is what is known of its body, and `whole`
+    /// says whether that is all.
+    pub fn new(head: Head, body: Vec<u8>, whole: bool, time: Timestamp, index: u64) -> Self {
+        let bytes = (head.raw.len() as u64).saturating_add(body.len() as u64);
+        let body = Body { len: body.len() as u64, captured: body, whole };
+        Self { first: time, last: time, first_index: index, head, body, bytes, gap: false, cut: false, complete: true }
+    }
+}
+
 /// Remarks on an exchange that Packetbeat writes to `error.message`, in the order they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
@@ -224,4 +325,47 @@ pub struct Transaction {
     pub ordinal: u32,
     /// HTTP/2 stream number, where it is HTTP/2.
     pub stream: Option<u32>,
+}
+
+impl Transaction {
+    /// An exchange, or the half of it that there is, with Packetbeat's remarks on what is missing: the first of its
+    /// connection.
+    pub fn new(conn: Conn, request: Option<Message>, response: Option<Message>) -> Self {
+        let lost = |message: &Option<Message>| message.as_ref().is_some_and(|message| message.gap);
+        let remarks = [
+            (lost(&request), Note::LossInRequest),
+            (response.is_none(), Note::UnmatchedRequest),
+            (lost(&response), Note::LossInResponse),
+            (request.is_none(), Note::UnmatchedResponse),
+        ];
+        let notes = remarks.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note).collect();
+        Self { conn, request, response, notes, conflict: false, via: None, ordinal: 0, stream: None }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_made_of_names_and_values_is_read_as_one_from_the_wire() {
+        let start = StartLine::Request { method: b"GET", target: b"/latest/" };
+        let fields: [(&[u8], &[u8]); 2] = [(b"Host", b"169.254.169.254"), (b"User-Agent", b"curl/8.5.0")];
+        let head = Head::from_fields(start, Some(Version { major: 1, minor: 1 }), fields);
+        assert_eq!((head.method(), head.target(), head.complete), (&b"GET"[..], &b"/latest/"[..], true));
+        assert_eq!(head.field("host"), Some(&b"169.254.169.254"[..]));
+        assert!(head.fields().eq(fields));
+        let answer = Head::from_fields(StartLine::Response { status: 404, phrase: b"Not Found" }, None, []);
+        assert_eq!((answer.status(), answer.phrase()), (Some(404), &b"Not Found"[..]));
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_is_cut_between_fields() {
+        let value = vec![b'v'; MAX_MADE / 2];
+        let start = StartLine::Request { method: b"GET", target: b"/" };
+        let head = Head::from_fields(start, None, [(&b"a"[..], &value[..]), (b"b", &value), (b"c", b"short")]);
+        assert!(!head.complete);
+        assert_eq!(head.fields().map(|(name, _)| name).collect::<Vec<_>>(), [b"a", b"c"]);
+    }
 }

@@ -21,7 +21,7 @@ mod stream;
 mod tests;
 
 pub use head::MAX_FIELDS;
-pub use message::{Body, Field, Head, Message, Note, Start, Transaction, Version};
+pub use message::{Body, Field, Head, Message, Note, Start, StartLine, Transaction, Version};
 pub use parser::{Counters, Limits, Parser, Sink};
 pub use probe::{MAX_PROBE, PREFACE, Probe, probe, probe_resumed};
 pub use stream::HttpStream;

@@ -1,0 +1,68 @@
+//! The threads behind the [`Feed`], for replay and live capture alike: one or more workers detect, a publisher merges
+//! what they found in packet order, correlates and renders, and each output has a thread that writes.
+//!
+//! Every channel is bounded, and a sender waits; only the capture thread of a live run throws batches away instead.
+
+use std::thread::{Scope, ScopedJoinHandle};
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::feed::{Feed, Way};
+use super::publisher;
+use super::run::{Request, Run, RunState, spawn};
+use super::worker::{self, BATCHES, Links};
+use super::writer::Writers;
+use crate::output::Output;
+use crate::packet::PacketBatch;
+use crate::route::Routed;
+
+/// The running threads.
+pub(super) struct Threads<'scope> {
+    workers: Vec<ScopedJoinHandle<'scope, ()>>,
+    publisher: ScopedJoinHandle<'scope, ()>,
+    writers: Vec<ScopedJoinHandle<'scope, ()>>,
+}
+
+impl<'scope> Threads<'scope> {
+    /// Starts them, with so many batches on the way to them: with their buffers they are the memory in between. Returns
+    /// the way in as well, and where empty batches come out.
+    pub(super) fn start<'r: 'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        run: &'r Run<'r>,
+        batches: usize,
+        outputs: Vec<Box<dyn Output + 'scope>>,
+        requests: Receiver<Request>,
+    ) -> (Feed<'r>, Receiver<PacketBatch>, Self) {
+        let (empty_tx, empty) = bounded::<PacketBatch>(batches);
+        for _ in 0..batches {
+            let _ = empty_tx.send(PacketBatch::limited_to(run.config.batch_packets));
+        }
+        let (mut found, mut workers, mut ways) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..run.config.threads {
+            let (there, routed) = bounded::<Routed>(BATCHES);
+            let (back_tx, back) = bounded::<Routed>(BATCHES + 2);
+            let (found_tx, found_rx) = bounded(BATCHES);
+            found.push(found_rx);
+            ways.push(Way { there, back });
+            let links = Links { routed, back: back_tx, empty: empty_tx.clone(), found: found_tx };
+            workers.push(spawn(scope, "worker", move || worker::work(run, n, &links)));
+        }
+        let (to_writers, writers) = Writers::start(scope, run, outputs);
+        let publisher = spawn(scope, "publish", move || publisher::publish(run, &found, &requests, to_writers));
+        (Feed::new(run, ways), empty, Self { workers, publisher, writers })
+    }
+
+    /// Whether everything has been written.
+    pub(super) fn is_finished(&self) -> bool {
+        self.publisher.is_finished() && self.writers.iter().all(ScopedJoinHandle::is_finished)
+    }
+
+    /// Waits for the end of all of them, which comes after the capture thread's.
+    pub(super) fn join(self, state: &RunState) {
+        for thread in self.workers.into_iter().chain([self.publisher]).chain(self.writers) {
+            if thread.join().is_err() {
+                state.post(|report| report.failures += 1);
+            }
+        }
+    }
+}
