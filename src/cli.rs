@@ -166,8 +166,29 @@ pub enum Command {
         /// packetbeat.yml
         file: PathBuf,
     },
-    /// Print the Elasticsearch index template of our fields
-    Mapping,
+    /// Print the index template of our fields
+    Mapping {
+        /// Which of the two it is for: they name some types differently
+        #[arg(long = "for", value_name = "WHAT", default_value = "elasticsearch")]
+        flavour: Flavour,
+        /// Make data streams of the indices that it is for
+        #[arg(long)]
+        data_stream: bool,
+    },
+    /// Put the index template (and the pipeline, if one is named) into each output that has an index
+    Setup {
+        /// Which outputs
+        #[command(flatten)]
+        outputs: Destinations,
+    },
+    /// Check a configuration's outputs, or connect to each and send a test event
+    Test {
+        /// What
+        what: TestWhat,
+        /// Which outputs
+        #[command(flatten)]
+        outputs: Destinations,
+    },
     /// Looks at processes of other users for a live run, which starts it by itself
     #[command(hide = true)]
     Helper {
@@ -176,11 +197,51 @@ pub enum Command {
         /// User to become
         user: Option<String>,
     },
+    /// Write one HTML file that can be handed over, from events that were written earlier
+    Report {
+        /// NDJSON as this program writes it, also .gz .zst; `-` is stdin, a folder is read recursively
+        #[arg(required = true, value_name = "EVENTS")]
+        events: Vec<PathBuf>,
+        /// The report; one that is there is replaced
+        #[arg(short = 'o', long, value_name = "FILE.html")]
+        output: PathBuf,
+    },
+    /// Print the manual page
+    Man,
     /// Print a completion script
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Outputs, from a configuration file or one by one.
+#[derive(ClapArgs, Debug, Default)]
+pub struct Destinations {
+    /// Configuration file (TOML)
+    #[arg(short = 'c', long, value_name = "FILE", required_unless_present = "output")]
+    pub config: Option<PathBuf>,
+    /// A URL or path
+    #[arg(short = 'o', long, value_name = "DEST")]
+    pub output: Vec<String>,
+}
+
+/// What `test` tests.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TestWhat {
+    /// Settings, certificates and secrets; connects to nothing
+    Config,
+    /// Resolves, connects, authenticates, and sends an event that says it is a test
+    Output,
+}
+
+/// What a mapping is for.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Elasticsearch 7.10 or later
+    Elasticsearch,
+    /// OpenSearch 2.15 or later
+    Opensearch,
 }
 
 /// `--events`

@@ -60,6 +60,7 @@ pub mod rules;
 pub mod event;
 pub mod metrics;
 pub mod output;
+pub mod report;
 
 // Threads, clocks, signals.
 pub mod app;

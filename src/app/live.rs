@@ -175,7 +175,7 @@ fn confine(config: &Config, file: Option<&Path>) -> Result<Option<String>, Confi
     }
     let files = config.outputs.iter().filter_map(|output| match &output.destination {
         Destination::Path(path) => Some(live::folder_of(path)),
-        Destination::Stdout => None,
+        Destination::Stdout | Destination::Report(_) => None,
     });
     let mut read = vec!["/proc".into(), "/sys".into(), config.live.hostfs.join("proc")];
     read.extend(file.map(live::folder_of));

@@ -13,12 +13,13 @@ use clap::CommandFactory;
 
 use crate::alert::{Rule, Severity};
 use crate::capture::Filter;
-use crate::cli::{Args, Command};
+use crate::cli::{Args, Command, Flavour};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
-use crate::output::{self, OutputError};
+use crate::output::{self, Destination, OutputError};
 
 mod feed;
+mod handover;
 #[cfg(target_os = "linux")]
 mod identify;
 mod inbox;
@@ -27,6 +28,7 @@ pub mod inline;
 mod live;
 mod progress;
 mod publisher;
+mod receivers;
 pub mod replay;
 mod report;
 mod run;
@@ -35,6 +37,7 @@ mod threads;
 mod worker;
 mod writer;
 
+use handover::Handover;
 pub use report::Report;
 
 /// Exit statuses (contract section 1).
@@ -77,9 +80,18 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     let report = match &config.inputs {
         Inputs::Files(paths) => {
             let inputs = crate::capture::expand(paths);
-            let outputs = output::open(&config.outputs)?;
+            let mut handover = Handover::new(&config, &inputs);
+            let mut outputs = output::open(&handover.others)?;
+            outputs.extend(handover.outputs());
             replay::on_signals(&stop)?;
-            replay::replay(&config, inputs, outputs, &stop)
+            let report = replay::replay(&config, inputs, outputs, &stop);
+            handover.finish(&report)?;
+            report
+        }
+        Inputs::Live(_) if config.outputs.iter().any(|one| matches!(one.destination, Destination::Report(_))) => {
+            let how =
+                "a report is written when a replay has ended; live, write NDJSON and run `imdswatch report` over it";
+            return Err(ConfigError::Invalid(how.into()).into());
         }
         Inputs::Live(interfaces) => live::watch(&config, interfaces, args.run.config.as_deref(), &stop)?,
     };
@@ -147,7 +159,17 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
             let habits = state::read(file).with_context(|| format!("cannot read the state file {}", file.display()))?;
             out.write_all(state::table(&habits).as_bytes())?;
         }
-        Command::Mapping => out.write_all(crate::event::fields::mapping().as_bytes())?,
+        Command::Mapping { flavour, data_stream } => {
+            let opensearch = *flavour == Flavour::Opensearch;
+            out.write_all(crate::event::fields::mapping(opensearch, *data_stream).as_bytes())?;
+        }
+        Command::Setup { outputs } => return receivers::set_up(outputs, &mut out),
+        Command::Test { what, outputs } => return receivers::test(*what, outputs, &mut out),
+        Command::Report { events, output } => {
+            let sound = handover::write(events, output)?;
+            return Ok(ExitCode::from(if sound { 0 } else { status::FAILED }));
+        }
+        Command::Man => clap_mangen::Man::new(Args::command()).render(&mut out)?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "imdswatch", &mut out);
         }

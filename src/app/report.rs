@@ -207,6 +207,28 @@ impl Report {
         errors.map(|(stop, n)| (stop.to_string(), n)).collect()
     }
 
+    /// What a report for people says of what this run saw and did not.
+    pub(super) fn coverage(&self) -> Vec<(String, String, bool)> {
+        let fact = |name: &str, value: String, lost| (name.to_owned(), value, lost);
+        let mut facts = vec![
+            fact("Packets read", format!("{} ({} bytes) in {} inputs", self.packets, self.bytes, self.inputs), false),
+            fact("Packets left out by the filter", self.filtered.to_string(), self.filtered > 0),
+            fact(
+                "Inputs that could not be read whole, and other failures",
+                self.failures.to_string(),
+                self.failures > 0,
+            ),
+            fact("Files in folders that are no captures", self.skipped.to_string(), false),
+        ];
+        let undecoded = self.undecoded().into_iter();
+        facts.extend(undecoded.map(|(reason, n)| fact(&format!("Packets not decoded: {reason}"), n.to_string(), true)));
+        facts.extend(
+            self.bounds().into_iter().map(|(bound, n)| fact(&format!("Bound reached: {bound}"), n.to_string(), true)),
+        );
+        facts.retain(|(_, value, lost)| *lost || value != "0");
+        facts
+    }
+
     /// Bounds that were reached.
     fn bounds(&self) -> Vec<(&'static str, u64)> {
         let pipeline = &self.pipeline;

@@ -347,6 +347,7 @@ pub fn summary(config: &Config) -> String {
     let to = config.outputs.iter().map(|output| match &output.destination {
         Destination::Stdout => "standard output".to_owned(),
         Destination::Path(path) => path.display().to_string(),
+        Destination::Report(path) => format!("the report {}", path.display()),
     });
     format!(
         "writes {:?} events to {}; {} worker(s), {} MiB; {} allow-list entries; {} catalogue paths",
@@ -381,6 +382,7 @@ fn outputs(run: &Run, file: &File) -> Result<Vec<output::Settings>, ConfigError>
             url if url.contains("://") => {
                 return Err(ConfigError::Invalid(format!("output {url}: no such sink; give `-` or a path")));
             }
+            path if path.ends_with(".html") => Destination::Report(path.into()),
             path => Destination::Path(path.into()),
         };
         let mut rotation = rotate.map_or(Ok(Rotation::default()), parse_rotation)?;
@@ -389,7 +391,7 @@ fn outputs(run: &Run, file: &File) -> Result<Vec<output::Settings>, ConfigError>
     };
     let rotate = run.rotate.as_deref();
     rotate.map(parse_rotation).transpose().map_err(|error| ConfigError::Invalid(format!("--rotate: {error}")))?;
-    let to_file = |to: &str| to != "-";
+    let to_file = |to: &str| to != "-" && !to.ends_with(".html");
     let any_file = run.output.iter().any(|to| to_file(to))
         || run.output.is_empty() && file.output.iter().any(|output| to_file(&output.to));
     if !any_file && (rotate.is_some() || run.keep.is_some()) {

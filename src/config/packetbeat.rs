@@ -1,9 +1,12 @@
 //! `import-packetbeat`: a packetbeat.yml in, the TOML that means the same out. What has no equal is said in comments,
 //! so that nothing is lost silently.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use yaml_rust2::{Yaml, YamlLoader};
+
+mod output;
 
 /// Translates a packetbeat.yml.
 ///
@@ -19,6 +22,7 @@ pub fn import(text: &str) -> Result<String, String> {
     for (key, value) in &settings {
         import.setting(key, value);
     }
+    import.filters();
     Ok(import.toml())
 }
 
@@ -35,10 +39,10 @@ fn flatten<'y>(prefix: &str, value: &'y Yaml, out: &mut Vec<Setting<'y>>) {
             }
         }
         Yaml::Array(items) if items.iter().any(|item| matches!(item, Yaml::Hash(_))) => {
-            for item in items {
-                let name = item["type"].as_str().or_else(|| (!item["device"].is_badvalue()).then_some("0"));
-                let name = name.unwrap_or("item");
-                flatten(&join(name), item, out);
+            for (nth, item) in items.iter().enumerate() {
+                let number = || (prefix == "packetbeat.interfaces").then(|| nth.to_string());
+                let name = number().or_else(|| item["type"].as_str().map(str::to_owned));
+                flatten(&join(&name.unwrap_or_else(|| "item".to_owned())), item, out);
             }
         }
         _ => out.push((prefix.to_owned(), value)),
@@ -50,6 +54,9 @@ fn flatten<'y>(prefix: &str, value: &'y Yaml, out: &mut Vec<Setting<'y>>) {
 struct Import {
     sections: Vec<(&'static str, Vec<(String, String)>)>,
     no_equal: Vec<String>,
+    outputs: output::Outputs,
+    /// Device and filter of each interface, by its place.
+    interfaces: BTreeMap<usize, (Option<String>, Option<String>)>,
 }
 
 impl Import {
@@ -61,9 +68,15 @@ impl Import {
             None if key.starts_with("processors.") => return self.nothing(key, "has no equal"),
             None => return,
         };
-        let interface = key.strip_prefix("interfaces.").map(|k| k.strip_prefix("0.").unwrap_or(k));
-        if let Some(key) = interface {
-            return self.interface(key, value, text);
+        if let Some(key) = key.strip_prefix("interfaces.") {
+            let numbered = key.split_once('.').and_then(|(nth, key)| Some((nth.parse().ok()?, key)));
+            let (nth, key) = numbered.unwrap_or((0, key));
+            return self.interface(nth, key, value, text);
+        }
+        if let Some(name) = key.strip_prefix("output.")
+            && self.outputs.take(name, value)
+        {
+            return;
         }
         if let Some(key) = key.strip_prefix("protocols.") {
             return match key.split_once('.') {
@@ -78,7 +91,6 @@ impl Import {
             "name" | "tags" | "fields_under_root" | "ignore_outgoing" => self.put("", key, text),
             "timestamp.precision" => self.put("timestamp", "precision", text),
             "procs.enabled" => self.nothing(key, "processes are always looked up in live capture"),
-            "output.console.enabled" | "output.console.pretty" => self.nothing(key, "standard output is the default"),
             _ => match key.strip_prefix("fields.") {
                 Some(field) => {
                     let path: Vec<_> = field.split('.').map(quoted_key).collect();
@@ -89,11 +101,17 @@ impl Import {
         }
     }
 
-    fn interface(&mut self, key: &str, value: &Yaml, text: String) {
+    fn interface(&mut self, nth: usize, key: &str, value: &Yaml, text: String) {
         match key {
-            "device" => self.put("capture", "interfaces", text),
+            "device" => {
+                self.interfaces.entry(nth).or_default().0 = Some(text.clone());
+                self.put("capture", "interfaces", text);
+            }
             "snaplen" => self.put("capture", "snaplen", text),
-            "bpf_filter" => self.put("capture", "filter", text),
+            "bpf_filter" => {
+                let filter = value.as_str().map(str::trim).filter(|filter| !filter.is_empty());
+                self.interfaces.entry(nth).or_default().1 = filter.map(str::to_owned);
+            }
             "buffer_size_mb" => self.put("capture", "buffer", format!("\"{}M\"", value.as_i64().unwrap_or(30))),
             "internal_networks" => self.put("", "internal_networks", text),
             "ignore_outgoing" => self.put("", "ignore_outgoing", text),
@@ -102,11 +120,43 @@ impl Import {
         }
     }
 
+    /// There is one filter for all interfaces: what any of them lets through. Where they differ each is said.
+    fn filters(&mut self) {
+        let filters: Vec<_> = self.interfaces.values().map(|(_, filter)| filter.clone()).collect();
+        let mut distinct: Vec<_> = filters.iter().flatten().cloned().collect();
+        distinct.dedup();
+        if filters.iter().all(Option::is_some) {
+            let joined = match distinct.as_slice() {
+                [] => return,
+                [one] => one.clone(),
+                several => several.iter().map(|filter| format!("({filter})")).collect::<Vec<_>>().join(" or "),
+            };
+            self.put("capture", "filter", quoted(&joined));
+        }
+        if filters.iter().any(|filter| Some(filter) != filters.first()) {
+            for (nth, (device, filter)) in self.interfaces.clone() {
+                let device = device.unwrap_or_else(|| nth.to_string());
+                let filter = filter.unwrap_or_else(|| "none".to_owned());
+                let why =
+                    format!("its own filter was: {filter}. One filter goes for all: what any of them lets through");
+                self.nothing(&format!("interfaces.{nth} ({device})"), &why);
+            }
+        }
+    }
+
     fn protocol(&mut self, protocol: &str, key: &str, text: String) {
         let name = format!("{protocol}.{key}");
         match (protocol, key) {
             (_, "type") => {}
             ("http" | "dns" | "icmp", "enabled") if text == "true" => {}
+            ("http" | "dns" | "icmp", "enabled") => {
+                let name = protocol.to_uppercase();
+                let why = format!(
+                    "{name} is switched off there; here it goes on being read, because what is looked for is in it; \
+                     `events.write = \"metadata\"` leaves out what has nothing to do with metadata services"
+                );
+                self.nothing(&format!("{protocol}.enabled = {text}"), &why);
+            }
             ("http" | "dns", "ports") => self.nothing(&name, "is not needed: found by content on any port"),
             ("http", key) if HTTP.contains(&key) => self.put("http", key, text),
             ("dns", key) if DNS.contains(&key) => self.put("dns", key, text),
@@ -147,7 +197,16 @@ impl Import {
         }
     }
 
-    fn toml(&self) -> String {
+    fn toml(&mut self) -> String {
+        let mut missing = Vec::new();
+        let outputs = self.outputs.toml(&mut |key, why| missing.push((key.to_owned(), why.to_owned())));
+        for (key, why) in missing {
+            self.nothing(&key, &why);
+        }
+        self.written(&outputs)
+    }
+
+    fn written(&self, outputs: &str) -> String {
         let mut out = String::from("# From a packetbeat.yml, by `imdswatch import-packetbeat`.\n");
         if !self.no_equal.is_empty() {
             out.push_str("#\n# Without an equal here:\n");
@@ -169,6 +228,7 @@ impl Import {
                 let _ = writeln!(out, "{key} = {value}");
             }
         }
+        out.push_str(outputs);
         out
     }
 
@@ -267,8 +327,8 @@ output.file.path: /tmp
         assert_eq!(value["dns"]["include_authorities"].as_bool(), Some(true));
         assert_eq!(value["timestamp"]["precision"].as_str(), Some("microsecond"));
         assert_eq!(value["fields"]["env"].as_str(), Some("test"));
-        for missing in ["output.file.path: has no equal", "mysql.ports: another protocol", "http.ports: is not needed"]
-        {
+        assert_eq!(value["output"][0]["to"].as_str(), Some("/tmp/packetbeat.ndjson"));
+        for missing in ["mysql.ports: another protocol", "http.ports: is not needed"] {
             assert!(toml.contains(missing), "{missing} in\n{toml}");
         }
         toml::from_str::<super::super::file::File>(&toml).unwrap();
@@ -300,6 +360,76 @@ processors: [add_host_metadata: ~, drop_fields: {fields: [a]}]
             assert!(toml.contains(missing), "{missing} in\n{toml}");
         }
         assert_eq!(toml.matches("http.ports").count(), 1);
+    }
+
+    /// What an import says of outputs, and each of them as settings.
+    fn outputs(text: &str) -> (String, Vec<crate::output::net::Settings>) {
+        let toml = import(text).unwrap();
+        let file: super::super::file::File = toml::from_str(&toml).unwrap_or_else(|error| panic!("{error}{toml}"));
+        let read =
+            |output| super::super::receiver::settings(output, "default").unwrap_or_else(|e| panic!("{e:?}{toml}"));
+        let settings = file.output.iter().map(read).collect();
+        (toml, settings)
+    }
+
+    #[test]
+    fn outputs_go_where_they_went() {
+        let (toml, settings) = outputs(
+            "
+output.elasticsearch:
+  hosts: ['https://a:9243/base', 'https://b:9243']
+  index: edge
+  username: elastic
+  password: hunter2
+  worker: 3
+  timeout: 90
+  ssl: {certificate_authorities: [/etc/ca.pem], verification_mode: certificate}
+  headers: {X-Tenant: one}
+  loadbalance: true
+",
+        );
+        assert_eq!(settings[0].target.to_string(), "elasticsearch+https://a:9243,b:9243/base/edge");
+        assert_eq!(settings[0].timeout.as_secs(), 90);
+        assert_eq!(settings[0].tls.ca.as_deref(), Some(std::path::Path::new("/etc/ca.pem")));
+        assert!(!toml.contains("hunter2") && toml.contains("ELASTICSEARCH_PASSWORD"), "{toml}");
+        assert!(toml.contains("requests = 3") && toml.contains("loadbalance: is not needed"), "{toml}");
+        for (text, to) in [
+            (
+                "output.logstash: {hosts: [a, 'b:5045'], ssl.certificate: /c, ssl.key: /k}",
+                "logstash+tls://a:5044,b:5045",
+            ),
+            ("output.kafka: {hosts: ['k:9092'], topic: beats, compression: lz4}", "kafka://k:9092/beats"),
+            ("output.kafka: {hosts: [k], topic: '%{[type]}', ssl.enabled: true}", "kafka+tls://k:9093/imdswatch"),
+            ("output.redis: {hosts: [r, s], key: beats, db: 2, datatype: channel}", "redis://r:6379/beats?db=2"),
+        ] {
+            let (toml, settings) = outputs(text);
+            assert_eq!(settings[0].target.to_string(), to, "{toml}");
+        }
+    }
+
+    #[test]
+    fn what_is_switched_off_stays_so_or_is_said() {
+        let toml = import(
+            "output.logstash: {enabled: false, hosts: [a]}\npacketbeat.protocols: [{type: dns, enabled: false}]",
+        );
+        let toml = toml.unwrap();
+        assert!(!toml.contains("[[output]]") && toml.contains("output.logstash: is switched off"), "{toml}");
+        assert!(toml.contains("DNS is switched off there; here it goes on being read"), "{toml}");
+    }
+
+    #[test]
+    fn each_interface_keeps_its_filter_or_is_named_with_it() {
+        let filter = |text: &str| {
+            let toml = import(text).unwrap();
+            let file: super::super::file::File = toml::from_str(&toml).unwrap();
+            (file.capture.filter, toml.matches("its own filter was").count())
+        };
+        let same = "packetbeat.interfaces: [{device: a, bpf_filter: tcp}, {device: b, bpf_filter: tcp}]";
+        assert_eq!(filter(same), (Some("tcp".into()), 0));
+        let differ = "packetbeat.interfaces: [{bpf_filter: port 80, device: a}, {device: b, bpf_filter: udp}]";
+        assert_eq!(filter(differ), (Some("(port 80) or (udp)".into()), 2));
+        let one = "packetbeat.interfaces: [{device: a}, {device: b, bpf_filter: udp}]";
+        assert_eq!(filter(one), (None, 2));
     }
 
     #[test]

@@ -18,17 +18,21 @@ pub fn settings(output: &file::Output, namespace: &str) -> Result<Settings, Sett
     let word = from_environment(&output.to).map_err(wrong("to"))?;
     let target = Target::parse(&word).map_err(|error| SettingsError { key: "to", text: error.to_string() })?;
     let username = output.username.as_deref().map(from_environment).transpose().map_err(wrong("username"))?;
+    let mut secrets = Secrets::default();
     let headers = output.headers.iter().map(|(name, value)| {
-        let value = from_environment(value).map_err(wrong("headers"))?;
-        Ok((name.clone(), Secret::new(value.to_string())))
+        let value = secrets.read("headers", Some(value), None)?;
+        Ok((name.clone(), value.unwrap_or_default()))
     });
+    let headers = headers.collect::<Result<_, _>>()?;
     let default = Settings::new(target);
     let settings = Settings {
         username: username.map(|name| name.to_string()).or(default.username),
-        password: secret("password", output.password.as_deref(), output.password_file.as_deref())?.or(default.password),
-        api_key: secret("api_key", output.api_key.as_deref(), output.api_key_file.as_deref())?,
-        token: secret("token", output.token.as_deref(), output.token_file.as_deref())?,
-        headers: headers.collect::<Result<_, _>>()?,
+        password: secrets
+            .read("password", output.password.as_deref(), output.password_file.as_deref())?
+            .or(default.password),
+        api_key: secrets.read("api_key", output.api_key.as_deref(), output.api_key_file.as_deref())?,
+        token: secrets.read("token", output.token.as_deref(), output.token_file.as_deref())?,
+        headers,
         tls: Tls {
             ca: output.ca.clone(),
             certificate: output.certificate.clone(),
@@ -46,6 +50,7 @@ pub fn settings(output: &file::Output, namespace: &str) -> Result<Settings, Sett
         redis_type: output.redis_type.unwrap_or_default(),
         sasl: output.sasl.unwrap_or_default(),
         min_severity: output.min_severity.unwrap_or(default.min_severity),
+        missing: secrets.missing,
         target: default.target,
     };
     check_use(&settings, output)?;
@@ -76,14 +81,34 @@ fn check_use(settings: &Settings, output: &file::Output) -> Result<(), SettingsE
     }
 }
 
-fn secret(key: &'static str, given: Option<&str>, file: Option<&Path>) -> Result<Option<Secret>, SettingsError> {
-    let found = match (given, file) {
-        (Some(_), Some(_)) => Err(format!("`{key}` and `{key}_file` exclude each other")),
-        (Some(text), None) => from_environment(text).map(|text| Some(Secret::new(text.to_string()))),
-        (None, Some(path)) => Secret::read(path).map(Some),
-        (None, None) => Ok(None),
-    };
-    found.map_err(|text| SettingsError { key, text })
+/// Reads secrets, and notes the first that this machine does not have: a configuration can be checked elsewhere than
+/// where it is used.
+#[derive(Default)]
+struct Secrets {
+    missing: Option<SettingsError>,
+}
+
+impl Secrets {
+    fn read(
+        &mut self,
+        key: &'static str,
+        given: Option<&str>,
+        file: Option<&Path>,
+    ) -> Result<Option<Secret>, SettingsError> {
+        let found = match (given, file) {
+            (Some(_), Some(_)) => {
+                let text = format!("`{key}` and `{key}_file` exclude each other");
+                return Err(SettingsError { key, text });
+            }
+            (None, None) => return Ok(None),
+            (Some(text), None) => from_environment(text).map(|text| Secret::new(text.to_string())),
+            (None, Some(path)) => Secret::read(path),
+        };
+        Ok(Some(found.unwrap_or_else(|text| {
+            self.missing.get_or_insert(SettingsError { key, text });
+            Secret::default()
+        })))
+    }
 }
 
 #[cfg(test)]
@@ -115,12 +140,22 @@ mod tests {
             ("to = \"webhook+http://a\"\ntemplate = \"pagerduty\"", "api_key: PagerDuty's"),
             ("to = \"webhook+http://a\"\nper_minute = 0", "per_minute: is at least 1"),
             ("to = \"webhook+http://a\"\n[headers]\n\"a b\" = \"c\"", "headers: a header's name"),
-            ("to = \"redis://a\"\npassword = \"${IMDSWATCH_NO_SUCH}\"", "password: the environment has no variable"),
-            ("to = \"redis://a\"\npassword_file = \"/no/such\"", "password: cannot take a secret from /no/such"),
             ("to = \"redis://a\"\ntimeout = \"0s\"", "timeout: is at least"),
         ] {
             let error = of(toml).expect_err(toml);
             assert!(format!("{}: {error}", error.key).contains(expected), "{toml}: {}: {error}", error.key);
+        }
+    }
+
+    #[test]
+    fn secrets_that_are_not_here_are_missed_only_when_the_output_is_opened() {
+        for (toml, expected) in [
+            ("to = \"redis://a\"\npassword = \"${IMDSWATCH_NO_SUCH}\"", "the environment has no variable"),
+            ("to = \"redis://a\"\npassword_file = \"/no/such\"", "cannot take a secret from /no/such"),
+        ] {
+            let joined = of(toml).unwrap();
+            let error = crate::output::net::open(&joined).err().expect(toml);
+            assert!(error.key == "password" && error.text.contains(expected), "{error:?}");
         }
     }
 

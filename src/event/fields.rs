@@ -286,46 +286,70 @@ fn walk(value: &Value, name: &mut String, visit: &mut impl FnMut(&str)) {
     }
 }
 
-/// Index template for Elasticsearch: what `imdswatch mapping` prints. Covers the fields that are ours and, so that the
-/// template also serves an index without Packetbeat's own, Packetbeat's and ECS's.
-pub fn mapping() -> String {
+/// The index template of Elasticsearch or OpenSearch: what `imdswatch mapping` prints and `setup` puts. Covers the fields
+/// that are ours and, so that the template also serves an index without Packetbeat's own, Packetbeat's and ECS's.
+///
+/// Without an index the template is for all indices, or with `data_stream` all streams, that events go to by default.
+pub fn template(opensearch: bool, data_stream: bool, index: Option<&str>) -> Value {
     let mut root = Value::Object(Default::default());
     for field in FIELDS.iter().filter(|field| !field.name.starts_with("@metadata")) {
         let (name, kind) = match field.name.strip_suffix(".*") {
             Some(name) => (name, if field.kind == "flattened" { "flattened" } else { "object" }),
             None => (field.name, field.kind),
         };
-        let mut place = &mut root;
-        let mut parts = name.split('.').peekable();
-        while let Some(part) = parts.next() {
-            let properties = &mut place["properties"];
-            if properties.is_null() {
-                *properties = Value::Object(Default::default());
-            }
-            place = &mut properties[part];
-            if parts.peek().is_none() {
-                *place = leaf(kind);
-            } else if place.is_null() {
-                *place = Value::Object(Default::default());
-            }
-        }
+        place(&mut root, name, leaf(kind, opensearch));
     }
-    let template = json!({
-        "index_patterns": ["imdswatch-*"],
-        "priority": 200,
+    let patterns = match index {
+        Some(index) => vec![index.to_owned(), format!("{index}-*")],
+        None if data_stream => vec!["imdswatch-*".to_owned(), "logs-network_traffic.*-*".to_owned()],
+        None => vec!["imdswatch-*".to_owned()],
+    };
+    // Above the general `logs-*-*` (100), below the templates of Elastic's own integration (200), which has more to say
+    // of its streams; the template of one index above the one for all.
+    let priority = if index.is_some() { 160 } else { 150 };
+    let mut template = json!({
+        "index_patterns": patterns,
+        "priority": priority,
         "template": {
             "settings": {"index": {"mapping": {"total_fields": {"limit": 2000}}}},
             "mappings": {"dynamic_templates": [strings()], "properties": root["properties"]},
         },
         "_meta": {"description": "Events of imdswatch", "version": env!("CARGO_PKG_VERSION")},
     });
-    serde_json::to_string_pretty(&template).unwrap_or_default() + "\n"
+    if data_stream {
+        template["data_stream"] = json!({});
+    }
+    template
 }
 
-/// The mapping of one field. Values longer than 1024 characters are kept but not indexed.
-fn leaf(kind: &str) -> Value {
+/// [`template`] as text.
+pub fn mapping(opensearch: bool, data_stream: bool) -> String {
+    serde_json::to_string_pretty(&template(opensearch, data_stream, None)).unwrap_or_default() + "\n"
+}
+
+/// Puts the mapping of a field at its dotted name.
+fn place(root: &mut Value, name: &str, mapping: Value) {
+    let mut place = root;
+    for part in name.split('.') {
+        let properties = &mut place["properties"];
+        if properties.is_null() {
+            *properties = Value::Object(Default::default());
+        }
+        place = &mut properties[part];
+        if place.is_null() {
+            *place = Value::Object(Default::default());
+        }
+    }
+    *place = mapping;
+}
+
+/// The mapping of one field. Values longer than 1024 characters are kept but not indexed. A constant keyword takes one
+/// value for the whole index, which holds events of several datasets: so it is a keyword.
+fn leaf(kind: &str, opensearch: bool) -> Value {
     match kind {
+        "flattened" if opensearch => json!({"type": "flat_object"}),
         "keyword" | "wildcard" | "flattened" => json!({"type": kind, "ignore_above": 1024}),
+        "constant_keyword" => json!({"type": "keyword", "ignore_above": 1024}),
         "ip" => json!({"type": "ip", "ignore_malformed": true}),
         _ => json!({"type": kind}),
     }
@@ -357,11 +381,15 @@ mod tests {
 
     #[test]
     fn the_mapping_has_every_field_once() {
-        let template: Value = serde_json::from_str(&mapping()).unwrap();
+        let template: Value = serde_json::from_str(&mapping(false, true)).unwrap();
         let properties = &template["template"]["mappings"]["properties"];
         assert_eq!(properties["imds"]["properties"]["signals"]["type"], "keyword");
         assert_eq!(properties["imds"]["properties"]["headers"]["type"], "flattened");
         assert_eq!(properties["source"]["properties"]["ip"]["type"], "ip");
+        assert!(template["data_stream"].is_object());
+        let other = mapping(true, false);
+        assert!(other.contains("flat_object") && !other.contains("flattened") && !other.contains("data_stream\": {}"));
+        assert!(!other.contains("constant_keyword"));
         assert_eq!(properties["imds"]["properties"]["chain"]["properties"]["time"]["type"], "date");
     }
 }

@@ -42,6 +42,8 @@ pub enum Destination {
     Stdout,
     /// A file, appended to.
     Path(PathBuf),
+    /// A report for people, written when a replay has ended.
+    Report(PathBuf),
 }
 
 /// An output as configured.
@@ -154,6 +156,11 @@ fn open_one(settings: &Settings) -> Result<Box<dyn Output>, OutputError> {
     };
     Ok(match &settings.destination {
         Destination::Stdout => Box::new(Stdout::new(form, settings.filter)),
+        // Made by the program's edge, from what all outputs are given: see `app::handover`.
+        Destination::Report(path) => {
+            let source = io::Error::other("a report is made from a replay");
+            return Err(OutputError::Open { path: path.display().to_string(), source });
+        }
         Destination::Path(path) => FileOutput::open(path.clone(), settings.rotation.clone(), form, settings.filter)
             .map(Box::new)
             .map_err(|source| OutputError::Open { path: path.display().to_string(), source })?,

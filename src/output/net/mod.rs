@@ -18,6 +18,7 @@ mod otlp;
 mod redis;
 pub mod secret;
 pub mod settings;
+pub mod setup;
 mod syslog;
 mod text;
 pub mod tls;
@@ -31,8 +32,11 @@ pub use url::{HostPort, Protocol, Target};
 /// requests at once open several.
 ///
 /// # Errors
-/// [`SettingsError`]: a file that cannot be used.
+/// [`SettingsError`]: a file or secret that cannot be used.
 pub fn open(settings: &Settings) -> Result<Box<dyn Receiver>, SettingsError> {
+    if let Some(missing) = &settings.missing {
+        return Err(missing.clone());
+    }
     Ok(match settings.target.protocol {
         Protocol::Elasticsearch => Box::new(elasticsearch::Elasticsearch::new(settings)?),
         Protocol::Kafka => Box::new(kafka::Kafka::new(settings)?),

@@ -137,6 +137,8 @@ pub struct Settings {
     pub sasl: Sasl,
     /// Alerts below this do not go to a webhook.
     pub min_severity: Severity,
+    /// A secret that this machine does not have: the configuration can be checked, but not used.
+    pub missing: Option<SettingsError>,
 }
 
 /// A setting that cannot be used.
@@ -170,6 +172,7 @@ impl Settings {
             redis_type: RedisType::default(),
             sasl: Sasl::default(),
             min_severity: Severity::High,
+            missing: None,
             target,
         }
     }

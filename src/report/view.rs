@@ -1,0 +1,549 @@
+//! What the template is given: every string as it is to stand, every table capped.
+
+use std::collections::BTreeSet;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, context};
+use serde::Serialize;
+
+use super::alert::Credential;
+use super::incident::{Chain, Incident};
+use super::picture::{self, Graph, Strip, Timeline};
+use super::revoke::{self, Revocation};
+use super::tables::{Bounded, Seen, Tables};
+use super::text::sentence;
+use super::time::{self, Nanos};
+use super::visible::visible;
+use super::{Collector, Input, Note};
+
+/// Incidents that are shown with their pictures.
+const MOST_PICTURES: usize = 25;
+/// Incidents that are listed at all.
+const MOST_LISTED: usize = 1500;
+/// Rows of a table that are shown.
+const MOST_ROWS: usize = 1500;
+/// Credentials of one incident whose revocation stands beside it.
+const MOST_REVOKED: usize = 8;
+/// Names in one cell.
+const MOST_NAMES: usize = 8;
+
+/// The whole report.
+#[derive(Debug, Serialize)]
+pub(super) struct View {
+    version: &'static str,
+    verdict: Verdict,
+    incidents: Vec<IncidentView>,
+    briefly: Vec<Brief>,
+    incidents_left_out: u64,
+    strip: Option<Strip>,
+    clients: Table<ClientRow>,
+    credentials: Table<CredentialRow>,
+    usual: Table<UsualRow>,
+    others: Table<OtherRow>,
+    allowed: Table<AllowedRow>,
+    coverage: Vec<Fact>,
+    versions: Vec<String>,
+    inputs: Vec<InputRow>,
+}
+
+/// The first thing that is read.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    class: &'static str,
+    word: &'static str,
+    sentence: String,
+    facts: Vec<Fact>,
+}
+
+/// A name and its value.
+#[derive(Debug, Serialize)]
+struct Fact {
+    name: String,
+    value: String,
+    lost: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Table<T> {
+    rows: Vec<T>,
+    left_out: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct IncidentView {
+    number: usize,
+    severity: &'static str,
+    name: String,
+    state: &'static str,
+    headline: String,
+    first: String,
+    last: String,
+    lasted: String,
+    alerts: u64,
+    facts: Vec<Fact>,
+    revocations: Vec<RevocationView>,
+    chains: Vec<ChainView>,
+    chains_left_out: u64,
+    timeline: Option<Timeline>,
+    graph: Option<Graph>,
+    lines: Vec<LineView>,
+    lines_left_out: u64,
+}
+
+/// An incident beyond those that have pictures.
+#[derive(Debug, Serialize)]
+struct Brief {
+    number: usize,
+    severity: &'static str,
+    state: &'static str,
+    headline: String,
+    first: String,
+    alerts: u64,
+    credentials: String,
+}
+
+/// Credentials that the same command ends.
+#[derive(Debug, Serialize)]
+struct RevocationView {
+    credentials: Vec<CredentialView>,
+    more: usize,
+    how: Revocation,
+}
+
+#[derive(Debug, Serialize)]
+struct CredentialView {
+    id: String,
+    kind: String,
+    scope: String,
+    expires: String,
+    fingerprint: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ChainView {
+    rule: String,
+    steps: Vec<StepView>,
+}
+
+#[derive(Debug, Serialize)]
+struct StepView {
+    offset: String,
+    time: String,
+    word: String,
+    source: String,
+    destination: String,
+    url: String,
+}
+
+#[derive(Debug, Serialize)]
+struct LineView {
+    severity: &'static str,
+    rule: String,
+    count: u64,
+    first: String,
+    last: String,
+    message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ClientRow {
+    host: String,
+    names: String,
+    providers: String,
+    requests: u64,
+    credentials: u64,
+    alerts: u64,
+    worst: &'static str,
+    first: String,
+    last: String,
+}
+
+#[derive(Debug, Serialize)]
+struct CredentialRow {
+    credential: CredentialView,
+    holders: String,
+    worst: &'static str,
+    left: bool,
+    first: String,
+    last: String,
+}
+
+#[derive(Debug, Serialize)]
+struct UsualRow {
+    client: String,
+    provider: String,
+    path: String,
+    hosts: usize,
+    named: String,
+    count: u64,
+    first: String,
+    last: String,
+}
+
+#[derive(Debug, Serialize)]
+struct OtherRow {
+    severity: &'static str,
+    rule: String,
+    source: String,
+    what: String,
+    count: u64,
+    first: String,
+    last: String,
+    message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AllowedRow {
+    entry: String,
+    client: String,
+    path: String,
+    count: u64,
+    first: String,
+    last: String,
+}
+
+#[derive(Debug, Serialize)]
+struct InputRow {
+    name: String,
+    size: String,
+    sha256: String,
+}
+
+/// Low, medium, high, critical.
+pub(super) fn severity_word(severity: u64) -> &'static str {
+    match severity {
+        99.. => "critical",
+        73.. => "high",
+        47.. => "medium",
+        1.. => "low",
+        0 => "none",
+    }
+}
+
+/// How far it went.
+pub(super) fn state(incident: &Incident) -> &'static str {
+    match (incident.left, incident.issued) {
+        (true, _) => "a credential left in clear text",
+        (_, true) => "a credential was issued",
+        _ => "no credential was seen to be issued",
+    }
+}
+
+impl View {
+    /// Everything that was collected, as it is to be shown.
+    pub(super) fn of(collector: Collector) -> Self {
+        let Collector { events, unreadable, incidents, mut tables, notes, inputs } = collector;
+        let (incidents, waiting, left_out) = incidents.finish();
+        waiting.iter().for_each(|alert| tables.other(alert));
+        let now = tables.hours.buckets.keys().next_back().map_or(0, |at| at * tables.hours.width);
+        let now = incidents.iter().map(|one| one.last).max().unwrap_or(now);
+        let strip = picture::strip(&mut tables.hours);
+        let coverage = coverage(&tables, events, unreadable, notes);
+        let numbered: Vec<_> = incidents.iter().enumerate().map(|(at, one)| (at + 1, one)).collect();
+        let (pictured, rest) = numbered.split_at(numbered.len().min(MOST_PICTURES));
+        let listed = rest.iter().take(MOST_LISTED - MOST_PICTURES);
+        let unlisted = numbered.len().saturating_sub(MOST_LISTED) as u64;
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            verdict: verdict(&incidents, &tables, events, &coverage),
+            incidents: pictured.iter().map(|(number, one)| incident(*number, one, now)).collect(),
+            briefly: listed.map(|(number, one)| brief(*number, one)).collect(),
+            incidents_left_out: left_out + unlisted,
+            strip,
+            clients: clients(&tables),
+            credentials: credentials(&tables),
+            usual: usual(&tables),
+            others: others(&tables),
+            allowed: allowed(&tables),
+            coverage,
+            versions: tables.versions.into_iter().collect(),
+            inputs: inputs.into_iter().map(input).collect(),
+        }
+    }
+}
+
+/// Renders the template.
+pub(super) fn html(view: &View) -> Result<String, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    // The name's ending turns escaping on.
+    environment.add_template("report.html", include_str!("../data/report.html"))?;
+    environment
+        .get_template("report.html")?
+        .render(context! { report => Serde(view), style => include_str!("../data/report.css") })
+}
+
+fn verdict(incidents: &[Incident], tables: &Tables, events: u64, coverage: &[Fact]) -> Verdict {
+    let losses = coverage.iter().filter(|fact| fact.lost).map(|fact| fact.name.clone()).collect();
+    let unseen = list(&losses);
+    let left = incidents.iter().filter(|one| one.left).count();
+    let issued = incidents.iter().filter(|one| one.issued && !one.left).count();
+    let grave = incidents.iter().filter(|one| one.severity >= 99).count();
+    let (class, word) = match (left, grave, incidents.len()) {
+        (1.., ..) => ("critical", "A credential left in clear text"),
+        (_, 1.., _) if issued > 0 => ("critical", "A credential was issued to somebody who should not have it"),
+        (_, 1.., _) => ("critical", "An attack on the metadata service"),
+        (.., 1..) => ("high", "Somebody to look at"),
+        _ => ("none", "No theft of credentials was seen"),
+    };
+    let sentence = match incidents {
+        [] if events == 0 => "There was no event to judge.".to_owned(),
+        [] => "No alert of high or critical severity was raised. What the sensor could not see is listed below."
+            .to_owned(),
+        [one] => sentence(&one.headline),
+        [first, ..] => format!("The gravest of {} incidents: {}", incidents.len(), sentence(&first.headline)),
+    };
+    let [low, medium, high, critical] = tables.severities;
+    let ids = ids(incidents.iter().filter(|one| one.severity >= 99));
+    let revoke = if ids.is_empty() { "nothing that was seen".to_owned() } else { list(&ids) };
+    let fact = |name: &str, value: String| Fact { name: name.to_owned(), value, lost: false };
+    let facts = vec![
+        fact("Incidents", format!("{} ({left} in which a credential left)", incidents.len())),
+        fact("Revoke now", revoke),
+        fact("Alerts", format!("{critical} critical, {high} high, {medium} medium, {low} low")),
+        fact("Not seen", unseen),
+    ];
+    Verdict { class, word, sentence, facts }
+}
+
+fn incident(number: usize, one: &Incident, now: Nanos) -> IncidentView {
+    let fact = |name: &str, names: &BTreeSet<String>| {
+        (!names.is_empty()).then(|| Fact { name: name.to_owned(), value: list(names), lost: false })
+    };
+    IncidentView {
+        number,
+        severity: severity_word(one.severity),
+        name: one.name.clone(),
+        state: state(one),
+        headline: sentence(&one.headline),
+        first: time::show(one.first),
+        last: time::show(one.last),
+        lasted: time::span(one.last - one.first),
+        alerts: one.alerts,
+        facts: [fact("Service", &one.services), fact("Asked by", &one.clients), fact("Process", &one.processes)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        revocations: revocations(one, now),
+        chains: one.chains.iter().map(chain).collect(),
+        chains_left_out: one.chains_left_out,
+        timeline: picture::timeline(one),
+        graph: picture::graph(one),
+        lines: lines(one),
+        lines_left_out: one.lines_left_out,
+    }
+}
+
+/// Every way to revoke something of the incident once, with the credentials that it ends.
+fn revocations(one: &Incident, now: Nanos) -> Vec<RevocationView> {
+    let mut views: Vec<RevocationView> = Vec::new();
+    for credential in one.credentials.values() {
+        let how = revoke::revocation(credential, now);
+        match views.iter_mut().find(|view| view.how == how) {
+            Some(view) if view.credentials.len() < MOST_REVOKED => view.credentials.push(shown(credential)),
+            Some(view) => view.more += 1,
+            None => views.push(RevocationView { credentials: vec![shown(credential)], more: 0, how }),
+        }
+    }
+    views
+}
+
+/// Public identifiers of what was issued; the fingerprint where there is none.
+fn ids<'i>(incidents: impl IntoIterator<Item = &'i Incident>) -> BTreeSet<String> {
+    let credentials = incidents.into_iter().flat_map(|one| one.credentials.values());
+    credentials.map(|one| if one.id.is_empty() { one.fingerprint.clone() } else { one.id.clone() }).collect()
+}
+
+fn lines(one: &Incident) -> Vec<LineView> {
+    let view = |((severity, rule, ..), line): (&super::incident::LineKey, &super::incident::Line)| LineView {
+        severity: severity_word(severity.0),
+        rule: rule.clone(),
+        count: line.count,
+        first: time::show(line.first),
+        last: time::show(line.last),
+        message: line.message.clone(),
+    };
+    one.lines.iter().map(view).collect()
+}
+
+fn chain(chain: &Chain) -> ChainView {
+    let first = chain.steps.iter().find_map(|step| step.time).unwrap_or_default();
+    let steps = chain.steps.iter().map(|step| StepView {
+        offset: step.time.map(|time| time::span(time - first)).unwrap_or_default(),
+        time: step.time.map(time::show).unwrap_or_default(),
+        word: picture::word(&step.what),
+        source: step.source.clone(),
+        destination: step.destination.clone(),
+        url: step.url.clone(),
+    });
+    ChainView { rule: chain.rule.clone(), steps: steps.collect() }
+}
+
+fn brief(number: usize, one: &Incident) -> Brief {
+    let ids = ids([one]);
+    Brief {
+        number,
+        severity: severity_word(one.severity),
+        state: state(one),
+        headline: sentence(&one.headline),
+        first: time::show(one.first),
+        alerts: one.alerts,
+        credentials: list(&ids),
+    }
+}
+
+fn shown(credential: &Credential) -> CredentialView {
+    CredentialView {
+        id: credential.id.clone(),
+        kind: credential.kind.clone(),
+        scope: credential.scope.clone(),
+        expires: credential.expires.clone(),
+        fingerprint: credential.fingerprint.clone(),
+    }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    let mut text = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    let left = names.len().saturating_sub(MOST_NAMES);
+    if left > 0 {
+        text.push_str(&format!(" and {left} more"));
+    }
+    text
+}
+
+/// The rows in an order of their own, capped.
+fn table<K: Ord, V, T>(table: &Bounded<K, V>, key: impl Fn(&K, &V) -> u64, row: impl Fn(&K, &V) -> T) -> Table<T> {
+    let mut rows: Vec<_> = table.rows.iter().collect();
+    rows.sort_by_key(|(k, v)| std::cmp::Reverse(key(k, v)));
+    let left = rows.len().saturating_sub(MOST_ROWS) as u64;
+    Table { rows: rows.into_iter().take(MOST_ROWS).map(|(k, v)| row(k, v)).collect(), left_out: table.left_out + left }
+}
+
+fn times(seen: &Seen) -> (String, String) {
+    (time::show(seen.first), time::show(seen.last))
+}
+
+fn clients(tables: &Tables) -> Table<ClientRow> {
+    table(
+        &tables.clients,
+        |_, client| client.worst,
+        |host, client| {
+            let (first, last) = times(&client.seen);
+            ClientRow {
+                host: host.clone(),
+                names: list(&client.names),
+                providers: list(&client.providers),
+                requests: client.seen.count,
+                credentials: client.credentials,
+                alerts: client.alerts,
+                worst: severity_word(client.worst),
+                first,
+                last,
+            }
+        },
+    )
+}
+
+fn credentials(tables: &Tables) -> Table<CredentialRow> {
+    table(
+        &tables.credentials,
+        |_, one| one.worst * 2 + one.left.min(1),
+        |_, one| {
+            let (first, last) = times(&one.seen);
+            CredentialRow {
+                credential: shown(&one.details),
+                holders: list(&one.holders),
+                worst: severity_word(one.worst),
+                left: one.left > 0,
+                first,
+                last,
+            }
+        },
+    )
+}
+
+fn usual(tables: &Tables) -> Table<UsualRow> {
+    table(
+        &tables.usual,
+        |_, row| row.seen.count,
+        |(client, provider, path), row| {
+            let (first, last) = times(&row.seen);
+            UsualRow {
+                client: client.clone(),
+                provider: provider.clone(),
+                path: path.clone(),
+                hosts: row.hosts.len(),
+                named: list(&row.hosts),
+                count: row.seen.count,
+                first,
+                last,
+            }
+        },
+    )
+}
+
+fn others(tables: &Tables) -> Table<OtherRow> {
+    table(
+        &tables.others,
+        |(severity, ..), row| severity.0 * 1000 + row.risk,
+        |(severity, rule, source, what), row| {
+            let (first, last) = times(&row.seen);
+            OtherRow {
+                severity: severity_word(severity.0),
+                rule: rule.clone(),
+                source: source.clone(),
+                what: what.clone(),
+                count: row.seen.count,
+                first,
+                last,
+                message: row.message.clone(),
+            }
+        },
+    )
+}
+
+fn allowed(tables: &Tables) -> Table<AllowedRow> {
+    table(
+        &tables.allowed,
+        |_, seen| seen.count,
+        |(entry, client, path), seen| {
+            let (first, last) = times(seen);
+            AllowedRow {
+                entry: entry.clone(),
+                client: client.clone(),
+                path: path.clone(),
+                count: seen.count,
+                first,
+                last,
+            }
+        },
+    )
+}
+
+/// Counters of `stats` events that say that something was not seen.
+const LOSSES: &[&str] = &["drop", "lost", "undecoded", "evicted", "gap", "bad_", "reject"];
+
+fn coverage(tables: &Tables, events: u64, unreadable: u64, notes: Vec<Note>) -> Vec<Fact> {
+    let fact = |name: &str, value: String, lost| Fact { name: name.to_owned(), value, lost };
+    let mut facts = vec![fact("Events read", events.to_string(), false)];
+    if unreadable > 0 {
+        facts.push(fact("Lines that are no events", unreadable.to_string(), true));
+    }
+    facts.extend(notes.into_iter().map(|note| fact(&visible(&note.subject), visible(&note.text), note.lost)));
+    let lost = |name: &str| LOSSES.iter().any(|part| name.contains(part));
+    let stats = tables.stats.iter().filter(|(name, count)| **count > 0 && (lost(name) || name.as_str() == "packets"));
+    facts.extend(stats.map(|(name, count)| fact(&name.replace('_', " "), count.to_string(), lost(name))));
+    if tables.unread_connections > 0 {
+        let text = format!("{}: encrypted, not HTTP, or without an answer", tables.unread_connections);
+        facts.push(fact("Connections to metadata addresses in which no request could be read", text, true));
+    }
+    let tls = "What is encrypted is not read: an SSRF request inside TLS, a credential that leaves inside TLS.";
+    facts.push(fact("TLS", tls.to_owned(), true));
+    facts
+}
+
+fn input(input: Input) -> InputRow {
+    let sha256 = if input.sha256.is_empty() { "not taken".to_owned() } else { input.sha256 };
+    InputRow { name: visible(&input.name), size: input.size.to_string(), sha256 }
+}

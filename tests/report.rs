@@ -1,0 +1,131 @@
+//! The report as a user gets it: from bundled captures through the real binary, opened in a real browser.
+//!
+//! The browser part needs Chromium, Node and the packages of `tests/report/package.json` in the folder that
+//! `IMDSWATCH_REPORT_CHECK` names (else `target/report-check`, which `scripts/browser.sh` fills); it skips, visibly, where one is missing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::root;
+
+fn imdswatch(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_imdswatch")).current_dir(root()).args(arguments).output().unwrap()
+}
+
+/// Events of the bundled captures of one group, in a file.
+fn events(group: &str, folder: &Path) -> PathBuf {
+    let path = folder.join(format!("{group}.ndjson"));
+    let output = imdswatch(&["-r", &format!("pcaps/{group}"), "-e", "metadata", "--quiet"]);
+    assert!(!output.stdout.is_empty());
+    fs::write(&path, output.stdout).unwrap();
+    path
+}
+
+fn report(events: &[&str], html: &Path) -> Output {
+    let arguments: Vec<_> = ["report"].iter().chain(events).copied().chain(["-o", html.to_str().unwrap()]).collect();
+    imdswatch(&arguments)
+}
+
+/// What the browser check needs; `None`, and a line on standard error, where something of it is missing.
+fn browser() -> Option<(PathBuf, PathBuf)> {
+    let folder =
+        std::env::var_os("IMDSWATCH_REPORT_CHECK").map_or_else(|| root().join("target/report-check"), PathBuf::from);
+    let chromium = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    let chromium = chromium.iter().map(PathBuf::from).find(|path| path.exists());
+    let ready =
+        folder.join("node_modules/playwright-core").exists() && Command::new("node").arg("--version").output().is_ok();
+    match chromium {
+        Some(chromium) if ready => Some((chromium, folder)),
+        _ => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: no Chromium, or nothing in {} (sh scripts/browser.sh)",
+                folder.display()
+            );
+            None
+        }
+    }
+}
+
+fn assert_sound_in_a_browser(html: &Path) {
+    let Some((chromium, folder)) = browser() else { return };
+    fs::copy(root().join("tests/report/check.mjs"), folder.join("check.mjs")).unwrap();
+    let output = Command::new("node").current_dir(&folder).arg("check.mjs").arg(chromium).arg(html).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn bundled_captures_make_a_report_that_a_browser_shows_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let groups = ["ssrf", "aws", "other-clouds", "signals"];
+    let files: Vec<_> = groups.iter().map(|group| events(group, folder.path())).collect();
+    let files: Vec<_> = files.iter().map(|path| path.to_str().unwrap()).collect();
+    let html = folder.path().join("report.html");
+    let output = report(&files, &html);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(&html).unwrap();
+    assert!(text.len() < 5_000_000, "{}", text.len());
+    for part in
+        ["What to revoke now", "aws iam put-role-policy --role-name ", "ASIAEXAMPLE000DEMO01", "Who spoke with whom"]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    report(&files, &html);
+    assert_eq!(fs::read_to_string(&html).unwrap(), text, "the same bytes for the same input");
+    assert_sound_in_a_browser(&html);
+}
+
+#[test]
+fn a_report_without_theft_is_whole_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (empty, html) = (folder.path().join("empty.ndjson"), folder.path().join("report.html"));
+    fs::write(&empty, "").unwrap();
+    assert!(report(&[empty.to_str().unwrap()], &html).status.success());
+    assert!(fs::read_to_string(&html).unwrap().contains("There was no event to judge"));
+}
+
+#[test]
+fn lines_that_are_no_events_are_named_and_the_rest_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, bad) = (events("aws", folder.path()), folder.path().join("bad.ndjson"));
+    let mut lines = fs::read_to_string(&good).unwrap();
+    lines.insert_str(0, "{\"imds\": 7}\n\nnot json but \"imds\"\n");
+    fs::write(&bad, lines).unwrap();
+    let html = folder.path().join("report.html");
+    let output = report(&[bad.to_str().unwrap(), "/nonexistent.ndjson"], &html);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("bad.ndjson: line 1 is no event") && said.contains("line 3 is no event"), "{said}");
+    assert!(said.contains("/nonexistent.ndjson"), "{said}");
+    assert!(fs::read_to_string(&html).unwrap().contains("ASIAEXAMPLE000DEMO01"));
+}
+
+#[test]
+fn compressed_events_give_the_same_report_but_for_the_inputs_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = events("aws", folder.path());
+    let packed = folder.path().join("aws.ndjson.zst");
+    fs::write(&packed, zstd::encode_all(fs::File::open(&plain).unwrap(), 1).unwrap()).unwrap();
+    let of = |path: &Path| {
+        let html = folder.path().join("report.html");
+        assert!(report(&[path.to_str().unwrap()], &html).status.success());
+        fs::read_to_string(html).unwrap().split("<caption>Inputs").next().unwrap().to_owned()
+    };
+    assert_eq!(of(&plain), of(&packed));
+}
+
+#[test]
+fn a_device_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = events("aws", folder.path());
+    let output = report(&[plain.to_str().unwrap()], Path::new("/dev/null"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no regular file"));
+}
