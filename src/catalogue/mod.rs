@@ -251,7 +251,7 @@ impl Catalogue {
 
     /// What a header is for, as far as the shape of a request is concerned.
     pub fn header_role(&self, name: &[u8]) -> HeaderRole {
-        let facts = self.client_facts;
+        let (facts, known) = (self.client_facts, self.headers.facts(name));
         let is_one = |list: &[String]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
         let begins = |known: &String| match known.strip_suffix('*') {
             Some(start) => name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes())),
@@ -259,7 +259,7 @@ impl Catalogue {
         };
         if is_one(&facts.entity) {
             HeaderRole::Entity
-        } else if is_one(&facts.service) || self.header(name).client || self.header(name).session {
+        } else if is_one(&facts.service) || known.client || known.session {
             HeaderRole::Service
         } else if facts.sidecar.iter().any(begins) {
             HeaderRole::Sidecar
