@@ -93,6 +93,8 @@ pub struct Counters {
     pub allowed: u64,
     /// Alerts counted as repeats.
     pub repeats: u64,
+    /// Messages whose search for targets used up the work that it may cost.
+    pub searches_cut: u64,
 }
 
 /// Joins observations over time.
@@ -250,9 +252,15 @@ impl Correlator {
         if relayed {
             remarks.signals.add(Signal::Relayed);
         }
-        if let (Some(own_url), Some(to)) = (&verdict.own_url, &verdict.redirect) {
+        if let Some(own_url) = verdict.own_url.as_ref().filter(|_| !verdict.redirects.is_empty()) {
             let link = subject::link_of_http(tx, "redirect", end, event_id);
-            self.ssrf.redirect(own_url, first, (**to).clone(), link);
+            for to in &verdict.redirects {
+                self.ssrf.redirect(own_url, first, to.clone(), link.clone());
+            }
+        }
+        if verdict.cut {
+            self.counters.searches_cut += 1;
+            remarks.signals.add(Signal::SearchCut);
         }
         if !verdict.candidates.is_empty() {
             let inbound = Inbound {
@@ -262,6 +270,7 @@ impl Correlator {
                 candidates: verdict.candidates.clone(),
                 own_url: verdict.own_url.as_deref().cloned(),
                 relayed,
+                cut: verdict.cut,
             };
             self.ssrf.inbound(inbound, self.now);
         }
@@ -577,7 +586,8 @@ impl Correlator {
         alerts: &mut Vec<Arc<Alert>>,
     ) {
         for lookup in lookups {
-            alerts.push(Arc::new(rebinding(&lookup)));
+            let has_other_use = self.catalogue.has_other_use(lookup.address.0);
+            alerts.push(Arc::new(rebinding(&lookup, has_other_use)));
         }
         for finding in findings {
             match finding.fetches.is_empty() {
@@ -620,6 +630,10 @@ impl Correlator {
                 chain.sort_by_key(|link| link.time);
             }
             let outcome = if signals == Signals::default() { Outcome::Unknown } else { subject.outcome() };
+            let mut signals = signals;
+            if finding.cut {
+                signals.add(Signal::SearchCut);
+            }
             let message = message::attempt(finding);
             Alert { chain, outcome, ..alert(rule, rule.base_severity(), subject, signals, time, message) }
         });

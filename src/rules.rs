@@ -167,6 +167,7 @@ pub fn signal(signal: Signal) -> &'static str {
         Signal::BrowserLike => "headers that only browsers and page renderers send",
         Signal::ToolUserAgent => "the User-Agent is that of a general tool or library, such as curl",
         Signal::NoUserAgent => "no User-Agent at all, as from a raw socket",
+        Signal::SearchCut => "the work that a message may cost was used up: the rest was read literally",
         Signal::SdkUserAgent => "the User-Agent is that of a cloud SDK or agent",
         Signal::ClaimedIdentityMismatch => {
             "the User-Agent is that of one client, the form of the request that of another"

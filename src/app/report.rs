@@ -240,6 +240,7 @@ impl Report {
             ("DNS copies forgotten", pipeline.dns_messages.copies_forgotten),
             ("fragmented datagrams evicted", self.decode.evicted),
             ("correlator entries evicted", self.published.correlator.evicted),
+            ("searches cut", self.published.correlator.searches_cut),
             ("conversations not marked", self.published.marks_refused),
         ]
         .into_iter()

@@ -10,10 +10,11 @@ mod headers;
 mod pattern;
 mod tree;
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use aho_corasick::AhoCorasick;
 use foldhash::fast::FixedState;
 use regex::Regex;
 
@@ -66,6 +67,7 @@ pub struct Catalogue {
     headers: Arc<Headers>,
     credential_path: OnceLock<Option<Regex>>,
     credential_path_any_host: OnceLock<Option<Regex>>,
+    literals: OnceLock<Option<AhoCorasick>>,
 }
 
 /// A path entry with the endpoints that have it.
@@ -135,6 +137,7 @@ impl Catalogue {
             headers: Arc::default(),
             credential_path: OnceLock::new(),
             credential_path_any_host: OnceLock::new(),
+            literals: OnceLock::new(),
         };
         new.check_ids(data.path.iter().chain(&added.path))?;
         new.index_endpoints();
@@ -169,6 +172,14 @@ impl Catalogue {
     /// DNS, DHCP and time on a metadata address.
     fn is_other_service(&self, ip: IpAddr, port: u16) -> bool {
         matches!(port, 53 | 67 | 68 | 123) || self.excluded.contains(&(ip, port))
+    }
+
+    /// Whether an address of a metadata service serves something else too (DNS, load balancing), or lies in the space that
+    /// carriers and clouds share (RFC 6598): names that lead there are ordinary.
+    pub fn has_other_use(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let is_shared = matches!(ip, IpAddr::V4(v4) if matches!(v4.octets(), [100, 64..=127, ..]));
+        is_shared || self.excluded.iter().any(|(known, _)| *known == ip)
     }
 
     /// Services of which this is a name; `name` in lower case without trailing dot.
@@ -227,6 +238,20 @@ impl Catalogue {
     /// Whether only metadata services have such a path: for URLs whose host is not known to be one.
     pub fn is_credential_like_anywhere(&self, path: &str) -> bool {
         matches(&self.credential_path_any_host, &self.data.generic.credential_path_any_host, path)
+    }
+
+    /// Finds every address and name as it is usually written: addresses also as one number in decimal and hexadecimal.
+    pub fn literals(&self) -> Option<&AhoCorasick> {
+        let build = || {
+            let v4 = self.v4.iter().map(|(address, _)| Ipv4Addr::from(*address));
+            let v4 = v4.flat_map(|ip| [ip.to_string(), ip.to_bits().to_string(), format!("{:#x}", ip.to_bits())]);
+            let v6 = self.v6.iter().map(|(address, _)| Ipv6Addr::from(*address).to_string());
+            let names = self.names.keys().filter(|name| name.contains('.')).map(|name| (*name).to_owned());
+            // in one order, so that what overlaps is found the same way in each run
+            let words: BTreeSet<String> = v4.chain(v6).chain(names).collect();
+            AhoCorasick::builder().ascii_case_insensitive(true).build(&words).ok()
+        };
+        self.literals.get_or_init(build).as_ref()
     }
 
     /// Programs that claim this User-Agent.

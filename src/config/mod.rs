@@ -10,7 +10,7 @@ use crate::catalogue::Catalogue;
 use crate::cli::{EventSet, Format, Profile, Run};
 use crate::correlate;
 use crate::decode;
-use crate::detect;
+use crate::detect::{self, ssrf::LaterTargets};
 use crate::duration::Span;
 use crate::event::settings::{self as events, Settings};
 use crate::flow;
@@ -212,7 +212,9 @@ impl Config {
 
     /// Bodies that are to be written are kept up to `max_message_size`, as far as memory allows, whoever reads them.
     fn http_limits(&self) -> http::Limits {
-        let default = http::Limits::default();
+        let later = || &*Box::leak(Box::new(LaterTargets::new(Arc::clone(&self.catalogue))));
+        let watch = self.detect.ssrf.then(|| later() as &'static dyn http::later::Watch);
+        let default = http::Limits { watch, ..http::Limits::default() };
         if !self.event.http.writes_bodies() {
             return default;
         }

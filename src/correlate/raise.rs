@@ -62,6 +62,9 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
     if finding.relayed {
         signals.add(Signal::Relayed);
     }
+    if finding.cut {
+        signals.add(Signal::SearchCut);
+    }
     let inbound = &finding.inbound;
     let mut chain = vec![inbound.link("request", inbound.start)];
     chain.extend(finding.between.iter().cloned());
@@ -83,10 +86,14 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
 }
 
 /// `dns-rebinding`.
-pub fn rebinding(lookup: &Lookup) -> Alert {
+pub fn rebinding(lookup: &Lookup, has_other_use: bool) -> Alert {
     let rule = Rule::DnsRebinding;
     let is_proven = lookup.elsewhere.is_some() || lookup.fetch.is_some();
-    let severity = if is_proven { Severity::Critical } else { rule.base_severity() };
+    let severity = match is_proven {
+        _ if has_other_use && lookup.fetch.is_none() => Severity::Medium,
+        true => Severity::Critical,
+        false => rule.base_severity(),
+    };
     let subject = lookup.subject.clone();
     let mut chain: Vec<_> = lookup.elsewhere.iter().cloned().collect();
     chain.push(subject.link("dns", lookup.span.1));

@@ -44,7 +44,7 @@ fn message(first: i64, last: i64, lines: &[&str]) -> Message {
     };
     let fields = fields.iter().map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (range(n), range(v))).collect();
     let head = Head { start, version: Some(Version { major: 1, minor: 1 }), fields, complete: true, raw };
-    let body = Body { len: 0, captured: Vec::new(), whole: true };
+    let body = Body { len: 0, captured: Vec::new(), whole: true, later: None };
     Message {
         first: ms(first),
         last: ms(last),

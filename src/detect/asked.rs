@@ -14,7 +14,7 @@ use hashbrown::{Equivalent, HashMap};
 use super::canonical::canonical_host;
 use super::path::{Normalised, Target};
 use super::request::{endpoints_of, host_fields, is_wildcard};
-use super::{TokenHash, relay, tokens};
+use super::{HostRef, TokenHash, relay, tokens};
 use crate::catalogue::{Catalogue, Endpoint, PathMatch};
 use crate::proto::http::{Head, Message, Transaction};
 
@@ -27,6 +27,8 @@ pub(super) struct Asked {
     pub(super) matches: Vec<PathMatch>,
     /// Endpoints that the request names by host name or address.
     pub(super) named: Vec<&'static Endpoint>,
+    /// A Host field alone names them: anyone can write that to any server.
+    pub(super) by_host_field: bool,
     /// Only of what is remembered.
     pub(super) remembered: Option<Remembered>,
 }
@@ -46,17 +48,33 @@ impl Asked {
             true => Normalised { path: String::new(), obfuscated: false },
             false => target.normalise(head.target()),
         };
+        let matches = catalogue.paths_like(&path.path, target.query);
         // Hosts that it names: target, proxy conversation around it, Host fields.
-        let authorities = target.authority.into_iter().chain(tx.via.as_deref()).chain(host_fields(head));
-        let hosts = authorities.map(without_user).filter_map(canonical_host);
-        let mut named = hosts.map(|host| endpoints_of(&host, catalogue));
-        Self {
-            named: named.find(|found| !found.is_empty()).unwrap_or_default(),
-            matches: catalogue.paths_like(&path.path, target.query),
-            path,
-            remembered: None,
-        }
+        let named = |authority: &[u8]| {
+            let host = canonical_host(without_user(authority))?;
+            let found = endpoints_of(&host, catalogue);
+            let counts = !found.is_empty() && (!is_short(&host) || is_asked(&found, &matches, head));
+            counts.then_some(found)
+        };
+        let by_target = target.authority.into_iter().chain(tx.via.as_deref()).find_map(named);
+        let by_host_field = by_target.is_none();
+        let named = by_target.or_else(|| host_fields(head).find_map(named)).unwrap_or_default();
+        Self { by_host_field: by_host_field && !named.is_empty(), named, matches, path, remembered: None }
     }
+}
+
+/// Whether a host is a name of one label, as many networks have some of their own.
+fn is_short(host: &HostRef) -> bool {
+    matches!(host, HostRef::Name(name) if !name.contains('.'))
+}
+
+/// Whether a request asks what one of `endpoints` has: by its path, or by a header that only its clients send.
+fn is_asked(endpoints: &[&'static Endpoint], matches: &[PathMatch], head: &Head) -> bool {
+    let has_path = |found: &PathMatch| found.fit.literals > 0 && endpoints.iter().any(|own| found.path.is_at(own));
+    let has_header = |own: &&'static Endpoint| {
+        own.client_headers.iter().any(|rule| head.fields().any(|(name, value)| rule.fits(name, value)))
+    };
+    matches.iter().any(has_path) || endpoints.iter().any(has_header)
 }
 
 /// Questions to metadata services, remembered.

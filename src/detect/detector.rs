@@ -13,9 +13,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::asked::{self, Asked, Questions};
-use super::body::Content;
 use super::canonical::{canonical_host, canonical_ip, percent_stable};
 use super::client::{Forms, Standing};
+use super::content::Content;
 use super::path::{Target, plain_path};
 use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
@@ -26,7 +26,9 @@ use super::tokens;
 use super::{
     Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
-use crate::catalogue::{Catalogue, Endpoint, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version};
+use crate::catalogue::{
+    Catalogue, Endpoint, HeaderRule, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version,
+};
 use crate::conn::{self, Conn};
 use crate::packet::Timestamp;
 use crate::proto::dns;
@@ -124,8 +126,10 @@ impl Detector {
         };
         let imds = self.imds(tx, request.as_ref(), by_address);
         let tokens = if search { self.tokens(tx, request.as_ref(), imds.is_some()) } else { Vec::new() };
+        let is_leg = || imds.as_ref().is_some_and(|imds| imds.leg == Leg::Named);
         let hosts = match &request {
             Some(request) if request.asked.named.is_empty() => Hosts::Ordinary,
+            Some(request) if is_leg() && self.speaks_protocol(request, &request.asked.named) => Hosts::Own,
             _ => Hosts::Unknown,
         };
         let named = match self.config.ssrf {
@@ -179,7 +183,8 @@ impl Detector {
         let answer = tx.response.as_ref().zip(content.as_ref());
         let answer = answer.map(|(response, content)| Answer::new(response, content, catalogue.credential_keys()));
         let answer = answer.as_ref();
-        let (leg, choice) = if by_address || !named.is_empty() {
+        let mut by_name = None;
+        if by_address || !named.is_empty() {
             let (leg, endpoints) = match by_address {
                 true => (Leg::Address, catalogue.endpoints_at(canonical_ip(tx.conn.server.ip)).to_vec()),
                 false => (Leg::Named, named.to_vec()),
@@ -193,9 +198,19 @@ impl Detector {
                 matches,
                 last: self.memory.last(&tx.conn),
             };
-            (leg, choose(endpoints, &evidence))
-        } else {
-            self.elsewhere(tx, request?, answer, matches)?
+            let choice = choose(endpoints, &evidence);
+            let forged = leg == Leg::Named
+                && request.is_some_and(|request| {
+                    request.asked.by_host_field
+                        && named.iter().all(|endpoint| !endpoint.addresses.is_empty())
+                        && !self.is_answered(answer, &choice)
+                        && !self.speaks_protocol(request, named)
+                });
+            by_name = (!forged).then_some((leg, choice));
+        }
+        let (leg, choice) = match by_name {
+            Some(found) => found,
+            None => self.elsewhere(tx, request?, answer, matches)?,
         };
         let imds = self.describe(tx, request, answer, leg, &choice);
         let success = answer.is_some_and(Answer::is_success);
@@ -203,6 +218,30 @@ impl Detector {
             self.memory.record(&tx.conn, imds.provider);
         }
         Some(imds)
+    }
+
+    /// Whether a metadata service answered, by its own headers or by a credential: a Host field alone proves nothing.
+    fn is_answered(&self, answer: Option<&Answer<'_>>, choice: &Choice) -> bool {
+        let proves = |answer: &Answer<'_>| {
+            choice.entry.is_some_and(|found| answer.proves(found.path.entry))
+                || self.proved_by_other(choice, answer).is_some()
+        };
+        choice.answered || answer.is_some_and(proves)
+    }
+
+    /// Whether a request is made as the service's own clients make theirs: with a session token, a request for one, or the
+    /// header that the service wants, by a known client. Nobody forges that to try a server out.
+    fn speaks_protocol(&self, request: &Request<'_>, endpoints: &[&'static Endpoint]) -> bool {
+        let is_sent =
+            |rule: &HeaderRule| request.head.values(&rule.name).any(|value| rule.fits(rule.name.as_bytes(), value));
+        let speaks = |endpoint: &&'static Endpoint| {
+            endpoint.client_headers.iter().any(is_sent)
+                || endpoint.session_header.as_ref().is_some_and(is_sent)
+                || endpoint.session_ttl_header.as_deref().is_some_and(|name| request.head.field(name).is_some())
+        };
+        let agent = request.head.field("user-agent").unwrap_or_default();
+        let is_known = || !self.catalogue.is_tool(agent) && self.catalogue.agents_called(agent).next().is_some();
+        endpoints.iter().any(speaks) && is_known()
     }
 
     /// Rules 3 and 4: a server that neither its address nor its name tells.

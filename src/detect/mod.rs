@@ -5,6 +5,7 @@ mod asked;
 pub mod body;
 pub mod canonical;
 pub mod client;
+pub mod content;
 mod detector;
 mod expiry;
 mod names;

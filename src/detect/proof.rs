@@ -11,7 +11,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use memchr::memmem::Finder;
 use sha2::Sha256;
 
-use super::body::{Content, Document, Value};
+use super::body::{Document, Value};
+use super::content::Content;
 use super::{Credential, TokenHash, expiry, tokens};
 use crate::bytes::{find, lossy};
 use crate::catalogue::{CredentialKeys, Marker, PathEntry, is_key};

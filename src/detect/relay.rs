@@ -2,8 +2,8 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use super::body::Content;
 use super::canonical::canonical_host;
+use super::content::Content;
 use super::request::UserAgents;
 use super::{HostRef, TokenHash, tokens};
 use crate::catalogue::Catalogue;

@@ -72,6 +72,8 @@ signals! {
     SdkPattern = "sdk-pattern",
     /// User-Agent of a cloud SDK or agent.
     SdkUserAgent = "sdk-user-agent",
+    /// The work that a message may cost was used up: the rest was read literally.
+    SearchCut = "search-cut",
     /// Bytes of the exchange are missing.
     StreamGap = "stream-gap",
     /// Overlapping TCP segments differ.
@@ -266,6 +268,9 @@ pub struct Candidate {
     pub disguised: bool,
     /// Host or path are those of a metadata service, whatever `kind` says.
     pub is_metadata: bool,
+    /// It confirms only what is asked while the request that names it is open: a record of what happened, or put together
+    /// from fields of their own.
+    pub while_open: bool,
 }
 
 /// What the matcher says of an HTTP exchange.
@@ -277,8 +282,10 @@ pub struct Verdict {
     pub candidates: Vec<Candidate>,
     /// The request's own whole URL: canonical host and `path?query` as sent; for the redirect rule.
     pub own_url: Option<Box<(HostRef, String)>>,
-    /// Where the response redirects to (3xx with Location, Refresh).
-    pub redirect: Option<Box<Candidate>>,
+    /// Where the response sends its client (3xx with Location, Refresh), or leads it by a page.
+    pub redirects: Vec<Candidate>,
+    /// The work that the search for targets may cost was used up; the rest was read literally.
+    pub cut: bool,
     /// Credential-shaped tokens outside signing headers: hash, and whether it stood in the request.
     pub tokens: Vec<(TokenHash, bool)>,
     /// Nobody has looked for tokens yet, because who judged this exchange cannot know whether a credential was issued
@@ -327,7 +334,11 @@ impl Verdict {
 
     /// Whether the correlator can make anything of it; what was not searched aside.
     pub fn matters(&self) -> bool {
-        self.imds.is_some() || !self.candidates.is_empty() || self.redirect.is_some() || !self.tokens.is_empty()
+        self.imds.is_some()
+            || !self.candidates.is_empty()
+            || !self.redirects.is_empty()
+            || !self.tokens.is_empty()
+            || self.cut
     }
 }
 

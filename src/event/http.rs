@@ -62,6 +62,8 @@ pub(super) fn document<'a>(
     if let Some(imds) = &verdict.imds {
         doc.imds = Some(Member::New(imds_object(imds, context)));
         writer.add_unknown_process(&mut doc);
+    } else if context.signals.has(detect::Signal::SearchCut) {
+        doc.imds = Some(Member::New(Imds { signals: SignalList(context.signals), ..Imds::default() }));
     }
     doc
 }

@@ -52,7 +52,7 @@ pub(super) fn message(text: &str, first: Timestamp) -> Message {
         last: first,
         first_index: 0,
         bytes: raw.len() as u64 + len,
-        body: Body { len, captured: body.as_bytes().to_vec(), whole: true },
+        body: Body { len, captured: body.as_bytes().to_vec(), whole: true, later: None },
         head,
         gap: false,
         cut: false,
@@ -319,6 +319,7 @@ fn bodies_are_written_where_asked_for_but_never_those_of_metadata_answers() {
         path: None,
         disguised: false,
         is_metadata: true,
+        while_open: false,
     };
     let elsewhere = Candidate { is_metadata: false, ..candidate.clone() };
     let named = |candidate| Verdict { candidates: vec![candidate], ..Verdict::default() };

@@ -29,7 +29,7 @@ fn message(text: &str) -> Message {
         last: Timestamp::new(1_795_490_000, 0),
         first_index: 0,
         head: Head { raw, start, version: Some(HttpVersion { major: 1, minor: 1 }), fields, complete: true },
-        body: Body { len: body.len() as u64, captured: body.as_bytes().to_vec(), whole: true },
+        body: Body { len: body.len() as u64, captured: body.as_bytes().to_vec(), whole: true, later: None },
         bytes: text.len() as u64,
         gap: false,
         cut: false,

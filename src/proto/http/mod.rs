@@ -10,6 +10,7 @@ mod h1;
 mod h2;
 mod head;
 mod hpack;
+pub mod later;
 pub mod message;
 mod parser;
 mod probe;

@@ -4,6 +4,7 @@
 
 use super::h1::{Http1, Turn};
 use super::h2::Http2;
+use super::later::Watch;
 use super::message::{Message, Note, Transaction};
 use super::probe::{Probe, probe};
 use super::socks::{Progress, Socks};
@@ -23,11 +24,13 @@ pub struct Limits {
     pub pending: usize,
     /// Heap bytes of waiting messages; beyond it the oldest is written as it is.
     pub memory: usize,
+    /// Looks at what of request bodies is not captured.
+    pub watch: Option<&'static dyn Watch>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: 64 * 1024, body: 64 * 1024, every_response: true, pending: 4096, memory: 1024 * 1024 }
+        Self { head: 64 * 1024, body: 64 * 1024, every_response: true, pending: 4096, memory: 1024 * 1024, watch: None }
     }
 }
 
