@@ -343,7 +343,8 @@ impl Actor {
         match known.token {
             TokenUse::Never => imds.session_token.is_none(),
             TokenUse::Mixed => who.token.is_some_and(fresh),
-            TokenUse::Each => who.token.is_some_and(fresh) && *with == imds.session_token,
+            // some ask for one before each step
+            TokenUse::Each => who.token.is_some_and(fresh) && with.is_some(),
             TokenUse::Cached | TokenUse::Unsaid => who.token.is_some() && *with == imds.session_token,
         }
     }
