@@ -30,7 +30,7 @@ pub use habits::{Habit, VERSION as HABITS_VERSION};
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
 use crate::conn::Conn;
-use crate::detect::{Connection, DnsVerdict, Imds, Leg, Signal, Signals, TokenHash, Tokens, Verdict};
+use crate::detect::{Connection, DnsVerdict, Grams, Imds, Leg, Secret, Signal, Signals, Verdict};
 use crate::id::EventId;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
@@ -145,7 +145,10 @@ impl Correlator {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
             What::Dns(exchange) => self.dns(&exchange.0, &exchange.1, event_id, alerts),
             What::Connection(connection) => self.connection(connection, event_id, alerts),
-            What::Tokens(tokens) => self.tokens(tokens, event_id, alerts),
+            What::Tokens(tokens) => {
+                self.carried_in_text(tokens, event_id, alerts);
+                Remarks::default()
+            }
             What::Icmp(_) | What::Flow(_) => Remarks::default(),
         }
     }
@@ -198,24 +201,14 @@ impl Correlator {
         self.repeats.finish(alerts);
     }
 
-    /// Whether a credential with this secret part, or this session token, was issued on the wire.
-    pub fn is_issued(&self, token: TokenHash) -> bool {
-        self.relays.is_issued(token) || self.actors.has_session(token)
+    /// What finds the secrets that were issued in texts.
+    pub fn issued(&self) -> &Grams {
+        self.relays.grams()
     }
 
     /// Whether any credential or session token was issued: while not, nothing needs to be masked.
     pub fn has_issued(&self) -> bool {
-        !self.relays.is_empty() || self.actors.has_sessions()
-    }
-
-    /// What actors do again and again, the habit that was not seen for longest first.
-    pub fn habits(&self) -> impl Iterator<Item = &Habit> {
-        self.habits.all()
-    }
-
-    /// Takes up habits that were learned before.
-    pub fn restore(&mut self, habits: Vec<Habit>) {
-        self.habits.restore(habits);
+        !self.relays.is_empty()
     }
 
     /// Counters so far.
@@ -245,13 +238,11 @@ impl Correlator {
         let (first, end) = span(tx);
         let mut remarks = Remarks::default();
         if let Some(imds) = &verdict.imds {
-            remarks = self.metadata(tx, imds, event_id, alerts);
+            remarks = self.metadata(tx, (imds, &verdict.issued), event_id, alerts);
         }
         let imds = verdict.imds.as_ref();
-        let relayed = self.exchange_tokens(tx, verdict, event_id, alerts);
-        if relayed {
-            remarks.signals.add(Signal::Relayed);
-        }
+        let carried = self.carried(tx, verdict, event_id, alerts);
+        remarks.signals = remarks.signals.union(carried);
         if let Some(own_url) = verdict.own_url.as_ref().filter(|_| !verdict.redirects.is_empty()) {
             let link = subject::link_of_http(tx, "redirect", end, event_id);
             for to in &verdict.redirects {
@@ -269,7 +260,7 @@ impl Correlator {
                 end: if tx.response.is_some() { end } else { self.now },
                 candidates: verdict.candidates.clone(),
                 own_url: verdict.own_url.as_deref().cloned(),
-                relayed,
+                relayed: carried.has(Signal::Relayed),
                 cut: verdict.cut,
             };
             self.ssrf.inbound(inbound, self.now);
@@ -298,58 +289,11 @@ impl Correlator {
         self.ssrf.leg(fetch, self.now);
     }
 
-    /// Credential-shaped tokens of an exchange; whether an issued secret is among them.
-    fn exchange_tokens(
-        &mut self,
-        tx: &http::Transaction,
-        verdict: &Verdict,
-        event_id: EventId,
-        alerts: &mut Vec<Arc<Alert>>,
-    ) -> bool {
-        if verdict.tokens.is_empty() || self.relays.is_empty() {
-            return false;
-        }
-        let imds = verdict.imds.as_ref();
-        let own = imds.and_then(|imds| imds.credential.as_ref()).filter(|credential| credential.issued);
-        let fingerprint = own.and_then(|credential| credential.fingerprint.as_deref());
-        let (first, end) = span(tx);
-        let mut any = false;
-        for in_request in [true, false] {
-            let message = if in_request { &tx.request } else { &tx.response };
-            let tokens: Vec<_> = verdict.tokens.iter().filter(|(_, of)| *of == in_request).map(|(t, _)| *t).collect();
-            let last = message.as_ref().map_or(end, |message| message.last);
-            let issued = self.relays.find(&tokens, last, fingerprint);
-            if issued.iter().all(|subject| subject.event_id == event_id) {
-                continue;
-            }
-            any = true;
-            let subject = self.subjects.of_http(tx, imds, Signals::default(), event_id);
-            self.sight(Sighting { subject, span: (first, end), issued, in_request }, alerts);
-        }
-        any
-    }
-
-    /// Tokens in clear text that is neither HTTP nor DNS.
-    fn tokens(&mut self, tokens: &Tokens, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
-        let issued = self.relays.find(&tokens.hashes, tokens.time, None);
-        if !issued.is_empty() && !issued.iter().any(|issued| subject::same_ends(&issued.conn, &tokens.conn)) {
-            let subject = subject::of_tokens(tokens, event_id);
-            self.sight(Sighting { subject, span: (tokens.time, tokens.time), issued, in_request: true }, alerts);
-        }
-        Remarks::default()
-    }
-
-    fn sight(&mut self, sighting: Sighting, alerts: &mut Vec<Arc<Alert>>) {
-        let mut sightings = Vec::new();
-        self.relays.sight(sighting, self.now, &mut sightings);
-        self.tell(Vec::new(), Vec::new(), sightings, alerts);
-    }
-
     /// The request family, and walks of the tree.
     fn metadata(
         &mut self,
         tx: &http::Transaction,
-        imds: &Arc<Imds>,
+        (imds, issued): (&Arc<Imds>, &[Secret]),
         event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
     ) -> Remarks {
@@ -384,14 +328,7 @@ impl Correlator {
             signals.add(Signal::MoreThanUsual);
         }
         let subject = self.subjects.with_http(tx, http, Some(imds), signals, event_id);
-        if let Some(credential) = imds.credential.as_ref().filter(|credential| credential.issued) {
-            self.relays.issue(&credential.secrets, &subject);
-        }
-        let signals = imds.signals.union(signals);
-        let grounds = Grounds { asker: asked.asker, known, signals, unsigned: self.is_unsigned(imds) };
-        let rule = judge::rule(imds);
-        let severity = judge::severity(rule, &grounds);
-        let judged = Some((subject.clone(), rule, severity)).filter(|_| allowed_by.is_none());
+        self.relays.issue(issued, &subject);
         match allowed_by {
             Some(_) => self.counters.allowed += 1,
             None => self.request((tx, imds), leg, (&asked, grounds), &subject, alerts),
@@ -515,14 +452,8 @@ impl Correlator {
         alerts: &mut Vec<Arc<Alert>>,
     ) -> Remarks {
         let mut remarks = Remarks::default();
-        if !verdict.tokens.is_empty() && !self.relays.is_empty() {
-            let span = dns_span(tx);
-            let issued = self.relays.find(&verdict.tokens, span.1, None);
-            if !issued.is_empty() {
-                remarks.signals.add(Signal::Relayed);
-                let subject = subject::of_dns(tx, verdict, event_id);
-                self.sight(Sighting { subject, span, issued, in_request: true }, alerts);
-            }
+        if self.carried_in_name(tx, verdict, event_id, alerts) {
+            remarks.signals.add(Signal::Relayed);
         }
         match verdict.metadata_name {
             Some((provider, _)) => remarks.allowed_by = self.lookup(tx, verdict, provider, event_id, alerts),

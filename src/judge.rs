@@ -8,7 +8,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use crate::conn::{Conn, Endpoint, Order};
-use crate::detect::{Detector, NoRequest, TokenHash, Tokens, Verdict};
+use crate::detect::{Detector, NoRequest, Seen, Tokens, Verdict};
 use crate::flow;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
@@ -197,7 +197,7 @@ impl Judge {
     }
 
     /// Takes hashes of tokens that were sent by `conn.client` in cleartext of another protocol, in packet `index`.
-    pub fn tokens(&mut self, conn: Conn, time: Timestamp, index: u64, hashes: Vec<TokenHash>) {
+    pub fn tokens(&mut self, conn: Conn, time: Timestamp, index: u64, hashes: Vec<Seen>) {
         if !hashes.is_empty() {
             let tokens = Tokens { conn, time, hashes, hint: None };
             self.found.push(time, index, rank::OTHERS, What::Tokens(Box::new(tokens)));

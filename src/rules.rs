@@ -195,6 +195,10 @@ pub fn signal(signal: Signal) -> &'static str {
         Signal::Relayed => "an issued credential was seen leaving",
         Signal::SdkPattern => "form, order, session token and version are those of an SDK, complete and by one client",
         Signal::TokenShared => "the session token was issued to another client",
+        Signal::UsedElsewhere => {
+            "a bearer or session token is used by another client than the one that it was issued to"
+        }
+        Signal::CredentialShaped => "the answer has the markers of a credential, whatever was asked of whom",
         Signal::TokenExpired => "the session token was used after its time",
     }
 }

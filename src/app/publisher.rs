@@ -9,13 +9,16 @@ use crossbeam_channel::{Receiver, select};
 use super::inbox::{Item, Turn, WorkerInbox, turn};
 use super::report::Report;
 use super::run::{Request, Run};
-use super::worker::Found;
+use super::worker::{Budget, Found};
 use super::writer::Writers;
 use crate::packet::Timestamp;
 use crate::publish::Publisher;
 
+/// What comes from a worker, and how much of it there may be.
+pub(super) type Incoming = (Receiver<Found>, Arc<Budget>);
+
 /// Runs until the workers have ended.
-pub(super) fn publish(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receiver<Request>, writers: Writers<'_>) {
+pub(super) fn publish(run: &Run<'_>, found: &[Incoming], requests: &Receiver<Request>, writers: Writers<'_>) {
     let mut thread = PublisherThread::new(run, requests, writers);
     thread.merge(found);
     thread.finish();
@@ -74,14 +77,16 @@ impl<'r> PublisherThread<'r> {
         self.run.state.post(|report| report.failures += 1);
     }
 
-    fn merge(&mut self, found: &[Receiver<Found>]) {
-        let mut inboxes: Vec<_> = found.iter().enumerate().map(|(n, from)| WorkerInbox::new(from, n == 0)).collect();
+    fn merge(&mut self, found: &[Incoming]) {
+        let mut inboxes: Vec<_> =
+            found.iter().enumerate().map(|(n, (from, budget))| WorkerInbox::new(from, budget, n == 0)).collect();
         while let Some(turn) = turn(&inboxes) {
             let (Turn::Take(n) | Turn::Wait(n)) = turn;
             let Some(inbox) = inboxes.get_mut(n) else { return };
             match turn {
                 Turn::Take(_) => self.take(inbox),
                 Turn::Wait(_) => {
+                    inbox.give_back();
                     inbox.receive(self.wait(inbox.from));
                     self.note_progress(&inboxes);
                 }
@@ -151,6 +156,7 @@ impl<'r> PublisherThread<'r> {
             self.post();
             // Only what depends on packets alone may be written in replay.
             let counters = if self.run.live { self.run.state.report().counters() } else { self.counters() };
+            let counters: Vec<_> = counters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
             self.publisher.stats(now, &counters);
         }
     }
@@ -163,8 +169,9 @@ impl<'r> PublisherThread<'r> {
         self.hand_on();
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
-        Report { published: self.publisher.counters(), ..Report::default() }.published_counters()
+    fn counters(&self) -> Vec<(String, u64)> {
+        let report = Report { published: self.publisher.counters(), ..Report::default() };
+        report.published_counters().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn hand_on(&mut self) {

@@ -199,16 +199,6 @@ impl Actors {
         self.actors.peek(&actor).map(|actor| actor.walk.chain()).unwrap_or_default()
     }
 
-    /// Whether a session token with this hash was issued.
-    pub fn has_session(&self, token: TokenHash) -> bool {
-        self.tokens.peek(&token).is_some()
-    }
-
-    /// Whether any session token was issued.
-    pub fn has_sessions(&self) -> bool {
-        !self.tokens.is_empty()
-    }
-
     /// Who asks: whoever its form says, or the actor to whom the session token was issued that it goes on with.
     fn session(&mut self, request: Request<'_>, catalogue: &Catalogue, signals: &mut Signals) -> Who {
         let Request { tx, imds, start, .. } = request;

@@ -113,7 +113,7 @@ pub fn relayed(sighting: &Sighting) -> Option<Alert> {
     let (subject, time) = (sighting.subject.clone(), sighting.span.1);
     let mut signals = Signals::default();
     signals.add(Signal::Issued);
-    signals.add(Signal::Relayed);
+    signals.add(if sighting.elsewhere { Signal::UsedElsewhere } else { Signal::Relayed });
     let mut chain: Vec<_> = sighting.issued.iter().map(|issued| issued.link("issued", issued.over())).collect();
     chain.push(subject.link("relayed", time));
     chain.sort_by_key(|link| link.time);

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::catalogue::ClientKind;
 use crate::conn::{Endpoint, Order, Proto};
-use crate::detect::{Client, Credential, Recorded, Sensitivity, Shape, Standing};
+use crate::detect::{Client, Credential, Part, Recorded, Seen, Sensitivity, Shape, Spot, Standing, TokenHash, Tokens};
 use crate::proto::http::message::{Body, Head, Message, Start, Version};
 
 static CATALOGUE: std::sync::LazyLock<Arc<Catalogue>> =
@@ -83,7 +83,12 @@ fn get(client: &str, server: &str, target: &str, (from, to): (i64, i64), status:
 }
 
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/demo";
-const SECRET: TokenHash = TokenHash(42);
+/// What the only secret is seen by.
+const SECRET: Seen = Seen::new(4 * 42, Spot::Open);
+
+fn secret() -> Secret {
+    Secret { part: Part::Key, grams: Box::new([1, 2, 3]), anchors: Box::new([SECRET.anchor()]) }
+}
 
 impl Exchange {
     fn imds(mut self, sensitivity: Sensitivity, leg: Leg) -> Self {
@@ -115,9 +120,9 @@ impl Exchange {
             id: Some("ASIAEXAMPLE".into()),
             scope: Some("demo".into()),
             fingerprint: Some("f00d".into()),
-            secrets: vec![SECRET],
             ..Credential::default()
         });
+        self.verdict.issued = vec![secret()];
         self
     }
 
@@ -218,8 +223,9 @@ impl Exchange {
         self
     }
 
-    fn carries(mut self, token: TokenHash, in_request: bool) -> Self {
-        self.verdict.tokens.push((token, in_request));
+    fn carries(mut self, token: Seen, in_request: bool) -> Self {
+        let carried = &mut self.verdict.carried;
+        if in_request { &mut carried.request } else { &mut carried.response }.push(token);
         self
     }
 }
@@ -263,7 +269,7 @@ fn one_alert_per_transaction_by_the_strongest_row() {
     run.see(get(HOST, IMDS, "/latest/user-data", (0, 1), 200).imds(Sensitivity::UserData, Leg::Address));
     run.see(get(HOST, IMDS, ROLE, (2, 3), 200).issued(Leg::Address));
     run.see(get(HOST, IMDS, ROLE, (4, 5), 404).imds(Sensitivity::Credential, Leg::Address));
-    assert!(run.correlator.is_issued(SECRET) && !run.correlator.is_issued(TokenHash(1)));
+    assert!(run.correlator.issued().has(2) && !run.correlator.issued().has(4));
     let alerts = run.finish();
     let expected = [
         ("imds-user-data", Severity::Medium),
@@ -513,7 +519,7 @@ fn the_allow_list_keeps_alerts_back_unless_contradicted() {
     };
     let remarks = run.see(by_agent(get(HOST, IMDS, ROLE, (0, 0), 200).issued(Leg::Address)));
     assert_eq!(remarks.allowed_by.as_deref(), Some("waagent"));
-    assert!(run.alerts.is_empty() && run.correlator.is_issued(SECRET) && run.correlator.counters().allowed == 1);
+    assert!(run.alerts.is_empty() && run.correlator.issued().has(2) && run.correlator.counters().allowed == 1);
     let foreign = by_agent(get(HOST, IMDS, ROLE, (9, 9), 200).issued(Leg::Address).signals(&[Signal::ForeignHost]));
     assert_eq!(run.see(foreign).allowed_by, None);
     assert_eq!(rules(&run.alerts), [("imds-credential-issued", Severity::Critical)]);
@@ -589,7 +595,12 @@ fn issued_secrets_are_seen_wherever_they_go_but_not_before_or_on_their_own_legs(
     run.see(get(HOST, "203.0.113.9:80", "/drop", (10, 11), 200).carries(SECRET, true));
     let raw = |at, port| {
         let conn = conn(HOST, &format!("203.0.113.9:{port}"));
-        What::Tokens(Box::new(Tokens { conn, time: ms(at), hashes: vec![SECRET, TokenHash(7)], hint: None }))
+        What::Tokens(Box::new(Tokens {
+            conn,
+            time: ms(at),
+            hashes: vec![SECRET, Seen::new(8, Spot::Open)],
+            hint: None,
+        }))
     };
     run.observe(ms(12), raw(12, 4444));
     run.observe(ms(13), raw(13, 4444));

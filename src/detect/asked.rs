@@ -14,7 +14,7 @@ use hashbrown::{Equivalent, HashMap};
 use super::canonical::canonical_host;
 use super::path::{Normalised, Target};
 use super::request::{endpoints_of, host_fields, is_wildcard};
-use super::{HostRef, TokenHash, relay, tokens};
+use super::{HostRef, Seen, relay, tokens};
 use crate::catalogue::{Catalogue, Endpoint, PathMatch};
 use crate::proto::http::{Head, Message, Transaction};
 
@@ -37,7 +37,7 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Remembered {
     /// Hashes that the relay search finds in its target.
-    pub(super) tokens: Vec<TokenHash>,
+    pub(super) tokens: Vec<Seen>,
 }
 
 impl Asked {

@@ -154,6 +154,8 @@ impl Form {
         let standing = match (asking, known) {
             (Some(row), _) if row.kind == ClientKind::Tool => Standing::Tool,
             (Some(_), _) => Standing::Known,
+            // what is built on a tool's library and asks for something else may as well be the tool
+            (None, Some(_)) if self.otherwise == Standing::Tool => Standing::Tool,
             (None, Some(_)) => Standing::Strayed,
             (None, None) => self.otherwise,
         };

@@ -21,10 +21,11 @@ use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
 use super::relay::{self, Searched};
 use super::request::{Request, UserAgents, endpoints_of, fitting, host_fields};
+use super::secret::{Part, Secret};
 use super::ssrf::{self, Hosts};
 use super::tokens;
 use super::{
-    Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
+    Carried, Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
 use crate::catalogue::{
     Catalogue, Endpoint, HeaderRule, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version,
@@ -124,8 +125,12 @@ impl Detector {
                 Some(Request::new(message, target, asked))
             }
         };
-        let imds = self.imds(tx, request.as_ref(), by_address);
-        let tokens = if search { self.tokens(tx, request.as_ref(), imds.is_some()) } else { Vec::new() };
+        let mut issued = Vec::new();
+        let imds = self.imds(tx, request.as_ref(), by_address, &mut issued);
+        let carried = match search {
+            true => self.carried(tx, request.as_ref(), imds.is_some()),
+            false => Carried::default(),
+        };
         let is_leg = || imds.as_ref().is_some_and(|imds| imds.leg == Leg::Named);
         let hosts = match &request {
             Some(request) if request.asked.named.is_empty() => Hosts::Ordinary,
@@ -136,11 +141,11 @@ impl Detector {
             true => ssrf::judge_knowing(hosts, tx, imds.as_ref(), &self.catalogue),
             false => Verdict::default(),
         };
-        Verdict { imds: imds.map(Arc::new), tokens, ..named }
+        Verdict { imds: imds.map(Arc::new), issued, carried, ..named }
     }
 
     /// What may be an issued credential that leaves; what was searched before is not searched again.
-    fn tokens(&self, tx: &Transaction, request: Option<&Request<'_>>, is_metadata: bool) -> Vec<(TokenHash, bool)> {
+    fn carried(&self, tx: &Transaction, request: Option<&Request<'_>>, is_metadata: bool) -> Carried {
         let remembered = request.and_then(|request| request.asked.remembered.as_ref());
         let searched = Searched {
             target: remembered.map(|remembered| remembered.tokens.as_slice()),
@@ -167,7 +172,14 @@ impl Detector {
         Some(Connection { conn, why, first, last, provider, service })
     }
 
-    fn imds(&mut self, tx: &Transaction, request: Option<&Request<'_>>, by_address: bool) -> Option<Imds> {
+    /// What makes the exchange metadata traffic; the secrets of its answer are added to `issued`.
+    fn imds(
+        &mut self,
+        tx: &Transaction,
+        request: Option<&Request<'_>>,
+        by_address: bool,
+        issued: &mut Vec<Secret>,
+    ) -> Option<Imds> {
         let catalogue = Arc::clone(&self.catalogue);
         let named = request.map_or(&[][..], |r| &r.asked.named);
         let matches = request.map_or(&[][..], |r| &r.asked.matches);
@@ -212,7 +224,7 @@ impl Detector {
             Some(found) => found,
             None => self.elsewhere(tx, request?, answer, matches)?,
         };
-        let imds = self.describe(tx, request, answer, leg, &choice);
+        let imds = self.describe(tx, request, answer, (leg, &choice), issued);
         let success = answer.is_some_and(Answer::is_success);
         if imds.provider != UNKNOWN && leg == Leg::Address && (choice.answered || success && choice.firm) {
             self.memory.record(&tx.conn, imds.provider);
@@ -280,10 +292,13 @@ impl Detector {
         tx: &Transaction,
         request: Option<&Request<'_>>,
         answer: Option<&Answer<'_>>,
-        leg: Leg,
-        choice: &Choice,
+        (leg, choice): (Leg, &Choice),
+        issued: &mut Vec<Secret>,
     ) -> Imds {
         let found = self.find(request, answer, choice);
+        issued.extend(found.secrets);
+        let issued_token = issued_token(request, answer, choice, found.sensitivity);
+        issued.extend(issued_token.and_then(|(token, _)| Secret::new(token, Part::Access)));
         let session_token = request.and_then(|r| session_token(r, &choice.endpoints));
         let mut imds = Imds {
             provider: found.provider,
@@ -298,7 +313,7 @@ impl Detector {
             signals: Signals::default(),
             leg,
             session_token,
-            issued_token: issued_token(request, answer, choice, found.sensitivity),
+            issued_token: issued_token.map(|(token, lifetime)| (tokens::token_hash(token), lifetime)),
         };
         imds.signals = self.signals(tx, request, answer, choice, &imds);
         match imds.client.standing {
@@ -322,6 +337,7 @@ impl Detector {
             found.credential = Some(Credential::default());
         } else if let Some((answer, entry)) = proved {
             found.credential = Some(answer.credential(entry, fingerprints));
+            found.secrets = answer.secrets(entry);
         }
         let issued = found.credential.as_ref().is_some_and(|c| c.issued);
         if !issued
@@ -330,6 +346,7 @@ impl Detector {
             && let Some(better) = self.proved_by_other(choice, answer)
         {
             found.credential = Some(answer.credential(better, fingerprints));
+            found.secrets = answer.secrets(better);
             found.sensitivity = Sensitivity::Credential;
             if found.provider == UNKNOWN {
                 (found.provider, found.service) = (&better.provider, &better.service);
@@ -445,6 +462,8 @@ struct Finding {
     entry: Option<&'static PathEntry>,
     sensitivity: Sensitivity,
     credential: Option<Credential>,
+    /// Of the credential, where one was issued.
+    secrets: Vec<Secret>,
 }
 
 impl Finding {
@@ -454,7 +473,8 @@ impl Finding {
         let sensitivity = entry.map_or(Sensitivity::Discovery, |e| e.sensitivity);
         let asked = entry.filter(|e| e.sensitivity == Sensitivity::Credential);
         let credential = asked.map(|e| Credential { kind: e.kind.as_deref(), ..Credential::default() });
-        Self { provider: choice.provider, service: choice.service, entry, sensitivity, credential }
+        let (provider, service) = (choice.provider, choice.service);
+        Self { provider, service, entry, sensitivity, credential, secrets: Vec::new() }
     }
 }
 
@@ -498,13 +518,13 @@ fn session_token(request: &Request<'_>, endpoints: &[&'static Endpoint]) -> Opti
     Some(tokens::token_hash(value))
 }
 
-/// Hash and lifetime of the session token that an answer issues.
-fn issued_token(
+/// The session token that an answer issues, and its lifetime.
+fn issued_token<'a>(
     request: Option<&Request<'_>>,
-    answer: Option<&Answer<'_>>,
+    answer: Option<&'a Answer<'_>>,
     choice: &Choice,
     sensitivity: Sensitivity,
-) -> Option<(TokenHash, u64)> {
+) -> Option<(&'a [u8], u64)> {
     let (request, answer) = (request?, answer.filter(|_| sensitivity == Sensitivity::Token)?);
     let (token, lifetime) = answer.session_token(choice.entry.map(|m| m.path.entry))?;
     let asked = || {

@@ -13,14 +13,15 @@ use sha2::Sha256;
 
 use super::body::{Document, Value};
 use super::content::Content;
-use super::{Credential, TokenHash, expiry, tokens};
+use super::secret::{Part, Secret};
+use super::{Credential, expiry, tokens};
 use crate::bytes::{find, lossy};
 use crate::catalogue::{CredentialKeys, Marker, PathEntry, is_key};
 use crate::packet::Timestamp;
 use crate::proto::http::Message;
 
-/// Most hashes of one credential.
-const MAX_SECRETS: usize = 256;
+/// Most secrets of one document.
+const MAX_SECRETS: usize = 64;
 /// Most characters of an identifier or scope.
 const MAX_TEXT: usize = 512;
 
@@ -132,45 +133,51 @@ impl<'b> Answer<'b> {
             expiry::rfc3339(self.time.seconds().checked_add(seconds)?)
         };
         let parts = self.secret_parts(entry);
-        let mut secrets = Vec::new();
-        for (part, _) in &parts {
-            tokens::secret_hashes(part, &mut secrets);
-        }
-        secrets.truncate(MAX_SECRETS);
-        let main = parts.first().filter(|(_, whole)| *whole);
+        let main = parts.first().filter(|(_, whole, _)| *whole);
         Credential {
             issued: true,
             kind: entry.kind.as_deref(),
             id: first(&entry.identifier, &self.keys.identifier).map(shown),
             scope: first(&[], &self.keys.scope).map(shown),
             expires: first(&entry.expiry, &self.keys.expiry).and_then(expiry::absolute).or_else(in_seconds),
-            fingerprint: main.and_then(|(secret, _)| fingerprints.of(secret)),
-            secrets,
+            fingerprint: main.and_then(|(secret, ..)| fingerprints.of(secret)),
         }
     }
 
-    /// The secrets of the document, the credential itself first, each with whether it is all there.
-    fn secret_parts(&self, entry: &PathEntry) -> Vec<(&[u8], bool)> {
+    /// The secrets of the document, as hashes.
+    pub(super) fn secrets(&self, entry: &PathEntry) -> Vec<Secret> {
+        let is_text = matches!(self.document, Document::Text(_));
+        let new = if is_text { Secret::in_text } else { Secret::new };
+        let parts = self.secret_parts(entry).into_iter().take(MAX_SECRETS);
+        parts.filter_map(|(value, _, part)| new(value, part)).collect()
+    }
+
+    /// The secrets of the document, the credential itself first, each with whether it is all there and what it is.
+    fn secret_parts(&self, entry: &PathEntry) -> Vec<(&[u8], bool, Part)> {
         match &self.document {
             Document::Json(pairs) => {
                 let strings = || pairs.iter().filter_map(|pair| string(&pair.value));
-                let keys = [&entry.secret, &self.keys.secret, &entry.companion, &self.keys.companion];
+                let own = [&entry.secret, &self.keys.secret].into_iter().flatten().map(|key| (key, false));
+                let companions = [&entry.companion, &self.keys.companion].into_iter().flatten().map(|key| (key, true));
                 let mut out = Vec::new();
-                for key in keys.into_iter().flatten() {
-                    out.extend(self.document.values(key).filter_map(string));
+                for (key, is_companion) in own.chain(companions) {
+                    let values = self.document.values(key).filter_map(string);
+                    out.extend(values.map(|(text, whole)| (text, whole, part(key, is_companion))));
                 }
-                out.extend(strings().filter_map(|(text, _)| private_key(text)).map(|key| (key, true)));
+                let keys = strings().filter_map(|(text, _)| private_key(text));
+                out.extend(keys.map(|key| (key, true, Part::Key)));
                 if out.is_empty() {
                     // Nobody knows which it is: whatever looks like a token.
-                    out.extend(strings().filter(|(text, _)| tokens::is_token(text)));
+                    let tokens = strings().filter(|(text, _)| tokens::is_token(text));
+                    out.extend(tokens.map(|(text, whole)| (text, whole, Part::Key)));
                 }
                 out
             }
             Document::Text(text) => {
                 let named = entry.secret.iter().find_map(|key| named_value(text, key.as_bytes()));
                 match private_key(text).or(named) {
-                    Some(part) => vec![(part, true)],
-                    None => vec![(*text, self.whole)],
+                    Some(part) => vec![(part, true, Part::Key)],
+                    None => vec![(*text, self.whole, if is_bearer(text) { Part::Bearer } else { Part::Key })],
                 }
             }
             Document::Html => Vec::new(),
@@ -178,7 +185,7 @@ impl<'b> Answer<'b> {
     }
 
     /// The session token that a token path returned, and its lifetime in seconds where the body tells.
-    pub(super) fn session_token(&self, entry: Option<&PathEntry>) -> Option<(TokenHash, Option<u64>)> {
+    pub(super) fn session_token(&self, entry: Option<&PathEntry>) -> Option<(&[u8], Option<u64>)> {
         if !self.is_success() || self.empty || self.is_error() || !self.whole {
             return None;
         }
@@ -187,12 +194,29 @@ impl<'b> Answer<'b> {
                 let own = entry.into_iter().flat_map(|entry| &entry.secret);
                 let token = own.chain(&self.keys.session).find_map(|key| self.document.text(key))?;
                 let seconds = self.document.text("expires_in").and_then(number);
-                Some((tokens::token_hash(token), seconds))
+                Some((token, seconds))
             }
-            Document::Text(text) => Some((tokens::token_hash(text), None)),
+            Document::Text(text) => Some((text, None)),
             Document::Html => None,
         }
     }
+}
+
+/// What the value of a key is. What comes along with a key, and is a token, is its session.
+fn part(key: &str, is_companion: bool) -> Part {
+    let key = key.to_ascii_lowercase();
+    match key.contains("token") {
+        true if key.starts_with("access") || key.starts_with("id") => Part::Bearer,
+        true if is_companion && !key.starts_with("refresh") => Part::Session,
+        true if !is_companion => Part::Bearer,
+        _ => Part::Key,
+    }
+}
+
+/// Whether text is a token that services take: a JWT, or Google's.
+fn is_bearer(text: &[u8]) -> bool {
+    let token = text.strip_prefix(b"access_token ").unwrap_or(text);
+    token.starts_with(b"eyJ") || token.starts_with(b"ya29.")
 }
 
 /// Whether a document says that something went wrong.

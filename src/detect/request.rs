@@ -10,7 +10,7 @@ use super::asked::Asked;
 use super::canonical::canonical_host;
 use super::path::Target;
 use super::recorded::Recorded;
-use super::{HostRef, Signal, Signals, TokenHash, tokens};
+use super::{HostRef, Signal, Signals, tokens};
 use crate::catalogue::{Catalogue, Endpoint, HeaderFacts, HeaderRule};
 use crate::proto::http::{Head, Message};
 
@@ -108,7 +108,7 @@ pub(super) struct UserAgents {
 pub(super) struct UserAgent {
     signals: Signals,
     /// Hashes that the relay search finds in it.
-    pub(super) tokens: Vec<TokenHash>,
+    pub(super) tokens: Vec<tokens::Seen>,
 }
 
 impl UserAgents {

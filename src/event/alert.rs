@@ -236,7 +236,7 @@ fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a
     imds.allowed_by = None;
     imds.repeats = alert.repeats.as_ref().map(|merged| merged.count);
     if let (Some(merged), Some(credential)) = (&alert.repeats, &mut imds.credential) {
-        credential.ids = &merged.ids;
+        credential.ids = merged.ids.iter().map(|id| context.mask.text(Cow::Borrowed(id))).collect();
         credential.more_ids = Some(merged.more_ids).filter(|more| *more > 0);
     }
     imds.chain = alert

@@ -515,10 +515,10 @@ pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> 
         credential: imds.credential.as_ref().map(|credential| Credential {
             issued: credential.issued,
             kind: credential.kind,
-            id: credential.id.as_deref(),
-            ids: &[],
+            id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
+            ids: Vec::new(),
             more_ids: None,
-            scope: credential.scope.as_deref(),
+            scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
             expires: credential.expires.as_deref(),
             fingerprint: credential.fingerprint.as_deref(),
         }),

@@ -150,6 +150,11 @@ impl Pipeline {
         }
     }
 
+    /// About how many bytes of memory that takes.
+    pub fn found_weight(&mut self) -> usize {
+        self.stages.judge.found().list().iter().map(Observation::weight).sum()
+    }
+
     /// Takes out what was found since the last call, in order.
     pub fn drain(&mut self, into: &mut Vec<Observation>) {
         into.append(self.stages.judge.found().list());

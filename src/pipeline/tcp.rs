@@ -3,7 +3,7 @@
 use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::{Checksum, Meta, Tcp};
 use crate::decode::verify_checksum;
-use crate::detect::{NoRequest, TokenHash};
+use crate::detect::{NoRequest, Seen};
 use crate::judge::TokenSearch;
 use crate::packet::Timestamp;
 use crate::process::Lookup;
@@ -470,7 +470,7 @@ impl Stages {
         self.http_found = found;
     }
 
-    fn text_tokens(&mut self, who: &Who, dir: Dir, at: Context, hashes: Vec<TokenHash>) {
+    fn text_tokens(&mut self, who: &Who, dir: Dir, at: Context, hashes: Vec<Seen>) {
         if hashes.is_empty() {
             return;
         }

@@ -77,14 +77,14 @@ pub struct Credential<'a> {
     /// Kind.
     pub kind: Option<&'a str>,
     /// Non-secret identifier.
-    pub id: Option<&'a str>,
+    pub id: Option<Text<'a>>,
     /// Those of the issuances that a summary stands for.
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    pub ids: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Text<'a>>,
     /// How many more there are.
     pub more_ids: Option<u64>,
     /// Role, resource, audience.
-    pub scope: Option<&'a str>,
+    pub scope: Option<Text<'a>>,
     /// Expiry.
     pub expires: Option<&'a str>,
     /// Keyed hash of the secret value.
