@@ -24,7 +24,7 @@ mod walk;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-pub use allow::{AllowEntry, Date, Network, OneOrMany, matches_glob};
+pub use allow::{AllowEntry, OneOrMany};
 pub use habits::{Habit, VERSION as HABITS_VERSION};
 
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};

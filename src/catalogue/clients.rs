@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::CatalogueError;
-use super::pattern::Glob;
+use crate::text::glob::Glob;
 
 /// Headers whose values belong to the shape.
 pub const VALUED: [&str; 3] = ["Accept", "Accept-Encoding", "Connection"];

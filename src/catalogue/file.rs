@@ -11,7 +11,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::clients::Client;
-use super::pattern::{Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
+use super::pattern::{HeaderChoice, HeaderRule, PathPattern, QueryRule};
+use crate::text::glob::Glob;
 
 /// Why a catalogue cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +76,8 @@ pub struct CredentialKeys {
     pub scope: Vec<String>,
     /// A session token, on token paths.
     pub session: Vec<String>,
+    /// Words of a text that refuses, in lower case.
+    pub refusal: Vec<String>,
 }
 
 /// The default allow list.
@@ -117,6 +120,7 @@ pub(super) struct UserAgents {
 #[serde(deny_unknown_fields)]
 pub(super) struct Names {
     pub(super) wildcard_dns: Vec<String>,
+    pub(super) overlay: Vec<String>,
     pub(super) api_domains: Vec<String>,
 }
 
@@ -208,6 +212,14 @@ impl Endpoint {
     /// Whether its addresses and names alone make traffic metadata traffic.
     pub fn by_address(&self) -> bool {
         self.by == Recognised::Address && !self.not_metadata()
+    }
+
+    /// Whether a header that only its clients send is among `fields`.
+    pub fn is_spoken<'f>(&self, mut fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> bool {
+        let ttl =
+            |name: &[u8]| self.session_ttl_header.as_ref().is_some_and(|ttl| ttl.as_bytes().eq_ignore_ascii_case(name));
+        let rules = self.client_headers.iter().chain(&self.session_header);
+        fields.any(|(name, value)| ttl(name) || rules.clone().any(|rule| rule.fits(name, value)))
     }
 
     /// Whether it only marks what is no metadata service.

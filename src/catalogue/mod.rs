@@ -24,7 +24,10 @@ pub use file::{
     Session, Version, is_key,
 };
 pub use headers::{HeaderFacts, Headers};
-pub use pattern::{Fit, Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
+pub use pattern::{Fit, HeaderChoice, HeaderRule, PathPattern, QueryRule};
+
+use crate::text::glob::Glob;
+use crate::text::percent;
 
 use clients::ClientFile;
 use file::File;
@@ -60,6 +63,8 @@ pub struct Catalogue {
     /// Ports of such addresses that serve something else.
     excluded: Vec<(IpAddr, u16)>,
     names: HashMap<&'static str, Vec<&'static Endpoint>, FixedState>,
+    /// Names without a dot, which may be anybody's own.
+    short_names: HashMap<&'static str, Vec<&'static Endpoint>, FixedState>,
     name_globs: Vec<(&'static Glob, &'static Endpoint)>,
     /// Indices into `paths`.
     tree: PathTree,
@@ -131,6 +136,7 @@ impl Catalogue {
             known: Known::default(),
             excluded: Vec::new(),
             names: HashMap::default(),
+            short_names: HashMap::default(),
             name_globs: Vec::new(),
             tree: PathTree::default(),
             provable: Vec::new(),
@@ -149,10 +155,20 @@ impl Catalogue {
         Ok(new)
     }
 
-    /// Whether a connection to this end is metadata traffic by its address alone (contract section 3, rule 1).
+    /// Whether a connection to this end is metadata traffic by its address (contract section 3, rule 1); in shared space it
+    /// may be: only path or header of a request tell.
     #[inline]
     pub fn is_metadata(&self, ip: IpAddr, port: u16) -> bool {
-        !self.endpoints_at(ip).is_empty() && !self.is_other_service(ip.to_canonical(), port)
+        let endpoints = self.endpoints_at(ip);
+        !endpoints.is_empty()
+            && !self.is_other_service(ip.to_canonical(), port)
+            && (!is_shared(ip) || endpoints.iter().any(|endpoint| endpoint.ports.contains(&port)))
+    }
+
+    /// Whether an address of a metadata service serves other things as well, here or in other networks.
+    pub fn has_other_use(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        is_shared(ip) || self.excluded.iter().any(|(other, _)| *other == ip)
     }
 
     /// Services whose address this is, in catalogue order; IPv4-mapped addresses count as IPv4.
@@ -174,15 +190,17 @@ impl Catalogue {
         matches!(port, 53 | 67 | 68 | 123) || self.excluded.contains(&(ip, port))
     }
 
-    /// Whether an address of a metadata service serves something else too (DNS, load balancing), or lies in the space that
-    /// carriers and clouds share (RFC 6598): names that lead there are ordinary.
-    pub fn has_other_use(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        let is_shared = matches!(ip, IpAddr::V4(v4) if matches!(v4.octets(), [100, 64..=127, ..]));
-        is_shared || self.excluded.iter().any(|(known, _)| *known == ip)
+    /// Services of which this is a name without a dot: it may be anybody's own.
+    pub fn endpoints_named_shortly(&self, name: &str) -> &[&'static Endpoint] {
+        self.short_names.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Services of which this is a name; `name` in lower case without trailing dot.
+    /// Whether a name is one inside a cluster or overlay network.
+    pub fn is_overlay_name(&self, name: &str) -> bool {
+        is_below(&self.data.names.overlay, name)
+    }
+
+    /// Services of which this is a name, names without a dot aside; `name` in lower case without trailing dot.
     pub fn endpoints_named(&self, name: &str) -> Vec<&'static Endpoint> {
         let exact = self.names.get(name).into_iter().flatten().copied();
         let globbed = self.name_globs.iter().filter(|(glob, _)| glob.fits(name.as_bytes())).map(|(_, e)| *e);
@@ -320,11 +338,7 @@ impl Catalogue {
 
     /// Whether a host (lower case) is a provider's own API.
     pub fn is_provider_api(&self, host: &str) -> bool {
-        self.data
-            .names
-            .api_domains
-            .iter()
-            .any(|d| host.strip_suffix(d.as_str()).is_some_and(|head| head.is_empty() || head.ends_with('.')))
+        is_below(&self.data.names.api_domains, host)
     }
 
     fn check_ids(&self, paths: impl Iterator<Item = &'static PathEntry>) -> Result<(), CatalogueError> {
@@ -358,6 +372,7 @@ impl Catalogue {
             }
             for glob in &endpoint.domains {
                 match glob.literal() {
+                    Some(name) if !name.contains('.') => self.short_names.entry(name).or_default().push(endpoint),
                     Some(name) => self.names.entry(name).or_default().push(endpoint),
                     None => self.name_globs.push((glob, endpoint)),
                 }
@@ -466,6 +481,16 @@ impl Known {
     }
 }
 
+/// Whether an address lies in shared address space (RFC 6598), which clusters and overlay networks use as they like.
+pub fn is_shared(ip: IpAddr) -> bool {
+    matches!(ip.to_canonical(), IpAddr::V4(v4) if v4.octets().starts_with(&[100]) && v4.octets()[1] & 0xC0 == 0x40)
+}
+
+/// Whether a name is one of `domains` or below one.
+fn is_below(domains: &[String], name: &str) -> bool {
+    domains.iter().any(|d| name.strip_suffix(d.as_str()).is_some_and(|head| head.is_empty() || head.ends_with('.')))
+}
+
 fn find<K: Ord + Copy, V>(table: &[(K, Vec<V>)], key: K) -> Option<&[V]> {
     let at = table.binary_search_by_key(&key, |(k, _)| *k).ok()?;
     table.get(at).map(|(_, found)| found.as_slice())
@@ -492,30 +517,10 @@ fn matches(cell: &OnceLock<Option<Regex>>, source: &str, path: &str) -> bool {
 fn has_parameter(query: &[u8], rule: &QueryRule) -> bool {
     query.split(|b| *b == b'&').any(|pair| {
         let mut halves = pair.splitn(2, |b| *b == b'=');
-        let name = percent(halves.next().unwrap_or_default());
-        let value = percent(halves.next().unwrap_or_default());
+        let name = percent::decode(halves.next().unwrap_or_default());
+        let value = percent::decode(halves.next().unwrap_or_default());
         rule.fits(&name, &value)
     })
-}
-
-/// One round of percent-decoding.
-fn percent(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
-        match (byte, hex(tail.first()), hex(tail.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

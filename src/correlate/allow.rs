@@ -7,9 +7,12 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::civil::Date;
 use crate::conn::Process;
 use crate::detect::{Client, Shape};
+use crate::net::Network;
 use crate::packet::Timestamp;
+use crate::text::glob;
 
 /// One entry, as written in the configuration under `[[alerts.allow]]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,15 +91,16 @@ impl AllowEntry {
 
     /// Whether every criterion of the entry holds.
     pub fn matches(&self, asked: &Question<'_>) -> bool {
+        let is = |pattern: &str, text: &str| glob::matches(pattern.as_bytes(), text.as_bytes());
         let glob = |pattern: &Option<String>, text: Option<&str>| {
-            pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| matches_glob(pattern, text)))
+            pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| is(pattern, text)))
         };
         let agent = |pattern: &String| asked.user_agent.is_some_and(|agent| is_agent(pattern, agent));
         let same = |wanted: &Option<String>, name: Option<&str>| {
             wanted.as_ref().is_none_or(|wanted| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted)))
         };
         let (process, form) = (asked.process, asked.client_form);
-        let args = |pattern: &String| process.is_some_and(|process| matches_glob(pattern, &process.args.join(" ")));
+        let args = |pattern: &String| process.is_some_and(|process| is(pattern, &process.args.join(" ")));
         let shape = |wanted: &String| form.and_then(|form| form.shape).is_some_and(|shape| is_shape(wanted, shape));
         self.expires.is_none_or(|date| asked.now < date.start())
             && same(&self.process, process.map(|process| process.name.as_str()))
@@ -107,15 +111,16 @@ impl AllowEntry {
             && self.user_agent.as_ref().is_none_or(agent)
             && self.shape.as_ref().is_none_or(shape)
             && same(&self.client_name, form.and_then(Client::name))
-            && self.path.as_ref().is_none_or(|paths| {
-                asked.path.is_some_and(|path| paths.all().iter().any(|pattern| matches_glob(pattern, path)))
-            })
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|paths| asked.path.is_some_and(|path| paths.all().iter().any(|pattern| is(pattern, path))))
     }
 }
 
 /// Whether a User-Agent is meant; an empty pattern is that none is sent.
 fn is_agent(pattern: &str, agent: &[u8]) -> bool {
-    if pattern.is_empty() { agent.is_empty() } else { matches_glob(pattern, &String::from_utf8_lossy(agent)) }
+    if pattern.is_empty() { agent.is_empty() } else { glob::matches(pattern.as_bytes(), agent) }
 }
 
 fn is_shape(wanted: &str, shape: Shape) -> bool {
@@ -203,138 +208,6 @@ impl From<AllowEntry> for Written {
     }
 }
 
-/// An address with the number of leading bits that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    /// `10.0.0.0/8`, `fd00::/8`, or a single address.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address.parse().ok()?, Some(bits.parse().ok()?)),
-            None => (text.parse().ok()?, None),
-        };
-        let most = if matches!(address, IpAddr::V4(_)) { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Self { address, bits })
-    }
-
-    /// The network of one address.
-    pub fn of(address: IpAddr) -> Self {
-        let address = address.to_canonical();
-        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
-    }
-
-    /// The smallest network that holds both, if it has at least so many leading bits (IPv4, IPv6).
-    pub fn joined(self, other: Self, least: (u8, u8)) -> Option<Self> {
-        let common = |a: u128, b: u128, width: u32| (a ^ b).leading_zeros().saturating_sub(128 - width) as u8;
-        let (bits, least) = match (self.address, other.address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (common(u32::from(a).into(), u32::from(b).into(), 32), least.0),
-            (IpAddr::V6(a), IpAddr::V6(b)) => (common(a.into(), b.into(), 128), least.1),
-            _ => return None,
-        };
-        let bits = bits.min(self.bits).min(other.bits);
-        (bits >= least).then(|| Self { address: masked(self.address, bits), bits })
-    }
-
-    /// Whether `address` lies in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let same = |a: u128, b: u128, width: u32| {
-            let ignored = width.saturating_sub(u32::from(self.bits));
-            (a ^ b).checked_shr(ignored).unwrap_or(0) == 0
-        };
-        match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => same(u32::from(a).into(), u32::from(b).into(), 32),
-            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.into(), b.into(), 128),
-            _ => false,
-        }
-    }
-}
-
-/// An address with all but its leading bits taken out.
-fn masked(address: IpAddr, bits: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-            IpAddr::V4((u32::from(v4) & mask).into())
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-            IpAddr::V6((u128::from(v6) & mask).into())
-        }
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
-    }
-}
-
-/// A day in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Date {
-    year: i64,
-    month: i64,
-    day: i64,
-}
-
-impl Date {
-    /// `YYYY-MM-DD`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-        let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-        let valid = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-        valid.then_some(Self { year, month, day })
-    }
-
-    /// Its first moment.
-    pub fn start(&self) -> Timestamp {
-        // days from civil, counting years from March
-        let (year, month) = if self.month > 2 { (self.year, self.month - 3) } else { (self.year - 1, self.month + 9) };
-        let day_of_year = (153 * month + 2) / 5 + self.day - 1;
-        let days = 365 * year + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
-        Timestamp::new(days * 86_400, 0)
-    }
-}
-
-impl std::fmt::Display for Date {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
-    }
-}
-
-/// Whether `text` is what `pattern` describes: `*` is any run of characters, `?` one; ASCII case counts not.
-pub fn matches_glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(c) = text.get(t) {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(want) if *want == b'?' || want.eq_ignore_ascii_case(c) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).is_some_and(|rest| rest.iter().all(|c| *c == b'*'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,6 +231,7 @@ mod tests {
             "name = 'x'\nclient = '10.0.0.0/33'",
             "name = 'x'\nclient = 'all'",
             "name = 'x'\npath = '/a'\nexpires = 'soon'",
+            "name = 'x'\npath = '/a'\nexpires = '2026-02-31'",
             "name = 'x'\nproces = 'y'",
         ] {
             assert!(entry(bad).is_err(), "{bad}");
@@ -397,18 +271,18 @@ mod tests {
         assert!(allowed(&Question { process: Some(&waagent), ..asked }));
     }
 
+    /// A client is the same however its address is written.
     #[test]
-    fn globs() {
-        for (pattern, text, expected) in [
-            ("restic/*", "restic/0.14", true),
-            ("*", "", true),
-            ("a*b*c", "aXXbYYc", true),
-            ("a*b*c", "aXXbYY", false),
-            ("A?C", "abc", true),
-            ("", "x", false),
-        ] {
-            assert_eq!(matches_glob(pattern, text), expected, "{pattern} {text}");
-        }
-        assert_eq!(Date::parse("2024-02-29").unwrap().start(), Timestamp::new(1_709_164_800, 0));
+    fn networks_cover_mapped_addresses() {
+        let entry = entry("name = 'a'\nclient = '10.0.0.0/8'").unwrap();
+        let asked = |client: &str| Question {
+            now: Timestamp(0),
+            client: client.parse().unwrap(),
+            process: None,
+            user_agent: None,
+            path: None,
+        };
+        assert!(entry.matches(&asked("10.20.0.10")) && entry.matches(&asked("::ffff:10.20.0.10")));
+        assert!(!entry.matches(&asked("::ffff:11.20.0.10")));
     }
 }

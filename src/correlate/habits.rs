@@ -296,7 +296,7 @@ pub fn time(text: &str) -> Option<Timestamp> {
     let mut parts = clock.split([':', '.']).map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
     let seconds = hour.checked_mul(3600)?.checked_add(minute.checked_mul(60)?)?.checked_add(second)?;
-    Some(super::Date::parse(date)?.start().plus(seconds.checked_mul(Timestamp::SECOND)?))
+    Some(crate::civil::Date::parse(date)?.start().plus(seconds.checked_mul(Timestamp::SECOND)?))
 }
 
 /// Numbers of 128 bits as text: JSON's are shorter.

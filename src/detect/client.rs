@@ -144,7 +144,9 @@ impl Form {
             _ => catalogue.clients().iter().filter(called).copied().collect(),
         };
         let tool = catalogue.is_tool(user_agent);
-        let otherwise = standing(&claimed, &shaped, tool);
+        // HTTP/1.0 without a name is what a shell or a raw socket sends, and no library
+        let by_hand = user_agent.is_empty() && request.old;
+        let otherwise = standing(&claimed, &shaped, tool || by_hand);
         Self { shape: Some(hash_of(&request)), family, fitting, otherwise }
     }
 

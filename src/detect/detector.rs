@@ -20,7 +20,7 @@ use super::path::{Target, plain_path};
 use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
 use super::relay::{self, Searched};
-use super::request::{Request, UserAgents, endpoints_of, fitting, host_fields};
+use super::request::{Request, UserAgents, endpoints_of, endpoints_perhaps_of, fitting, host_fields};
 use super::secret::{Part, Secret};
 use super::ssrf::{self, Hosts};
 use super::tokens;
@@ -28,7 +28,7 @@ use super::{
     Carried, Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
 use crate::catalogue::{
-    Catalogue, Endpoint, HeaderRule, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version,
+    Catalogue, Endpoint, HeaderRule, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version, is_shared,
 };
 use crate::conn::{self, Conn};
 use crate::packet::Timestamp;
@@ -104,7 +104,9 @@ impl Detector {
         let target = Target::new(head.target());
         let Some(path) = plain_path(target.path).filter(|_| target.authority.is_none()) else { return true };
         catalogue.paths_like(path, target.query).iter().any(|m| ports.iter().any(|port| is_possible(m, head, *port)))
-            || hosts.any(|host| !endpoints_of(&host, catalogue).is_empty())
+            || hosts.any(|host| {
+                !endpoints_of(&host, catalogue).is_empty() || !endpoints_perhaps_of(&host, catalogue).is_empty()
+            })
     }
 
     /// Judges an HTTP exchange. `search`: look for credential-shaped tokens in it.
@@ -162,7 +164,8 @@ impl Detector {
 
     /// A connection to a metadata address in which no request could be read; `None` for other connections.
     pub fn connection(&self, conn: Conn, why: NoRequest, first: Timestamp, last: Timestamp) -> Option<Connection> {
-        if !self.metadata_endpoint(conn.server) {
+        // in shared space only a request tells
+        if !self.metadata_endpoint(conn.server) || is_shared(conn.server.ip) {
             return None;
         }
         let endpoints = self.catalogue.endpoints_at(canonical_ip(conn.server.ip));
@@ -183,6 +186,9 @@ impl Detector {
         let catalogue = Arc::clone(&self.catalogue);
         let named = request.map_or(&[][..], |r| &r.asked.named);
         let matches = request.map_or(&[][..], |r| &r.asked.matches);
+        let at_address = catalogue.endpoints_at(canonical_ip(tx.conn.server.ip));
+        let by_address = by_address
+            && (!is_shared(tx.conn.server.ip) || request.is_some_and(|r| r.asked.is_meant_for(at_address, r.head)));
         if !by_address && named.is_empty() {
             // Paths are shared with ordinary services: look at the answer only where it could prove something.
             let port = tx.conn.server.port;
@@ -198,14 +204,15 @@ impl Detector {
         let mut by_name = None;
         if by_address || !named.is_empty() {
             let (leg, endpoints) = match by_address {
-                true => (Leg::Address, catalogue.endpoints_at(canonical_ip(tx.conn.server.ip)).to_vec()),
+                true => (Leg::Address, at_address.to_vec()),
                 false => (Leg::Named, named.to_vec()),
             };
             let evidence = Evidence {
                 catalogue: &catalogue,
                 request,
                 response: tx.response.as_ref().map(|r| &r.head),
-                port: tx.conn.server.port,
+                answer,
+                port: by_address.then_some(tx.conn.server.port),
                 named,
                 matches,
                 last: self.memory.last(&tx.conn),
@@ -214,6 +221,8 @@ impl Detector {
             let forged = leg == Leg::Named
                 && request.is_some_and(|request| {
                     request.asked.by_host_field
+                        // where the address can be any, only the name tells
+                        && !named.iter().any(|endpoint| endpoint.addresses.is_empty())
                         && named.iter().all(|endpoint| !endpoint.addresses.is_empty())
                         && !self.is_answered(answer, &choice)
                         && !self.speaks_protocol(request, named)
@@ -393,7 +402,6 @@ impl Detector {
         let mut signals = request.map(|r| r.signals(&self.catalogue, &mut self.agents)).unwrap_or_default();
         let entry = choice.entry.map(|m| m.path.entry);
         let status = tx.response.as_ref().and_then(|r| r.head.status());
-        let sensitive = matches!(imds.sensitivity, Sensitivity::Credential | Sensitivity::Token);
         let issued = imds.credential.as_ref().is_some_and(|c| c.issued);
         let messages = || tx.request.iter().chain(&tx.response);
         let own_address = choice.endpoints.iter().any(|e| e.addresses.contains(&canonical_ip(tx.conn.server.ip)));
@@ -409,7 +417,7 @@ impl Detector {
             (
                 Signal::Refused,
                 matches!(status, Some(400 | 401 | 403 | 429 | 500..=599))
-                    || sensitive && answer.is_some_and(|a| a.is_success() && a.is_error()),
+                    || answer.is_some_and(|a| a.is_refusal(entry, imds.sensitivity)),
             ),
             (Signal::Unanswered, request.is_some() && tx.response.is_none()),
             (Signal::Issued, issued),
@@ -549,7 +557,7 @@ fn scope(request: &Request<'_>, entry: Option<PathMatch>) -> Option<String> {
     let asked = asked.map(|value| String::from_utf8_lossy(&value).chars().take(512).collect());
     let in_path = || {
         let found = entry.filter(|m| m.path.entry.scope == Some(ScopeAt::Path))?;
-        found.fit.last_any(&request.asked.path.path).map(str::to_owned)
+        found.fit.wildcard(&request.asked.path.path).map(str::to_owned)
     };
     asked.or_else(in_path)
 }

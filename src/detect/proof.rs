@@ -16,12 +16,15 @@ use super::content::Content;
 use super::secret::{Part, Secret};
 use super::{Credential, expiry, tokens};
 use crate::bytes::{find, lossy};
-use crate::catalogue::{CredentialKeys, Marker, PathEntry, is_key};
+use crate::catalogue::{CredentialKeys, Marker, PathEntry, Sensitivity, is_key};
 use crate::packet::Timestamp;
 use crate::proto::http::Message;
+use crate::text::hex;
 
 /// Most secrets of one document.
 const MAX_SECRETS: usize = 64;
+/// Longest text that is a refusal and nothing else, in bytes.
+const SHORT: usize = 80;
 /// Most characters of an identifier or scope.
 const MAX_TEXT: usize = 512;
 
@@ -49,7 +52,7 @@ impl<'b> Answer<'b> {
         let document = Document::new(bytes, damaged);
         Self {
             status,
-            error: is_error(&document),
+            error: is_error(&document, &keys.refusal),
             document,
             keys,
             whole: !damaged && response.body.whole && response.complete,
@@ -80,6 +83,18 @@ impl<'b> Answer<'b> {
             _ if !matches!(self.document, Document::Json(_)) => false,
             (all, _) => all.iter().all(|marker| self.holds(marker)) || !self.whole && self.begins(entry, all),
         }
+    }
+
+    /// Whether the answer refuses although its status says success: by the entry's words, by saying that it went wrong, by a
+    /// page for people where data is due. User data may speak of errors: there only a short text does.
+    pub(super) fn is_refusal(&self, entry: Option<&PathEntry>, sensitivity: Sensitivity) -> bool {
+        let says_so = match (sensitivity, &self.document) {
+            (Sensitivity::Discovery, _) => false,
+            (Sensitivity::UserData, Document::Text(text)) => text.len() <= SHORT && self.error,
+            (Sensitivity::UserData, Document::Json(_)) => false,
+            _ => self.error,
+        };
+        self.is_success() && (says_so || entry.is_some_and(|entry| self.refuses(entry)))
     }
 
     fn refuses(&self, entry: &PathEntry) -> bool {
@@ -220,7 +235,7 @@ fn is_bearer(text: &[u8]) -> bool {
 }
 
 /// Whether a document says that something went wrong.
-fn is_error(doc: &Document<'_>) -> bool {
+fn is_error(doc: &Document<'_>, words: &[String]) -> bool {
     match doc {
         Document::Html => true,
         Document::Json(_) => {
@@ -233,9 +248,7 @@ fn is_error(doc: &Document<'_>) -> bool {
         }
         Document::Text(text) => {
             let head = text.get(..256).unwrap_or(text).to_ascii_lowercase();
-            [&b"<error"[..], b"<code>", b"not found", b"forbidden", b"unauthorized"]
-                .iter()
-                .any(|word| find(&head, word).is_some())
+            words.iter().any(|word| find(&head, word.as_bytes()).is_some())
         }
     }
 }
@@ -303,10 +316,7 @@ impl Fingerprints {
         let mut mac = self.0.clone()?;
         secret.split(u8::is_ascii_whitespace).for_each(|part| mac.update(part));
         let digest = mac.finalize().into_bytes();
-        let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
-        let mut out = String::with_capacity(32);
-        out.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-        Some(out)
+        digest.get(..16).map(hex::encode)
     }
 }
 

@@ -93,6 +93,11 @@ pub(super) fn url_object<'a>(
     }
 }
 
+/// Port that the target, or the proxy conversation around it, names: a client of a proxy says where it wants to go.
+fn named_port(tx: &Transaction, request: &Message) -> Option<u16> {
+    tx.via.as_deref().map(url::port_of).or_else(|| url::absolute_port(request.head.target()))
+}
+
 /// Status of the response; 0 where a response has none that can be read.
 fn status_of(tx: &Transaction) -> Option<u16> {
     tx.response.as_ref().map(|response| response.head.status().unwrap_or(0))
@@ -125,7 +130,8 @@ impl<'a> View<'_, 'a> {
                 doc.error.push("Host header port number mismatch");
                 port
             }
-            _ => tx.conn.server.port,
+            // a proxy's port is not the URL's
+            _ => named_port(tx, request).unwrap_or(tx.conn.server.port),
         };
         let target = Target::parse(request.head.target());
         let path = target.as_ref().map(|target| target.path.clone()).unwrap_or_default();
