@@ -211,6 +211,16 @@ impl Correlator {
         !self.relays.is_empty()
     }
 
+    /// What actors do again and again, the habit that was not seen for longest first.
+    pub fn habits(&self) -> impl Iterator<Item = &Habit> {
+        self.habits.all()
+    }
+
+    /// Takes up habits that were learned before.
+    pub fn restore(&mut self, habits: Vec<Habit>) {
+        self.habits.restore(habits);
+    }
+
     /// Counters so far.
     pub fn counters(&self) -> Counters {
         let tables = [
@@ -329,12 +339,18 @@ impl Correlator {
         }
         let subject = self.subjects.with_http(tx, http, Some(imds), signals, event_id);
         self.relays.issue(issued, &subject);
+        let added = signals;
+        let signals = imds.signals.union(added);
+        let grounds = Grounds { asker: asked.asker, known, signals, unsigned: self.is_unsigned(imds) };
+        let rule = judge::rule(imds);
+        let severity = judge::severity(rule, &grounds);
+        let judged = Some((subject.clone(), rule, severity)).filter(|_| allowed_by.is_none());
         match allowed_by {
             Some(_) => self.counters.allowed += 1,
             None => self.request((tx, imds), leg, (&asked, grounds), &subject, alerts),
         }
         self.fetch(tx, imds, signals, subject, alerts);
-        Remarks { signals, allowed_by, judged }
+        Remarks { signals: added, allowed_by, judged }
     }
 
     /// What is known of a deed that habits are made of; now it was done once more.

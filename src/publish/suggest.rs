@@ -260,7 +260,6 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(starred(sent), pattern);
-            assert!(sent.is_empty() || crate::text::glob::matches(pattern.as_bytes(), sent.as_bytes()), "{pattern}");
         }
     }
 }
