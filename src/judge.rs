@@ -163,6 +163,16 @@ impl Judge {
         }
     }
 
+    /// Judges a message that came as no exchange of its own, put as a request: of interest only for what it asks for.
+    /// Its tokens are found in the stream that it came in.
+    pub fn message(&mut self, tx: http::Transaction) {
+        let verdict = self.detector.http(&tx, false);
+        if !verdict.candidates.is_empty() {
+            let (time, first) = (tx.request.as_ref().map_or(self.found.now, |m| m.last), tx.conn.first_index);
+            self.found.push(time, first, rank::HTTP, What::Http(Box::new((tx, verdict))));
+        }
+    }
+
     /// Judges a DNS transaction, first seen in packet `first`.
     pub fn dns(&mut self, tx: dns::Transaction, first: u64) {
         self.counters.dns = self.counters.dns.saturating_add(1);
