@@ -144,6 +144,9 @@ impl Search<'_> {
             return;
         }
         let after = after.get(..REST).unwrap_or(after);
+        if !self.budget.spend(after.len().saturating_mul(4)) {
+            return;
+        }
         let path = normalise_path(after);
         let kind = if self.is_path_of(&host, &path) { CandidateKind::Attempt } else { least };
         let path = (path != "/").then_some(path);
