@@ -9,7 +9,7 @@ use super::provider::{UNKNOWN, one_provider};
 use super::{DnsVerdict, tokens};
 use crate::bytes::{Reader, lossy};
 use crate::catalogue::{Catalogue, Endpoint, is_shared};
-use crate::proto::dns::{Name, RData, Transaction};
+use crate::proto::dns::{Message, Name, RData, Transaction};
 
 /// Most metadata addresses of one answer that are kept, and most others.
 const MAX_ADDRESSES: usize = 64;
@@ -57,9 +57,13 @@ pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> Dn
             None => push(&mut verdict.other_answers, address),
         }
     }
-    if verdict.metadata_name.is_none() && !verdict.metadata_answers.is_empty() {
-        // a name that may be anybody's own
-        verdict.metadata_name = service(catalogue.endpoints_named_shortly(&verdict.name));
+    if verdict.metadata_name.is_none() {
+        verdict.metadata_name = match verdict.metadata_answers.is_empty() {
+            // a name that may be anybody's own
+            false => service(catalogue.endpoints_named_shortly(&verdict.name)),
+            // another name for one, whose addresses the asker looks up next
+            true => tx.response.as_ref().and_then(|response| service_behind(catalogue, response)),
+        };
     }
     verdict
 }
@@ -87,6 +91,14 @@ fn hints(parameters: &[u8]) -> Vec<IpAddr> {
         }
     }
     out
+}
+
+/// The service that an answer's CNAMEs lead to by name.
+fn service_behind(catalogue: &Catalogue, response: &Message) -> Option<(&'static str, &'static str)> {
+    response.answers.iter().take(MAX_ADDRESSES).find_map(|record| match &record.data {
+        RData::Name(name) if record.rtype == CNAME => service(&catalogue.endpoints_named(&shown(name))),
+        _ => None,
+    })
 }
 
 /// Provider and service; unknown where several share a name or address.
