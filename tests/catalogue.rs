@@ -1,6 +1,6 @@
 //! What the catalogue knows, as a table of exchanges: `catalogue.toml` beside this file.
 //!
-//! Of each case: a `lookup` with its `addresses`, then an exchange with `server` (or, without `request`, a connection
+//! Of each case: a `lookup` with its `addresses` (or the `alias` that it is of), then an exchange with `server` (or, without `request`, a connection
 //! that carries something else), all from `client`. Then what the event says (`provider`, `service`, `path_id`,
 //! `sensitivity`, `version`, `scope`, `id`, `expires`, `issued`, `signals` that stand in it and signals that it is
 //! `without`), which `alerts` are raised, which are `not`, and
@@ -45,6 +45,7 @@ struct Case {
     lookup: Option<String>,
     #[serde(default)]
     addresses: Vec<IpAddr>,
+    alias: Option<String>,
     client: Option<String>,
     server: Option<String>,
     request: Option<String>,
@@ -76,7 +77,10 @@ impl Case {
         let client = self.client.as_deref().unwrap_or("10.20.0.10");
         let mut wire = Wire::default();
         if let Some(name) = &self.lookup {
-            wire.lookup(client, name, &self.addresses);
+            match &self.alias {
+                Some(alias) => wire.alias(client, name, alias),
+                None => wire.lookup(client, name, &self.addresses),
+            }
         }
         let server = self.server.as_deref().unwrap_or("169.254.169.254:80");
         match &self.request {

@@ -223,6 +223,10 @@ pub struct Alerts {
     pub window: Option<Span>,
     /// By how much the clocks of sensors whose events are read may differ.
     pub clock_skew: Option<Span>,
+    /// Longest packet time within which repeats are counted.
+    pub window_most: Option<Span>,
+    /// As `--state`.
+    pub state: Option<PathBuf>,
     /// As `--min-severity`.
     pub min_severity: Option<Severity>,
     /// As `--fail-on`.

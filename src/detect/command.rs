@@ -203,6 +203,7 @@ impl Detector {
         imds.headers = super::Recorded::default();
         imds.version = None;
         imds.session_token = None;
+        imds.client = super::Client::default();
         if target.is_mention {
             imds.path.clear();
             imds.path_id = None;

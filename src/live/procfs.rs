@@ -95,6 +95,7 @@ impl Procfs {
             args,
             start: Some(start),
             parent: Some(parent),
+            parent_name: self.comm(parent),
             entity_id: Some(self.entity(pid, &stat)),
             user: text(&folder, "status").as_deref().and_then(effective_user),
             container: cgroup.as_deref().and_then(container),
@@ -116,6 +117,10 @@ impl Procfs {
         let comm = text(&folder, "comm").map(|comm| comm.trim_end().to_owned());
         let executable = target(&folder).map(executable);
         (executable.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path).to_owned()).or(comm), executable)
+    }
+
+    fn comm(&self, pid: u32) -> Option<String> {
+        Some(text(&self.folder(pid)?, "comm")?.trim_end().to_owned())
     }
 
     fn folder(&self, pid: u32) -> Option<OwnedFd> {
