@@ -319,6 +319,7 @@ mod tests {
             event_id: EventId(1),
             http: None,
             dns: None,
+            command: None,
             imds: None,
             signals: Signals::default(),
             service: None,
