@@ -19,7 +19,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
 use super::detector::Detector;
-use super::ssrf::is_target;
+use super::ssrf::{is_target, is_target_by_path};
 use super::verdict::Command;
 use super::{HostRef, Imds, Sensitivity, Signal, Signals, normalise_path};
 use crate::bytes::{find, lossy};
@@ -174,7 +174,11 @@ impl Detector {
         let ip = match &target.host {
             Some(HostRef::Address(ip)) => *ip,
             Some(HostRef::Name(name)) if name == "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Some(HostRef::Name(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            // where the name leads to, as far as that is known
+            Some(HostRef::Name(name)) => {
+                let named = self.catalogue().endpoints_named(name);
+                named.iter().find_map(|endpoint| endpoint.addresses.first().copied()).unwrap_or(USUAL)
+            }
             None => USUAL,
         };
         let host = match &target.host {
@@ -323,6 +327,9 @@ impl<'c> Search<'c> {
         let catalogue = self.catalogue;
         let path = parsed.path.as_deref().unwrap_or("/");
         let is_single = matches!(&parsed.host, HostRef::Name(name) if !name.contains('.'));
+        if is_target_by_path(catalogue, &parsed.host, parsed.path.as_deref()) {
+            return true;
+        }
         if is_target(catalogue, &parsed.host, parsed.port) {
             // a mere word is no host, but before a path of the service
             return !(is_single && parsed.scheme == Scheme::Bare) || !catalogue.paths_like(path, b"").is_empty();

@@ -199,10 +199,14 @@ impl Ring {
 
     /// Copies out of the data pages, round their end.
     fn copy(&self, at: u64, into: &mut [u8]) {
-        for (byte, at) in into.iter_mut().zip(at..) {
-            let offset = self.page + (at % self.size() as u64) as usize;
-            // SAFETY: `offset` lies within the mapping of `pages + 1` pages, which lives as long as `self`.
-            *byte = unsafe { self.map.add(offset).read_volatile() };
+        let start = (at % self.size() as u64) as usize;
+        let (first, rest) = into.split_at_mut((self.size() - start).min(into.len()));
+        for (offset, piece) in [(start, first), (0, rest)] {
+            // SAFETY: `offset` and the length of `piece` lie within the data pages of the mapping, which lives as long as
+            // `self`; the kernel does not write there before `tail` has passed, and no record is longer than the ring.
+            unsafe {
+                self.map.add(self.page + offset).copy_to_nonoverlapping(NonNull::from(&mut *piece).cast(), piece.len())
+            };
         }
     }
 

@@ -47,7 +47,7 @@ fn plain_commands() {
         (vec!["grep", "-r", "169.254.169.254", "/etc"], Some("mention")),
         (vec!["iptables", "-A", "OUTPUT", "-d", "169.254.169.254/32", "-j", "DROP"], Some("mention")),
         (vec!["dig", "metadata.google.internal"], Some("mention")),
-        (vec!["curl", "http://169.254.169.253/latest"], None),
+        (vec!["curl", "http://169.254.169.251/latest"], None),
         (vec!["curl", "https://example.com/latest/news"], None),
         (vec!["vim", "/etc/metadata/notes"], None),
         (vec!["date", "-d", "@1700000000"], None),
