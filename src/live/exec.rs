@@ -3,7 +3,9 @@
 //!
 //! In: a sample of the tracepoint with the top of the user's stack at that moment, which the kernel copies before the
 //! program runs its first instruction. Out: file name and arguments, also of processes that are gone before anybody could
-//! look at `/proc`. Bound: [`STACK`] bytes of stack; what does not fit is said to be cut.
+//! look at `/proc`. Bound: [`STACK`] bytes of stack; what does not fit is said to be cut. The kernel leaves a gap of random
+//! length between the addresses and the strings: where a whole page lies in it that nobody has touched, the copy ends
+//! there (about one start in four), and `/proc` has to be asked after all.
 
 use std::io;
 use std::path::Path;
