@@ -17,7 +17,8 @@ from eql import PythonEngine
 from eql.parser import elasticsearch_syntax, parse_query
 from sigma.backends.elasticsearch import EqlBackend
 from sigma.collection import SigmaCollection
-from sigma.pipelines.elasticsearch.windows import ecs_windows
+from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
+from sigma.processing.transformations import FieldMappingTransformation
 from suricataparser import parse_rules
 
 ARRAYS = ("event.category", "event.type", "process.args", "related.ip", "related.hosts")
@@ -76,6 +77,12 @@ def sequences(query, events):
     return len(found)
 
 
+def ecs():
+    """Sigma's generic names of fields, as ECS has them."""
+    names = {"CommandLine": "process.command_line", "Image": "process.executable", "DestinationIp": "destination.ip", "DestinationHostname": "destination.domain"}
+    return ProcessingPipeline(items=[ProcessingItem(FieldMappingTransformation(names))])
+
+
 def exported(binary, engine):
     return subprocess.run([binary, "rules", "--export", engine], check=True, capture_output=True, text=True).stdout
 
@@ -86,12 +93,12 @@ def sigma(binary, events, say):
     for rule in rules:
         assert not rule.errors, (rule.title, rule.errors)
         alone = SigmaCollection([rule])
-        for name, pipeline in (("plain", None), ("ecs", ecs_windows())):
+        for name, pipeline in (("plain", None), ("ecs", ecs())):
             queries = EqlBackend(pipeline).convert(alone)
             for query in queries:
                 with elasticsearch_syntax:
                     parse_query(query, implied_any=True)
-        query = EqlBackend(ecs_windows() if rule.logsource.category else None).convert(alone)[0]
+        query = EqlBackend(ecs()).convert(alone)[0]
         say(f"sigma: {rule.title}: {len(hits(query, events))} of {len(events)} events")
 
 
