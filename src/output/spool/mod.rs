@@ -236,6 +236,7 @@ impl Spool {
             let (alerts, events) = split(queue.class, gone.map(|ticket| ticket.count).sum());
             self.counters.drop_many(alerts, events);
         }
+        self.counters.spool(state.bytes());
     }
 }
 
