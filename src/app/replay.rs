@@ -16,6 +16,7 @@ use super::run::{Run, RunState, spawn};
 use super::threads::Threads;
 use crate::capture::{CaptureError, FileSource, Filter, Listed, Status};
 use crate::config::Config;
+use crate::event::Harmless;
 use crate::output::Output;
 use crate::packet::PacketBatch;
 
@@ -170,7 +171,7 @@ fn read_all(
             batch.clear(next_index);
             let status = source.next_batch(&mut batch);
             for warning in source.warnings() {
-                eprintln!("imdswatch: {warning}");
+                eprintln!("imdswatch: {}", Harmless(&warning));
                 read.failures += u64::from(warning.damage);
             }
             read.packets += batch.len() as u64;
@@ -204,5 +205,5 @@ fn read_all(
 }
 
 fn tell(error: &CaptureError) {
-    eprintln!("imdswatch: {error}");
+    eprintln!("imdswatch: {}", Harmless(error));
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::run::{Run, spawn};
+use crate::event::Harmless;
 use crate::output::queue::{Job, Next, Queue, Reason};
 use crate::output::{Batch, Filter, Form, Output, OutputError};
 
@@ -193,7 +194,7 @@ impl WriterThread<'_, '_> {
 
     fn say(&mut self) {
         while let Some(message) = self.output.message() {
-            eprintln!("imdswatch: {message}");
+            eprintln!("imdswatch: {}", Harmless(message));
         }
     }
 
@@ -204,7 +205,7 @@ impl WriterThread<'_, '_> {
         }
         let is_quiet = matches!(error, OutputError::Closed);
         if !is_quiet {
-            eprintln!("imdswatch: {error}");
+            eprintln!("imdswatch: {}", Harmless(error));
         }
         self.run.state.post(|report| match is_quiet {
             true => report.closed = true,

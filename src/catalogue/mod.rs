@@ -4,6 +4,7 @@
 //! `'static`: the built-in data is parsed once per process, additions and the list of paths are kept for good each time
 //! they are loaded (some ten kilobytes per reload of a configuration), so that events can name entries without copying.
 
+mod clients;
 mod file;
 mod headers;
 mod pattern;
@@ -17,13 +18,18 @@ use aho_corasick::AhoCorasick;
 use foldhash::fast::FixedState;
 use regex::Regex;
 
+pub use clients::{Client, ClientKind, HeaderRole, RequestShape, ShapeHeader, ShapeRule, TokenUse, VALUED};
 pub use file::{
     Additions, Agent, CatalogueError, CredentialKeys, Endpoint, Marker, PathEntry, Recognised, ScopeAt, Sensitivity,
     Session, Version, is_key,
 };
 pub use headers::{HeaderFacts, Headers};
-pub use pattern::{Fit, Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
+pub use pattern::{Fit, HeaderChoice, HeaderRule, PathPattern, QueryRule};
 
+use crate::text::glob::Glob;
+use crate::text::percent;
+
+use clients::ClientFile;
 use file::File;
 use tree::PathTree;
 
@@ -46,6 +52,9 @@ pub struct Catalogue {
     endpoints: Vec<&'static Endpoint>,
     paths: &'static [Path],
     agents: Vec<&'static Agent>,
+    /// How clients ask: rows of the configuration first.
+    clients: Vec<&'static Client>,
+    client_facts: &'static ClientFile,
     /// Sorted by address; endpoints whose address alone makes traffic metadata traffic.
     v4: Vec<(u32, Vec<&'static Endpoint>)>,
     v6: Vec<(u128, Vec<&'static Endpoint>)>,
@@ -54,6 +63,8 @@ pub struct Catalogue {
     /// Ports of such addresses that serve something else.
     excluded: Vec<(IpAddr, u16)>,
     names: HashMap<&'static str, Vec<&'static Endpoint>, FixedState>,
+    /// Names without a dot, which may be anybody's own.
+    short_names: HashMap<&'static str, Vec<&'static Endpoint>, FixedState>,
     name_globs: Vec<(&'static Glob, &'static Endpoint)>,
     /// Indices into `paths`.
     tree: PathTree,
@@ -109,6 +120,8 @@ impl Catalogue {
     /// An unknown class or endpoint, an id given twice, an entry without the fields that its kind needs.
     pub fn with_additions(mut additions: Additions) -> Result<Self, CatalogueError> {
         let data = BUILTIN.as_ref().map_err(Clone::clone)?;
+        static CLIENTS: LazyLock<Result<ClientFile, CatalogueError>> = LazyLock::new(clients::parse);
+        let client_facts = CLIENTS.as_ref().map_err(Clone::clone)?;
         resolve(data, &mut additions.path, &mut additions.agent)?;
         let added: &'static Additions = Box::leak(Box::new(additions));
         let mut new = Self {
@@ -116,11 +129,14 @@ impl Catalogue {
             endpoints: data.endpoint.iter().chain(&added.endpoint).collect(),
             paths: &[],
             agents: data.agent.iter().chain(&added.agent).collect(),
+            clients: added.client.iter().chain(&client_facts.client).collect(),
+            client_facts,
             v4: Vec::new(),
             v6: Vec::new(),
             known: Known::default(),
             excluded: Vec::new(),
             names: HashMap::default(),
+            short_names: HashMap::default(),
             name_globs: Vec::new(),
             tree: PathTree::default(),
             provable: Vec::new(),
@@ -139,10 +155,20 @@ impl Catalogue {
         Ok(new)
     }
 
-    /// Whether a connection to this end is metadata traffic by its address alone (contract section 3, rule 1).
+    /// Whether a connection to this end is metadata traffic by its address (contract section 3, rule 1); in shared space it
+    /// may be: only path or header of a request tell.
     #[inline]
     pub fn is_metadata(&self, ip: IpAddr, port: u16) -> bool {
-        !self.endpoints_at(ip).is_empty() && !self.is_other_service(ip.to_canonical(), port)
+        let endpoints = self.endpoints_at(ip);
+        !endpoints.is_empty()
+            && !self.is_other_service(ip.to_canonical(), port)
+            && (!is_shared(ip) || endpoints.iter().any(|endpoint| endpoint.ports.contains(&port)))
+    }
+
+    /// Whether an address of a metadata service serves other things as well, here or in other networks.
+    pub fn has_other_use(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        is_shared(ip) || self.excluded.iter().any(|(other, _)| *other == ip)
     }
 
     /// Services whose address this is, in catalogue order; IPv4-mapped addresses count as IPv4.
@@ -164,15 +190,17 @@ impl Catalogue {
         matches!(port, 53 | 67 | 68 | 123) || self.excluded.contains(&(ip, port))
     }
 
-    /// Whether an address of a metadata service serves something else too (DNS, load balancing), or lies in the space that
-    /// carriers and clouds share (RFC 6598): names that lead there are ordinary.
-    pub fn has_other_use(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        let is_shared = matches!(ip, IpAddr::V4(v4) if matches!(v4.octets(), [100, 64..=127, ..]));
-        is_shared || self.excluded.iter().any(|(known, _)| *known == ip)
+    /// Services of which this is a name without a dot: it may be anybody's own.
+    pub fn endpoints_named_shortly(&self, name: &str) -> &[&'static Endpoint] {
+        self.short_names.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Services of which this is a name; `name` in lower case without trailing dot.
+    /// Whether a name is one inside a cluster or overlay network.
+    pub fn is_overlay_name(&self, name: &str) -> bool {
+        is_below(&self.data.names.overlay, name)
+    }
+
+    /// Services of which this is a name, names without a dot aside; `name` in lower case without trailing dot.
     pub fn endpoints_named(&self, name: &str) -> Vec<&'static Endpoint> {
         let exact = self.names.get(name).into_iter().flatten().copied();
         let globbed = self.name_globs.iter().filter(|(glob, _)| glob.fits(name.as_bytes())).map(|(_, e)| *e);
@@ -254,6 +282,35 @@ impl Catalogue {
         &self.agents
     }
 
+    /// How clients ask, rows of the configuration first.
+    pub fn clients(&self) -> &[&'static Client] {
+        &self.clients
+    }
+
+    /// Whether a kind of path gives an identity document without signature or token.
+    pub fn is_unsigned(&self, path_id: &str) -> bool {
+        self.client_facts.unsigned.iter().any(|id| id == path_id)
+    }
+
+    /// What a header is for, as far as the shape of a request is concerned.
+    pub fn header_role(&self, name: &[u8]) -> HeaderRole {
+        let (facts, known) = (self.client_facts, self.headers.facts(name));
+        let is_one = |list: &[String]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+        let begins = |known: &String| match known.strip_suffix('*') {
+            Some(start) => name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes())),
+            None => name.eq_ignore_ascii_case(known.as_bytes()),
+        };
+        if is_one(&facts.entity) {
+            HeaderRole::Entity
+        } else if is_one(&facts.service) || known.client || known.session {
+            HeaderRole::Service
+        } else if facts.sidecar.iter().any(begins) {
+            HeaderRole::Sidecar
+        } else {
+            HeaderRole::Library
+        }
+    }
+
     /// Whether a User-Agent is that of a general tool or library.
     pub fn is_tool(&self, user_agent: &[u8]) -> bool {
         self.data.user_agents.tools.iter().any(|g| g.fits(user_agent))
@@ -281,11 +338,7 @@ impl Catalogue {
 
     /// Whether a host (lower case) is a provider's own API.
     pub fn is_provider_api(&self, host: &str) -> bool {
-        self.data
-            .names
-            .api_domains
-            .iter()
-            .any(|d| host.strip_suffix(d.as_str()).is_some_and(|head| head.is_empty() || head.ends_with('.')))
+        is_below(&self.data.names.api_domains, host)
     }
 
     fn check_ids(&self, paths: impl Iterator<Item = &'static PathEntry>) -> Result<(), CatalogueError> {
@@ -319,6 +372,7 @@ impl Catalogue {
             }
             for glob in &endpoint.domains {
                 match glob.literal() {
+                    Some(name) if !name.contains('.') => self.short_names.entry(name).or_default().push(endpoint),
                     Some(name) => self.names.entry(name).or_default().push(endpoint),
                     None => self.name_globs.push((glob, endpoint)),
                 }
@@ -427,6 +481,16 @@ impl Known {
     }
 }
 
+/// Whether an address lies in shared address space (RFC 6598), which clusters and overlay networks use as they like.
+pub fn is_shared(ip: IpAddr) -> bool {
+    matches!(ip.to_canonical(), IpAddr::V4(v4) if v4.octets().starts_with(&[100]) && v4.octets()[1] & 0xC0 == 0x40)
+}
+
+/// Whether a name is one of `domains` or below one.
+fn is_below(domains: &[String], name: &str) -> bool {
+    domains.iter().any(|d| name.strip_suffix(d.as_str()).is_some_and(|head| head.is_empty() || head.ends_with('.')))
+}
+
 fn find<K: Ord + Copy, V>(table: &[(K, Vec<V>)], key: K) -> Option<&[V]> {
     let at = table.binary_search_by_key(&key, |(k, _)| *k).ok()?;
     table.get(at).map(|(_, found)| found.as_slice())
@@ -453,30 +517,10 @@ fn matches(cell: &OnceLock<Option<Regex>>, source: &str, path: &str) -> bool {
 fn has_parameter(query: &[u8], rule: &QueryRule) -> bool {
     query.split(|b| *b == b'&').any(|pair| {
         let mut halves = pair.splitn(2, |b| *b == b'=');
-        let name = percent(halves.next().unwrap_or_default());
-        let value = percent(halves.next().unwrap_or_default());
+        let name = percent::decode(halves.next().unwrap_or_default());
+        let value = percent::decode(halves.next().unwrap_or_default());
         rule.fits(&name, &value)
     })
-}
-
-/// One round of percent-decoding.
-fn percent(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
-        match (byte, hex(tail.first()), hex(tail.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

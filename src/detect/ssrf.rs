@@ -30,9 +30,10 @@ pub use search::{ATTEMPTS, MENTIONS, ORDINARY};
 use search::Search;
 
 use super::canonical::{self, Parsed};
+use super::request::endpoints_perhaps_of;
 use super::{Candidate, HostRef, Imds, Leg, Place, Verdict};
 use crate::bytes::{find, lossy};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, PathMatch, is_shared};
 use crate::proto::http::{Message, Transaction};
 
 /// Longest URL of a request's own that is kept, in bytes.
@@ -117,9 +118,17 @@ fn candidates(request: &Message, hosts: Hosts, catalogue: &Catalogue) -> (Vec<Ca
 /// Whether `host` is a metadata service that URLs can name; `port` of the URL, if it names one.
 pub fn is_target(catalogue: &Catalogue, host: &HostRef, port: Option<u16>) -> bool {
     match host {
-        HostRef::Address(ip) => catalogue.is_metadata(*ip, port.unwrap_or(80)),
+        HostRef::Address(ip) => catalogue.is_metadata(*ip, port.unwrap_or(80)) && !is_shared(*ip),
         HostRef::Name(name) => !catalogue.endpoints_named(name).is_empty(),
     }
+}
+
+/// Whether a host that may be somebody else's (a short name, an address in shared space) is a metadata service's by the
+/// path that is asked of it.
+pub fn is_target_by_path(catalogue: &Catalogue, host: &HostRef, path: Option<&str>) -> bool {
+    let endpoints = endpoints_perhaps_of(host, catalogue);
+    let theirs = |found: PathMatch| found.fit.literals > 0 && endpoints.iter().any(|e| found.path.is_at(e));
+    !endpoints.is_empty() && path.is_some_and(|path| catalogue.paths_like(path, b"").into_iter().any(theirs))
 }
 
 /// The whole URL that a request asks for: canonical host, and path and query as sent.

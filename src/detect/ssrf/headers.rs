@@ -1,7 +1,7 @@
 //! Targets that header fields name. Some name hosts as a matter of course, and are only mentions.
 
 use super::search::{Document, Search};
-use super::{Hosts, is_target, text};
+use super::{Hosts, text};
 use crate::bytes::{find, lossy};
 use crate::detect::canonical::{self, Parsed, Scheme, normalise_path};
 use crate::detect::request::is_host_field;
@@ -69,9 +69,6 @@ impl Search<'_> {
     /// A Host header that names a metadata service: the target's path is what it asks for.
     fn host_header(&mut self, request: &Message, value: &[u8], kind: CandidateKind, place: &Place) {
         let Some((host, port)) = canonical::canonical_authority(value) else { return };
-        if !is_target(self.catalogue, &host, port) {
-            return;
-        }
         let target = request.head.target();
         let path = normalise_path(target);
         let path = (path != "/").then_some(path);

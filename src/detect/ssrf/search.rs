@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::budget::Budget;
-use super::{is_target, text};
+use super::{is_target, is_target_by_path, text};
 use crate::bytes::{find, lossy};
 use crate::catalogue::Catalogue;
 use crate::detect::canonical::{self, Parsed, Scheme, percent_once};
@@ -184,16 +184,11 @@ impl<'c> Search<'c> {
         self.is_service(parsed) || parsed.path.as_ref().is_some_and(|path| self.is_metadata_path(path))
     }
 
-    /// Whether a reading names a metadata service by its host. Others have names of one label too: such a name counts only
-    /// with a path of its service.
+    /// Whether a reading names a metadata service by its host. Others have names of one label and addresses in shared space
+    /// too: such a host counts only with a path of its service.
     pub(super) fn is_service(&self, parsed: &Parsed) -> bool {
         is_target(self.catalogue, &parsed.host, parsed.port)
-            && match (&parsed.host, &parsed.path) {
-                (HostRef::Name(name), path) if !name.contains('.') => {
-                    path.as_ref().is_some_and(|path| self.is_path_of(&parsed.host, path))
-                }
-                _ => true,
-            }
+            || is_target_by_path(self.catalogue, &parsed.host, parsed.path.as_deref())
     }
 
     pub(super) fn is_metadata_path(&self, path: &str) -> bool {

@@ -189,7 +189,7 @@ fn what_only_looks_like_it_is_nothing() {
     for (request, host) in [
         ("GET /fetch?url=http://cdn.partner.example/x.png", "cdn.partner.example"),
         ("GET /fetch?url=http://169.254.7.7/", "169.254.7.7"),
-        ("GET /fetch?url=http://169.254.169.253/latest/meta-data", "169.254.169.253"),
+        ("GET /fetch?url=http://169.254.169.249/latest/meta-data", "169.254.169.249"),
         ("GET /fetch?url=http://127.0.0.1/latest/user-data", "127.0.0.1"),
     ] {
         let found = find(request);

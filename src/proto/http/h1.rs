@@ -10,10 +10,11 @@ use std::collections::VecDeque;
 use super::framing::Framing;
 use super::framing::{Kind, content_length, request_framing, response_framing, upgrades_to};
 use super::head::Role;
-use super::message::{Message, wipe};
+use super::message::{Head, Message, wipe};
 use super::parser::Env;
 use super::probe::PREFACE;
 use super::reader::{Reader, Step, message_memory, wire};
+use super::upgrade::Upgrade;
 use crate::conn::Bytes;
 use crate::stream::{Context, Dir, End};
 
@@ -23,6 +24,8 @@ const HOLD: usize = 16 * 1024;
 const UNASKED: usize = 16 * 1024;
 /// Bodies up to this length are captured without asking whether they are of use, which would take longer.
 const SMALL: u64 = 2048;
+/// Bytes of use of what may lead its reader elsewhere: pages, style sheets, playlists.
+const PAGE: usize = 16 * 1024;
 /// Second readings of a request alive at the same time.
 const FORKS: usize = 2;
 
@@ -34,8 +37,10 @@ pub(super) enum Turn {
     Tunnel { via: Bytes, held: Vec<u8> },
     /// An upgrade to HTTP/2 was accepted: `request` is answered on stream 1.
     Http2 { request: Option<Message>, held: Vec<u8> },
-    /// Another protocol was agreed on, or it never was HTTP.
-    Dead,
+    /// A WebSocket was agreed on; `held`: its first client bytes.
+    WebSocket { upgrade: Box<Upgrade>, held: Vec<u8> },
+    /// Another protocol was agreed on, or it never was HTTP; `held`: its first client bytes.
+    Other { held: Vec<u8> },
 }
 
 /// A request waiting for its response; `request` is there once it ended.
@@ -268,7 +273,7 @@ impl Http1 {
                 }
             }
         }
-        if self.client.is_hopeless() && self.server.seen() == 0 { Turn::Dead } else { Turn::Stay }
+        if self.client.is_hopeless() && self.server.seen() == 0 { Turn::Other { held: Vec::new() } } else { Turn::Stay }
     }
 
     fn responses(&mut self, bytes: &[u8], at: Context, env: &mut Env<'_>) -> (usize, Turn) {
@@ -298,7 +303,7 @@ impl Http1 {
             }
         }
         let dead = self.server.is_hopeless() && self.client.seen() == 0;
-        (bytes.len(), if dead { Turn::Dead } else { Turn::Stay })
+        (bytes.len(), if dead { Turn::Other { held: Vec::new() } } else { Turn::Stay })
     }
 
     /// Frames the response whose head is known by the request it answers.
@@ -319,7 +324,13 @@ impl Http1 {
         let framing = if switches || kind == Some(Kind::Head) { Framing::None } else { response_framing(head, status) };
         let of_use = match self.answered().map(|open| open.request.as_ref()) {
             _ if matches!(framing, Framing::Length(..=SMALL)) => usize::MAX,
-            Some(Some(request)) if !env.reads_response(request) => 0,
+            Some(Some(request)) if !env.reads_response(request) => {
+                if may_lead_on(head) {
+                    PAGE
+                } else {
+                    0
+                }
+            }
             Some(_) => usize::MAX,
             None => UNASKED,
         };
@@ -344,10 +355,17 @@ impl Http1 {
             let request = self.open.pop_front().and_then(|open| open.request);
             return Turn::Http2 { request, held };
         }
+        let socket = upgrades_to(&response.head, b"websocket").then(|| {
+            let request = self.answered().and_then(|open| open.request.as_ref());
+            Box::new(Upgrade::new(request.map(|request| &request.head), &response.head))
+        });
         self.response_done(response, env);
+        if let Some(upgrade) = socket {
+            return Turn::WebSocket { upgrade, held };
+        }
         match (kind, target) {
             (Some(Kind::Connect), Some(via)) => Turn::Tunnel { via, held },
-            _ => Turn::Dead,
+            _ => Turn::Other { held },
         }
     }
 
@@ -368,7 +386,10 @@ impl Http1 {
     fn hold(&mut self, bytes: &[u8], at: Context, env: &mut Env<'_>) -> Turn {
         if self.held.len().saturating_add(bytes.len()) > HOLD {
             let turn = self.give_up_waiting();
-            return if matches!(turn, Turn::Stay) { Turn::Dead } else { turn };
+            return match turn {
+                Turn::Stay => Turn::Other { held: std::mem::take(&mut self.held) },
+                turn => turn,
+            };
         }
         self.held.extend_from_slice(bytes);
         match self.open.back_mut() {
@@ -505,4 +526,22 @@ fn follow(fork: &mut Reader, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -
             }
         }
     }
+}
+
+/// Whether an answer is a document that makes whoever renders it load others.
+fn may_lead_on(head: &Head) -> bool {
+    let content_type = head.field("content-type").unwrap_or_default();
+    let is = |kind: &str| content_type.get(..kind.len()).is_some_and(|own| own.eq_ignore_ascii_case(kind.as_bytes()));
+    [
+        "text/html",
+        "text/xml",
+        "text/css",
+        "application/xml",
+        "application/xhtml",
+        "image/svg",
+        "application/vnd.apple",
+        "audio/mpegurl",
+    ]
+    .into_iter()
+    .any(is)
 }

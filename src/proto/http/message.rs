@@ -196,6 +196,11 @@ impl HeadBuilder {
         self.fields.insert(0, (name, value));
     }
 
+    /// Whether something was left out.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.whole
+    }
+
     /// Something is missing.
     pub(super) fn cut(&mut self) {
         self.whole = false;
