@@ -24,6 +24,7 @@ use imdswatch::judge;
 use imdswatch::observe::{Observation, What};
 use imdswatch::packet::{PacketBatch, Timestamp};
 use imdswatch::pipeline::{self, Pipeline};
+use imdswatch::proto::layers::{Delivery, Found, Layers, Sink};
 use imdswatch::proto::{dns, http};
 use imdswatch::publish::{self, Publisher};
 use imdswatch::route::Front;
@@ -269,14 +270,28 @@ impl Chunks {
 
     fn http(&self, out: &mut dyn FnMut(http::Transaction)) {
         let count = self.list.iter().map(|(conn, ..)| conn + 1).max().unwrap_or(0);
-        let mut streams: Vec<http::HttpStream> = (0..count).map(|_| http::HttpStream::default()).collect();
+        let mut streams: Vec<Layers> = (0..count).map(|_| Layers::default()).collect();
+        let (mut dns, mut ordinal) = (dns::Tracker::new(dns::Config::default()), 0);
         let (limits, mut counters) = (http::Limits::default(), http::Counters::default());
         let conn = || self.conn.clone();
         for (number, dir, bytes, at) in &self.list {
             let Some(stream) = streams.get_mut(*number).filter(|stream| stream.wants_more()) else { continue };
-            let mut sink =
-                http::Sink { conn: &conn, limits: &limits, is_of_use: &|_| true, counters: &mut counters, out };
-            stream.feed(*dir, Chunk::Data(bytes), *at, true, &mut sink);
+            let mut sink = Sink {
+                conn: &conn,
+                ports: [50_000, 80],
+                limits: &limits,
+                keeps_body: &|_| true,
+                searches: false,
+                ordinal: &mut ordinal,
+                counters: &mut counters,
+                dns: &mut dns,
+                out: &mut |told| {
+                    if let Found::Http(tx) = told {
+                        out(tx);
+                    }
+                },
+            };
+            stream.feed(Delivery { dir: *dir, chunk: Chunk::Data(bytes), at: *at, from_start: true }, &mut sink);
         }
     }
 }

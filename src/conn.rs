@@ -81,6 +81,8 @@ pub struct Conn {
     pub vlans: Vlans,
     /// Tunnels of the first packet.
     pub hops: Hops,
+    /// The client's end as a PROXY protocol header gives it: who asks a load balancer, which is the client here.
+    pub origin: Option<Endpoint>,
     /// The process at the client's end, in live capture, when it is known for sure.
     pub process: Option<Arc<Process>>,
 }
@@ -98,11 +100,12 @@ impl Conn {
             macs: None,
             vlans: Vlans::default(),
             hops: Hops::default(),
+            origin: None,
             process: None,
         }
     }
 
-    /// The same conversation seen from its other end; the process is that of a client, and left out.
+    /// The same conversation seen from its other end; process and origin are those of a client, and left out.
     pub fn turned(self) -> Self {
         Self {
             client: self.server,
@@ -110,6 +113,7 @@ impl Conn {
             client_ttl: self.server_ttl,
             server_ttl: self.client_ttl,
             macs: self.macs.map(|(client, server)| (server, client)),
+            origin: None,
             process: None,
             ..self
         }
@@ -136,6 +140,8 @@ pub struct Process {
     pub start: Option<Timestamp>,
     /// Parent's process id.
     pub parent: Option<u32>,
+    /// Parent's name, where it can be read.
+    pub parent_name: Option<String>,
     /// Stable id over reuse of pids: a hash of boot id, pid and start time.
     pub entity_id: Option<String>,
     /// Owner's user id.

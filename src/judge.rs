@@ -8,7 +8,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use crate::conn::{Conn, Endpoint, Order};
-use crate::detect::{Detector, NoRequest, TokenHash, Tokens, Verdict};
+use crate::detect::{Detector, NoRequest, Seen, Tokens, Verdict};
 use crate::flow;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
@@ -163,6 +163,16 @@ impl Judge {
         }
     }
 
+    /// Judges a message that came as no exchange of its own, put as a request: of interest only for what it asks for.
+    /// Its tokens are found in the stream that it came in.
+    pub fn message(&mut self, tx: http::Transaction) {
+        let verdict = self.detector.http(&tx, false);
+        if !verdict.candidates.is_empty() {
+            let (time, first) = (tx.request.as_ref().map_or(self.found.now, |m| m.last), tx.conn.first_index);
+            self.found.push(time, first, rank::HTTP, What::Http(Box::new((tx, verdict))));
+        }
+    }
+
     /// Judges a DNS transaction, first seen in packet `first`.
     pub fn dns(&mut self, tx: dns::Transaction, first: u64) {
         self.counters.dns = self.counters.dns.saturating_add(1);
@@ -197,7 +207,7 @@ impl Judge {
     }
 
     /// Takes hashes of tokens that were sent by `conn.client` in cleartext of another protocol, in packet `index`.
-    pub fn tokens(&mut self, conn: Conn, time: Timestamp, index: u64, hashes: Vec<TokenHash>) {
+    pub fn tokens(&mut self, conn: Conn, time: Timestamp, index: u64, hashes: Vec<Seen>) {
         if !hashes.is_empty() {
             let tokens = Tokens { conn, time, hashes, hint: None };
             self.found.push(time, index, rank::OTHERS, What::Tokens(Box::new(tokens)));

@@ -20,8 +20,11 @@ pub mod duration;
 
 // What flows.
 pub mod bytes;
+pub mod civil;
 pub mod clock;
+pub mod net;
 pub mod packet;
+pub mod text;
 
 // Packets come in.
 pub mod capture;

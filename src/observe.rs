@@ -22,6 +22,22 @@ pub struct Observation {
 const CACHE_LINE: usize = 64;
 
 impl Observation {
+    /// About how many bytes of memory it takes: what bounds observations on their way between threads.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match &self.what {
+                What::Http(exchange) => {
+                    let messages = [&exchange.0.request, &exchange.0.response].into_iter().flatten();
+                    messages.map(|message| message.head.raw.len() + message.body.captured.len() + 1024).sum()
+                }
+                What::Dns(exchange) => {
+                    let messages = [&exchange.0.query, &exchange.0.response].into_iter().flatten();
+                    messages.map(dns_weight).sum::<usize>() + 512
+                }
+                _ => 512,
+            }
+    }
+
     /// Reads a byte of each cache line of an exchange's heads: another processor wrote them, and who waits for one line
     /// after the other waits long. Of other kinds there is less to read.
     pub fn warm(&self) {
@@ -53,4 +69,12 @@ pub enum What {
     Connection(Box<crate::detect::Connection>),
     /// Keyed hashes of credential-shaped tokens in cleartext, for the relay search.
     Tokens(Box<crate::detect::Tokens>),
+}
+
+/// A record with names as long as they can be: they are short on the wire and long in memory.
+const RECORD: usize = 640;
+
+fn dns_weight(message: &crate::proto::dns::Message) -> usize {
+    let records = message.answers.len() + message.authorities.len() + message.additionals.len();
+    message.questions.len() * RECORD / 2 + records * RECORD
 }

@@ -79,7 +79,7 @@ fn exit_statuses_and_their_precedence() {
         (&["-r", LOOKUP, "--fail-on", "medium"], 0),
         (&["-r", QUIET, "--fail-on", "low"], 0),
         (&["-r", CUT], 1),
-        (&["-r", CUT, "--fail-on", "low"], 1),
+        (&["-r", CUT, "--fail-on", "low"], 3),
         (&["-r", THEFT, "--fail-on", "nonsense"], 2),
         // Alerts that are left out count all the same.
         (&["-r", LOOKUP, "--min-severity", "high", "--fail-on", "low"], 3),

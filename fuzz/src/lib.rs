@@ -25,6 +25,7 @@ use imdswatch::decode::{self, Decoder};
 use imdswatch::detect::{self, Detector, canonical, tokens};
 use imdswatch::event::fields;
 use imdswatch::packet::{LinkType, Packet, PacketBatch, Timestamp};
+use imdswatch::proto::layers::{Delivery, Found, Layers, Sink};
 use imdswatch::proto::pending::Limits as Pending;
 use imdswatch::proto::{dns as dns_proto, http as http_proto};
 use imdswatch::stream::{Chunk, Connection, Context, Dir, End, Limits, Segment, Verdict};
@@ -340,10 +341,12 @@ pub fn http2(data: &[u8]) {
 fn converse<'d>(from_start: bool, chunks: impl Iterator<Item = (u8, Cow<'d, [u8]>)>) {
     let limits = http_proto::Limits::default();
     let mut counters = http_proto::Counters::default();
-    let mut http = http_proto::HttpStream::default();
+    let mut layers = Layers::default();
+    let (mut lookups, mut ordinal) = (dns_proto::Tracker::new(dns_proto::Config::default()), 0);
     let mut detector = Detector::new(Arc::clone(&CATALOGUE), detect::Config::default());
     let mut next = 0;
-    let mut out = |tx: http_proto::Transaction| {
+    let mut out = |told: Found<'_>| {
+        let Found::Http(tx) = told else { return };
         assert_eq!(tx.ordinal, next, "transactions are numbered in order");
         next += 1;
         detector.http(&tx, true);
@@ -363,20 +366,32 @@ fn converse<'d>(from_start: bool, chunks: impl Iterator<Item = (u8, Cow<'d, [u8]
             15 => Chunk::End(End::Lost),
             _ => Chunk::Data(bytes),
         };
-        let mut sink = http_proto::Sink {
-            conn: &conn,
-            limits: &limits,
-            is_of_use: &|_| true,
-            counters: &mut counters,
-            out: &mut out,
-        };
-        http.feed(dir, chunk, at, from_start, &mut sink);
-        assert!(http.memory() <= HTTP_MEMORY, "{} bytes are held", http.memory());
+        let mut sink = sink(&limits, &mut counters, &mut lookups, &mut ordinal, &mut out);
+        layers.feed(Delivery { dir, chunk, at, from_start }, &mut sink);
+        assert!(layers.memory() <= HTTP_MEMORY, "{} bytes are held", layers.memory());
     }
-    let mut sink =
-        http_proto::Sink { conn: &conn, limits: &limits, is_of_use: &|_| true, counters: &mut counters, out: &mut out };
-    http.finish(at, &mut sink);
-    assert!(!http.wants_more() && http.memory() == 0, "what is finished holds nothing");
+    layers.finish(at, &mut sink(&limits, &mut counters, &mut lookups, &mut ordinal, &mut out));
+    assert!(!layers.wants_more() && layers.memory() == 0, "what is finished holds nothing");
+}
+
+fn sink<'a>(
+    limits: &'a http_proto::Limits,
+    counters: &'a mut http_proto::Counters,
+    dns: &'a mut dns_proto::Tracker,
+    ordinal: &'a mut u32,
+    out: &'a mut dyn FnMut(Found<'_>),
+) -> Sink<'a> {
+    Sink {
+        conn: &conn,
+        ports: [40_000, 80],
+        limits,
+        keeps_body: &|_| true,
+        searches: true,
+        ordinal,
+        counters,
+        dns,
+        out,
+    }
 }
 
 /// What a connection may hold: what waits, two messages in the making, and as many second readings as are followed.
@@ -446,7 +461,10 @@ pub fn canonical(data: &[u8]) {
     assert!(normal.path.starts_with('/'));
     let mut hashes = Vec::new();
     tokens::tokens_in(data, &mut hashes);
-    tokens::secret_hashes(data, &mut hashes);
+    for secret in [detect::Secret::new(data, detect::Part::Key), detect::Secret::in_text(data, detect::Part::Key)] {
+        let most = data.len().min(detect::secret::MAX_SECRET);
+        assert!(secret.is_none_or(|secret| secret.grams.len() <= most && secret.anchors.len() <= most));
+    }
     detect::body::Document::new(data, data.len().is_multiple_of(2));
 }
 

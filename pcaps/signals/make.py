@@ -135,4 +135,5 @@ def main():
     claimed.write("claimed-identity-mismatch", "A User-Agent of boto3 asks for the role's credentials without token and list, and for user data: signal `claimed-identity-mismatch`.")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::Report;
 use crate::capture::{CaptureError, Input, Listed, expand};
 use crate::config::Config;
+use crate::event::Harmless;
 use crate::output::{Batch, Counters, Destination, Filter, Form, Output, OutputError, Settings};
 use crate::report::{self, Collector};
 
@@ -138,7 +139,7 @@ pub(super) fn write(events: &[PathBuf], output: &Path) -> anyhow::Result<bool> {
         match read {
             Ok(good) => sound &= good,
             Err(error) => {
-                eprintln!("imdswatch: {error:#}");
+                eprintln!("imdswatch: {}", Harmless(format_args!("{error:#}")));
                 sound = false;
             }
         }
@@ -200,12 +201,12 @@ fn read_lines(lines: &mut impl BufRead, input: &Input, collector: &mut Collector
         if let Some(fault) = fault {
             bad += 1;
             if bad <= NAMED {
-                eprintln!("imdswatch: {input}: line {number} is no event: {fault}");
+                eprintln!("imdswatch: {}", Harmless(format_args!("{input}: line {number} is no event: {fault}")));
             }
         }
     }
     if bad > NAMED {
-        eprintln!("imdswatch: {input}: {bad} lines in all are no events");
+        eprintln!("imdswatch: {}: {bad} lines in all are no events", Harmless(input));
     }
     Ok(bad == 0)
 }

@@ -3,10 +3,11 @@
 //! In: what each worker found, in its own order. Out: whose next item is the first of all that there will be.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use super::worker::Found;
+use super::worker::{Budget, Found};
 use crate::conn::Order;
 use crate::observe::Observation;
 use crate::packet::Timestamp;
@@ -14,6 +15,9 @@ use crate::packet::Timestamp;
 /// What one worker found and has not been published yet.
 pub(super) struct WorkerInbox<'f> {
     pub(super) from: &'f Receiver<Found>,
+    budget: Arc<Budget>,
+    /// What is not given back yet.
+    weight: usize,
     /// Ticks are the same in all inboxes: one gives them.
     gives_ticks: bool,
     observations: VecDeque<Observation>,
@@ -51,14 +55,16 @@ pub(super) fn turn(inboxes: &[WorkerInbox<'_>]) -> Option<Turn> {
 }
 
 impl<'f> WorkerInbox<'f> {
-    pub(super) fn new(from: &'f Receiver<Found>, gives_ticks: bool) -> Self {
+    pub(super) fn new(from: &'f Receiver<Found>, budget: &Arc<Budget>, gives_ticks: bool) -> Self {
         let (observations, ticks) = (VecDeque::new(), VecDeque::new());
-        Self { from, gives_ticks, observations, ticks, until: Order::default(), ended: false }
+        let budget = Arc::clone(budget);
+        Self { from, budget, weight: 0, gives_ticks, observations, ticks, until: Order::default(), ended: false }
     }
 
     pub(super) fn receive(&mut self, found: Option<Found>) {
         match found {
             Some(found) => {
+                self.weight = found.weight;
                 self.observations = found.observations.into();
                 self.ticks = if self.gives_ticks { found.ticks.into() } else { VecDeque::new() };
                 self.until = found.until;
@@ -87,5 +93,16 @@ impl<'f> WorkerInbox<'f> {
             }
             _ => self.observations.pop_front().map(Item::Observation),
         }
+    }
+
+    /// What was received has been published: there is room for more.
+    pub(super) fn give_back(&mut self) {
+        self.budget.give_back(std::mem::take(&mut self.weight));
+    }
+}
+
+impl Drop for WorkerInbox<'_> {
+    fn drop(&mut self) {
+        self.budget.lift();
     }
 }

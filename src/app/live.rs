@@ -5,6 +5,7 @@
 //! present time is passed on, so that what is due is reported in time.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::run::{Captured, Request, Run, RunState, spawn};
 use super::threads::Threads;
 use crate::config::{self, Config};
 use crate::live::{
-    self, Attributed, Attribution, ConfineError, Counts, Helper, Needs, Rest, Settings, Sniffer, for_metadata_only,
+    self, Attributed, Attribution, ConfineError, Counts, Helper, Rest, Settings, Sniffer, for_metadata_only,
 };
 use crate::metrics;
 use crate::output::{self, Destination};
@@ -92,7 +93,10 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
         live::become_user(user)?;
         check_folders(config)?;
     }
-    let outputs = output::open(&config.outputs)?;
+    let outputs = output::open(&config.outputs, &super::say())?;
+    let mut needs = output::Needs::default();
+    outputs.iter().for_each(|output| needs.join(output.needs()));
+    let needs = &needs;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).context("cannot take signals")?;
     let handle = signals.handle();
     let directory = attribution.directory();
@@ -110,7 +114,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
             // the right to that has no effect until it is raised.
             live::raise_capabilities();
             let _ = rustix::process::setpriority_process(None, -20);
-            if confine(config, file).is_err() {
+            if confine(config, needs, file).is_err() {
                 return;
             }
             attribution.run(&until_over);
@@ -119,11 +123,11 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
                 eprintln!("imdswatch: {named} connections with, {missed} without their process; {lost} records lost");
             }
         });
-        say_all(confine(config, file)?);
+        say_all(confine(config, needs, file)?);
         if let Some(endpoint) = metrics {
             // Waits for clients until the process ends: nobody waits for it.
             let state = Arc::clone(&state);
-            thread::spawn(move || endpoint.serve(|| at(started, &state).snapshot()));
+            thread::spawn(move || endpoint.serve(move || at(started, &state).snapshot()));
         }
         let (feed, empty, threads) = Threads::start(scope, run, BATCHES + 2, outputs, requests_rx);
         let (packets, captured) = bounded(BATCHES);
@@ -167,19 +171,26 @@ fn pair() -> anyhow::Result<(UnixStream, UnixStream)> {
 }
 
 /// Gives up what this thread, and all that it starts, will not need. Returns what the system does not offer.
-fn confine(config: &Config, file: Option<&Path>) -> Result<Option<String>, ConfineError> {
+fn confine(config: &Config, needs: &output::Needs, file: Option<&Path>) -> Result<Option<String>, ConfineError> {
     live::drop_capabilities(&[])?;
     check_folders(config)?;
     if !config.live.sandbox {
         return Ok(None);
     }
-    let files = config.outputs.iter().filter_map(|output| match &output.destination {
-        Destination::Path(path) => Some(live::folder_of(path)),
-        Destination::Stdout | Destination::Report(_) => None,
-    });
+    let output::Needs { write, read: more, endpoints, follows } = needs.clone();
     let mut read = vec!["/proc".into(), "/sys".into(), config.live.hostfs.join("proc")];
+    read.extend(more);
     read.extend(file.map(live::folder_of));
-    live::sandbox(&Needs { write: files.collect(), read })
+    let is_name = |end: &output::receiver::Endpoint| end.host.parse::<IpAddr>().is_err();
+    let network = live::Network {
+        tcp: endpoints.iter().filter(|end| !end.udp).map(|end| end.port).collect(),
+        any_port: follows,
+        names: follows || endpoints.iter().any(is_name),
+        is_used: !endpoints.is_empty(),
+    };
+    let mut write = write;
+    write.extend(config.state.iter().map(|path| live::folder_of(path)));
+    live::sandbox(&live::Needs { write, read, network })
 }
 
 /// Whether outputs can be rotated, and opened anew on SIGHUP. Of a run that changes no user and rotates nothing, nobody
@@ -461,7 +472,8 @@ impl Reactions<'_> {
                 (*at, *seen) = (Instant::now(), progress);
             }
             let is_stuck = self.stopping.is_some_and(|(at, _)| at.elapsed() >= GRACE);
-            if self.stop_at.is_some_and(|at| at <= Instant::now() || is_stuck && self.has_work()) {
+            let is_late = self.stop_at.is_some_and(|at| at <= Instant::now());
+            if (is_late || is_stuck) && self.has_work() {
                 self.give_up();
             }
         }

@@ -3,7 +3,9 @@
 // Messages for the user are this module's to print.
 #![allow(clippy::print_stderr)]
 
+use std::fs::Metadata;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +14,7 @@ use anyhow::Context as _;
 use clap::CommandFactory;
 
 use crate::alert::{Rule, Severity};
-use crate::capture::Filter;
+use crate::capture::{self, Filter};
 use crate::cli::{Args, Command, Flavour};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
@@ -32,6 +34,7 @@ mod receivers;
 pub mod replay;
 mod report;
 mod run;
+mod state;
 mod threads;
 mod worker;
 mod writer;
@@ -78,9 +81,10 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
     let report = match &config.inputs {
         Inputs::Files(paths) => {
-            let inputs = crate::capture::expand(paths);
+            let inputs = capture::expand(paths);
+            refuse_to_overwrite(&inputs, &config.outputs)?;
             let mut handover = Handover::new(&config, &inputs);
-            let mut outputs = output::open(&handover.others)?;
+            let mut outputs = output::open(&handover.others, &say())?;
             outputs.extend(handover.outputs());
             replay::on_signals(&stop)?;
             let report = replay::replay(&config, inputs, outputs, &stop);
@@ -103,18 +107,59 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(exit_code(&report, config.fail_on))
 }
 
+/// How outputs talk to the user.
+fn say() -> output::Say {
+    Arc::new(|text| eprintln!("imdswatch: {text}"))
+}
+
+/// An input that is an output as well would be written to while it is read.
+fn refuse_to_overwrite(
+    inputs: &[Result<capture::Listed, capture::CaptureError>],
+    outputs: &[output::Settings],
+) -> Result<(), ConfigError> {
+    let inputs: Vec<_> = inputs.iter().flatten().filter_map(|listed| identity(input_path(&listed.input)?)).collect();
+    let paths = outputs.iter().filter_map(|output| match &output.destination {
+        Destination::Path(path) => Some(path),
+        _ => None,
+    });
+    let mut both = paths.filter(|path| identity(path).is_some_and(|file| inputs.contains(&file)));
+    both.next().map_or(Ok(()), |path| {
+        Err(ConfigError::Invalid(format!("-o {}: this file is read by the same run; write to another", path.display())))
+    })
+}
+
+fn input_path(input: &capture::Input) -> Option<&Path> {
+    match input {
+        capture::Input::Path(path) => Some(path),
+        capture::Input::Stdin => None,
+    }
+}
+
+/// What tells one regular file from another.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().filter(Metadata::is_file).map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
 /// A filter that cannot be compiled is a usage error; the runs compile it again, each for itself.
 fn compile(filter: &[String]) -> Result<Filter, ConfigError> {
     Filter::compile(filter).map_err(|error| ConfigError::Invalid(error.to_string()))
 }
 
-/// 1 outranks 3; a closed standard output is a quiet end.
+/// 3 outranks 1: who asks for alerts must not miss one because of a damaged file. A closed standard output is a quiet end.
 fn exit_code(report: &Report, fail_on: Option<Severity>) -> ExitCode {
-    if report.failed() {
-        return ExitCode::from(status::FAILED);
-    }
     let alerted = fail_on.is_some_and(|floor| report.highest().is_some_and(|highest| highest >= floor));
-    ExitCode::from(if alerted { status::ALERTED } else { 0 })
+    ExitCode::from(match (alerted, report.failed()) {
+        (true, _) => status::ALERTED,
+        (false, true) => status::FAILED,
+        (false, false) => 0,
+    })
 }
 
 /// What one rule or signal means.
@@ -153,6 +198,10 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
             let imported = crate::config::packetbeat::import(&text)
                 .map_err(|text| ConfigError::Parse { path: file.clone(), text })?;
             out.write_all(imported.as_bytes())?;
+        }
+        Command::Habits { state: file } => {
+            let habits = state::read(file).with_context(|| format!("cannot read the state file {}", file.display()))?;
+            out.write_all(state::table(&habits).as_bytes())?;
         }
         Command::Mapping { flavour, data_stream } => {
             let opensearch = *flavour == Flavour::Opensearch;

@@ -19,18 +19,16 @@ pub(super) struct Position {
 /// Nothing is shown before a replay has taken this long.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// Shows progress until `done` where standard error is a terminal and `quiet` is not set; else returns at once.
-pub(super) fn watch(position: &Position, quiet: bool, done: impl Fn() -> bool) {
-    if quiet || !io::stderr().is_terminal() {
-        return;
-    }
+/// Waits until `done`, and shows progress where standard error is a terminal and `quiet` is not set.
+pub(super) fn watch(position: &Position, quiet: bool, mut done: impl FnMut() -> bool) {
+    let is_shown = !quiet && io::stderr().is_terminal();
     let started = Instant::now();
     let mut shown = false;
     let mut pause = Duration::from_micros(200);
     while !done() {
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(if shown { 100 } else { 5 }));
-        if started.elapsed() >= PATIENCE {
+        if is_shown && started.elapsed() >= PATIENCE {
             let mut stderr = io::stderr().lock();
             let _ = write!(stderr, "\r\x1b[K{}", line(position, started.elapsed().as_secs_f64()));
             let _ = stderr.flush();

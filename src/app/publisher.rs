@@ -9,16 +9,20 @@ use crossbeam_channel::{Receiver, select};
 use super::inbox::{Item, Turn, WorkerInbox, turn};
 use super::report::Report;
 use super::run::{Request, Run};
-use super::worker::Found;
+use super::worker::{Budget, Found};
 use super::writer::Writers;
 use crate::packet::Timestamp;
 use crate::publish::Publisher;
 
+/// What comes from a worker, and how much of it there may be.
+pub(super) type Incoming = (Receiver<Found>, Arc<Budget>);
+
 /// Runs until the workers have ended.
-pub(super) fn publish(run: &Run<'_>, found: &[Receiver<Found>], requests: &Receiver<Request>, writers: Writers<'_>) {
+pub(super) fn publish(run: &Run<'_>, found: &[Incoming], requests: &Receiver<Request>, writers: Writers<'_>) {
     let mut thread = PublisherThread::new(run, requests, writers);
     thread.merge(found);
     thread.finish();
+    thread.save();
     thread.post();
     let suggestions = thread.publisher.suggestions();
     run.state.post(|report| report.suggestions = suggestions);
@@ -34,23 +38,55 @@ struct PublisherThread<'r> {
     requests: &'r Receiver<Request>,
     /// Packet time of the last stats event.
     stats_at: Option<Timestamp>,
+    /// Packet time at which the state was saved last; live capture only.
+    saved_at: Option<Timestamp>,
 }
+
+/// In live capture what was learned is saved so often, in nanoseconds.
+const SAVE_AFTER: i64 = 300 * Timestamp::SECOND;
 
 impl<'r> PublisherThread<'r> {
     fn new(run: &'r Run<'r>, requests: &'r Receiver<Request>, writers: Writers<'r>) -> Self {
         let settings = run.config.publisher(writers.wants_json(), writers.wants_text());
         let publisher = Publisher::new(settings, Arc::clone(&run.config.catalogue));
-        Self { run, publisher, writers, requests, stats_at: None }
+        let mut thread = Self { run, publisher, writers, requests, stats_at: None, saved_at: None };
+        thread.restore();
+        thread
     }
 
-    fn merge(&mut self, found: &[Receiver<Found>]) {
-        let mut inboxes: Vec<_> = found.iter().enumerate().map(|(n, from)| WorkerInbox::new(from, n == 0)).collect();
+    /// Takes up what was learned before, where that was kept.
+    fn restore(&mut self) {
+        let Some(path) = &self.run.config.state else { return };
+        match super::state::load(path) {
+            Ok(habits) => self.publisher.restore(habits),
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Keeps what was learned, where that is asked for.
+    fn save(&self) {
+        let Some(path) = &self.run.config.state else { return };
+        if let Err(error) = super::state::save(path, self.publisher.habits()) {
+            self.complain(&error);
+        }
+    }
+
+    /// Says that something failed, which the exit status says too.
+    fn complain(&self, error: &std::io::Error) {
+        eprintln!("imdswatch: {error}");
+        self.run.state.post(|report| report.failures += 1);
+    }
+
+    fn merge(&mut self, found: &[Incoming]) {
+        let mut inboxes: Vec<_> =
+            found.iter().enumerate().map(|(n, (from, budget))| WorkerInbox::new(from, budget, n == 0)).collect();
         while let Some(turn) = turn(&inboxes) {
             let (Turn::Take(n) | Turn::Wait(n)) = turn;
             let Some(inbox) = inboxes.get_mut(n) else { return };
             match turn {
                 Turn::Take(_) => self.take(inbox),
                 Turn::Wait(_) => {
+                    inbox.give_back();
                     inbox.receive(self.wait(inbox.from));
                     self.note_progress(&inboxes);
                 }
@@ -109,6 +145,10 @@ impl<'r> PublisherThread<'r> {
 
     fn tick(&mut self, now: Timestamp) {
         self.publisher.tick(now);
+        if self.run.live && now.since(*self.saved_at.get_or_insert(now)) >= SAVE_AFTER {
+            self.saved_at = Some(now);
+            self.save();
+        }
         let Some(every) = self.run.config.stats else { return };
         let last = *self.stats_at.get_or_insert(now);
         if now.since(last) >= every.0 {
@@ -116,6 +156,7 @@ impl<'r> PublisherThread<'r> {
             self.post();
             // Only what depends on packets alone may be written in replay.
             let counters = if self.run.live { self.run.state.report().counters() } else { self.counters() };
+            let counters: Vec<_> = counters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
             self.publisher.stats(now, &counters);
         }
     }
@@ -128,8 +169,9 @@ impl<'r> PublisherThread<'r> {
         self.hand_on();
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
-        Report { published: self.publisher.counters(), ..Report::default() }.published_counters()
+    fn counters(&self) -> Vec<(String, u64)> {
+        let report = Report { published: self.publisher.counters(), ..Report::default() };
+        report.published_counters().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn hand_on(&mut self) {

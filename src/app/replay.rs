@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never};
 
@@ -16,11 +16,47 @@ use super::run::{Run, RunState, spawn};
 use super::threads::Threads;
 use crate::capture::{CaptureError, FileSource, Filter, Listed, Status};
 use crate::config::Config;
+use crate::event::Harmless;
 use crate::output::Output;
 use crate::packet::PacketBatch;
 
 /// Batches on the way from the capture thread; with their buffers they are the memory between the two.
 const BATCHES: usize = 8;
+
+/// After a signal, what is under way is written to its end, unless nothing gets on for so long: an output that takes
+/// nothing must not keep us.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Ends the process where the run was told to stop and cannot.
+#[derive(Default)]
+struct EndGuard {
+    /// When work was last seen to get on, and how far.
+    seen: Option<(Instant, u64)>,
+}
+
+impl EndGuard {
+    /// Always `false`: it has its end in hand.
+    fn check(&mut self, run: &Run<'_>) -> bool {
+        if !run.stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let progress = run.state.progress();
+        match self.seen {
+            Some((since, seen)) if seen == progress && since.elapsed() >= GRACE => {
+                for output in run.state.report().outputs.iter().filter(|output| output.waiting > 0) {
+                    eprintln!(
+                        "imdswatch: output {} did not take {} events: they are lost",
+                        output.name, output.waiting
+                    );
+                }
+                std::process::exit(i32::from(super::status::FAILED));
+            }
+            Some((_, seen)) if seen == progress => {}
+            _ => self.seen = Some((Instant::now(), progress)),
+        }
+        false
+    }
+}
 
 /// What the capture thread adds up.
 #[derive(Default)]
@@ -72,7 +108,8 @@ pub fn replay<'o>(
         let (feed, empty, threads) = Threads::start(scope, &run, BATCHES, outputs, never());
         let position = &position;
         let capture = spawn(scope, "capture", move || read_all(config, inputs, position, stop, &empty, feed));
-        progress::watch(position, config.quiet, || threads.is_finished());
+        let mut guard = EndGuard::default();
+        progress::watch(position, config.quiet, || threads.is_finished() || guard.check(&run));
         let read = capture.join().unwrap_or_else(|_| panicked("capture"));
         threads.join(&state);
         state.post(|report| read.into_report(report));
@@ -134,7 +171,7 @@ fn read_all(
             batch.clear(next_index);
             let status = source.next_batch(&mut batch);
             for warning in source.warnings() {
-                eprintln!("imdswatch: {warning}");
+                eprintln!("imdswatch: {}", Harmless(&warning));
                 read.failures += u64::from(warning.damage);
             }
             read.packets += batch.len() as u64;
@@ -168,5 +205,5 @@ fn read_all(
 }
 
 fn tell(error: &CaptureError) {
-    eprintln!("imdswatch: {error}");
+    eprintln!("imdswatch: {}", Harmless(error));
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::progress::human;
 use crate::alert::{Rule, Severity};
 use crate::decode;
-use crate::metrics::Snapshot;
-use crate::output;
+use crate::metrics::{Family, Snapshot};
+use crate::output::Counts;
 use crate::pipeline;
 use crate::publish;
 
@@ -34,7 +34,7 @@ pub struct Report {
     /// Publisher.
     pub published: publish::Counters,
     /// What each output counted.
-    pub outputs: Vec<output::Counts>,
+    pub outputs: Vec<Counts>,
     /// Live capture: how long the oldest packets that are not published yet have been waiting.
     pub lag: Duration,
     /// The longest that it was.
@@ -51,6 +51,9 @@ pub struct Report {
     pub ready: bool,
     pub(super) suggestions: String,
 }
+
+/// An output may fail for so long before the run is no longer ready.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Packet counts of live capture, as tcpdump users know them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,12 +89,18 @@ impl Dropped {
 impl Report {
     /// Whether something failed, so that the exit status is 1.
     pub fn failed(&self) -> bool {
-        !self.closed && (self.failures > 0 || self.lost() > 0 || self.decode.stopped(decode::meta::Stop::LinkType) > 0)
+        let of_inputs = self.failures > 0 || self.decode.stopped(decode::meta::Stop::LinkType) > 0;
+        of_inputs && !self.closed || self.lost() > 0 || self.live.is_none() && self.rejected() > 0
+    }
+
+    /// Events that receivers will never take.
+    fn rejected(&self) -> u64 {
+        self.outputs.iter().map(|output| output.dead).sum()
     }
 
     /// Events that outputs have lost.
     pub fn lost(&self) -> u64 {
-        self.outputs.iter().map(output::Counts::dropped).sum()
+        self.outputs.iter().map(Counts::dropped).sum()
     }
 
     /// Highest severity of an alert.
@@ -146,6 +155,7 @@ impl Report {
         if self.lost() > 0 {
             writeln!(out, "{} events could not be written", self.lost())?;
         }
+        self.outputs.iter().try_for_each(|output| print_output(out, output))?;
         if let Some(drops) = self.live {
             writeln!(out, "{} packets captured", self.packets)?;
             writeln!(out, "{} packets received by filter", drops.received)?;
@@ -165,12 +175,59 @@ impl Report {
 
     /// What a live run serves to Prometheus.
     pub(super) fn snapshot(&self) -> Snapshot {
-        let alerts = Rule::ALL.iter().zip(self.published.alerts).map(|(rule, n)| (rule.id(), n)).collect();
-        Snapshot { counters: self.counters(), alerts, seconds: self.seconds, ready: self.ready }
+        let one = |name: &str, value: f64| Family::one(name, false, value);
+        let unready = self.unready();
+        let mut families = vec![
+            one("uptime_seconds", self.seconds),
+            one("ready", f64::from(u8::from(unready.is_none()))),
+            one("lag_seconds", self.lag.as_secs_f64()),
+            one("lag_seconds_max", self.lag_max.as_secs_f64()),
+            one("unpublished_packets", self.unpublished as f64),
+        ];
+        let counters = self.totals().into_iter().filter(|(name, _)| *name != "alerts");
+        families.extend(counters.map(|(name, value)| Family::one(format!("{name}_total"), true, value as f64)));
+        let alerts = Rule::ALL.iter().zip(self.published.alerts).map(|(rule, n)| (rule.id().to_owned(), n as f64));
+        families.push(Family { name: "alerts_total".into(), is_counter: true, label: "rule", rows: alerts.collect() });
+        families.extend(self.output_families());
+        Snapshot { families, unready }
+    }
+
+    fn output_families(&self) -> Vec<Family> {
+        let all: Vec<_> = self.outputs.iter().map(|output| (&output.name, output_counters(output))).collect();
+        let family = |(nth, (name, is_counter, _)): (usize, (&str, bool, u64))| {
+            let value = |counters: &[(&str, bool, u64)]| counters.get(nth).map_or(0.0, |(_, _, value)| *value as f64);
+            let rows = all.iter().map(|(output, counters)| ((*output).clone(), value(counters))).collect();
+            let suffix = if is_counter { "_total" } else { "" };
+            Family { name: format!("output_{name}{suffix}"), is_counter, label: "output", rows }
+        };
+        let first = self.outputs.first().map(output_counters);
+        first.into_iter().flatten().enumerate().map(family).collect()
+    }
+
+    /// Why no packets can come in, or an output has been failing for more than a minute.
+    fn unready(&self) -> Option<String> {
+        if !self.ready {
+            return Some("no interface is open".into());
+        }
+        let is_failing = |output: &&Counts| output.failing.is_some_and(|failing| failing > PATIENCE);
+        let failing = self.outputs.iter().find(is_failing)?;
+        Some(format!("output {} has been failing for more than a minute", failing.name))
     }
 
     /// What a live run counted, by name, for stats events and metrics.
-    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let mut counters: Vec<_> = self.totals().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        counters.push(("unpublished".into(), self.unpublished));
+        counters.push(("lag_ms".into(), self.lag.as_millis() as u64));
+        for (nth, output) in (1..).zip(&self.outputs) {
+            let each = output_counters(output).map(|(name, _, value)| (format!("output_{nth}_{name}"), value));
+            counters.extend(each);
+        }
+        counters
+    }
+
+    /// Of these, what only grows and belongs to no output.
+    fn totals(&self) -> Vec<(&'static str, u64)> {
         let drops = self.live.unwrap_or_default();
         let pipeline = &self.pipeline;
         let mut counters = vec![
@@ -183,7 +240,6 @@ impl Report {
             ("dropped_no_room", drops.own.no_room),
             ("dropped_late", drops.own.late),
             ("dropped_at_end", drops.own.at_end),
-            ("unpublished", self.unpublished),
             ("undecoded", self.undecoded().values().sum()),
             ("flows", pipeline.flows),
             ("http", pipeline.http),
@@ -240,12 +296,47 @@ impl Report {
             ("DNS copies forgotten", pipeline.dns_messages.copies_forgotten),
             ("fragmented datagrams evicted", self.decode.evicted),
             ("correlator entries evicted", self.published.correlator.evicted),
+            ("searches cut", self.published.correlator.searches_cut),
             ("conversations not marked", self.published.marks_refused),
         ]
         .into_iter()
         .filter(|(_, n)| *n > 0)
         .collect()
     }
+}
+
+/// What an output has to say at the end, one line for each fact; nothing where all was taken.
+fn print_output(out: &mut impl Write, output: &Counts) -> io::Result<()> {
+    let name = &output.name;
+    let facts = [
+        (output.dead, "events rejected by"),
+        (output.dropped_alerts, "alerts lost by"),
+        (output.dropped_events, "events lost by"),
+        (output.damaged, "damaged frames in the spool of"),
+        (output.waiting, "events wait for"),
+    ];
+    let mut facts = facts.into_iter().filter(|(count, _)| *count > 0);
+    facts.try_for_each(|(count, what)| writeln!(out, "{count} {what} {name}"))
+}
+
+/// What an output counted, by name; whether it only grows.
+fn output_counters(output: &Counts) -> [(&'static str, bool, u64); 13] {
+    let failing = output.failing.map_or(0, |failing| failing.as_secs().max(1));
+    [
+        ("queued", true, output.queued),
+        ("waiting", false, output.waiting),
+        ("sent", true, output.sent),
+        ("acknowledged", true, output.acknowledged),
+        ("duplicates", true, output.duplicates),
+        ("retried", true, output.retried),
+        ("dead_letters", true, output.dead),
+        ("dropped_alerts", true, output.dropped_alerts),
+        ("dropped_events", true, output.dropped_events),
+        ("bytes", true, output.bytes),
+        ("latency_us", false, output.latency_us),
+        ("spool_bytes", false, output.spool_bytes),
+        ("failing_seconds", false, failing),
+    ]
 }
 
 fn list<'a>(items: impl Iterator<Item = (&'a str, u64)>) -> String {

@@ -3,6 +3,7 @@
 //!
 //! Every channel is bounded, and a sender waits; only the capture thread of a live run throws batches away instead.
 
+use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -10,11 +11,16 @@ use crossbeam_channel::{Receiver, bounded};
 use super::feed::{Feed, Way};
 use super::publisher;
 use super::run::{Request, Run, RunState, spawn};
-use super::worker::{self, BATCHES, Links};
+use super::worker::{self, BATCHES, Budget, Links};
 use super::writer::Writers;
 use crate::output::Output;
 use crate::packet::PacketBatch;
 use crate::route::Routed;
+
+/// Packets in a batch: what comes of all of them is held at once, and that may be much more than they are themselves.
+fn most_packets(memory: u64) -> usize {
+    (memory >> 19).max(32) as usize
+}
 
 /// The running threads.
 pub(super) struct Threads<'scope> {
@@ -35,16 +41,18 @@ impl<'scope> Threads<'scope> {
     ) -> (Feed<'r>, Receiver<PacketBatch>, Self) {
         let (empty_tx, empty) = bounded::<PacketBatch>(batches);
         for _ in 0..batches {
-            let _ = empty_tx.send(PacketBatch::limited_to(run.config.batch_packets));
+            let _ =
+                empty_tx.send(PacketBatch::limited_to(run.config.batch_packets.min(most_packets(run.config.memory))));
         }
         let (mut found, mut workers, mut ways) = (Vec::new(), Vec::new(), Vec::new());
         for n in 0..run.config.threads {
             let (there, routed) = bounded::<Routed>(BATCHES);
             let (back_tx, back) = bounded::<Routed>(BATCHES + 2);
             let (found_tx, found_rx) = bounded(BATCHES);
-            found.push(found_rx);
+            let budget = Arc::new(Budget::of(run.config.memory, run.config.threads));
+            found.push((found_rx, Arc::clone(&budget)));
             ways.push(Way { there, back });
-            let links = Links { routed, back: back_tx, empty: empty_tx.clone(), found: found_tx };
+            let links = Links { routed, back: back_tx, empty: empty_tx.clone(), found: found_tx, budget };
             workers.push(spawn(scope, "worker", move || worker::work(run, n, &links)));
         }
         let (to_writers, writers) = Writers::start(scope, run, outputs);

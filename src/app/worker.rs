@@ -2,7 +2,7 @@
 //!
 //! In: decoded packets, in order. Out: what was found, in order, to the publisher. Bound: the channels on both sides.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -28,6 +28,50 @@ pub(super) struct Found {
     pub(super) observations: Vec<Observation>,
     pub(super) ticks: Vec<(Order, Timestamp)>,
     pub(super) until: Order,
+    pub(super) weight: usize,
+}
+
+/// How much of what a worker found may be on its way to the publisher, by weight.
+pub(super) struct Budget {
+    most: usize,
+    /// `None`: nothing is published any more, and nobody need wait.
+    used: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl Budget {
+    /// A part of the run's memory.
+    pub(super) fn of(memory: u64, workers: usize) -> Self {
+        let most = memory as usize / 16 / workers.max(1);
+        Self { most, used: Mutex::new(Some(0)), changed: Condvar::new() }
+    }
+
+    /// Whether so much is worth being handed over at once.
+    fn is_much(&self, weight: usize) -> bool {
+        weight >= self.most / 4
+    }
+
+    /// Waits until there is room. One lot always has: the publisher can go on when it has something of every worker.
+    fn take(&self, weight: usize) {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_no_room = |used: &mut Option<usize>| used.is_some_and(|used| used > 0 && used + weight > self.most);
+        let mut used = self.changed.wait_while(used, has_no_room).unwrap_or_else(PoisonError::into_inner);
+        *used = used.map(|used| used + weight);
+    }
+
+    /// So much has been published.
+    pub(super) fn give_back(&self, weight: usize) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = used.map(|used| used.saturating_sub(weight));
+        drop(used);
+        self.changed.notify_all();
+    }
+
+    /// Nothing is published any more.
+    pub(super) fn lift(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.changed.notify_all();
+    }
 }
 
 /// The channels of a worker.
@@ -38,12 +82,13 @@ pub(super) struct Links {
     /// Packets go back as well.
     pub(super) empty: Sender<PacketBatch>,
     pub(super) found: Sender<Found>,
+    pub(super) budget: Arc<Budget>,
 }
 
 /// One worker.
 pub(super) fn work(run: &Run<'_>, number: usize, links: &Links) {
-    let Links { routed, back, empty, found } = links;
-    let mut worker = Worker::new(run, number, found);
+    let Links { routed, back, empty, .. } = links;
+    let mut worker = Worker::new(run, number, links);
     for (nth, mut batch) in (1..).zip(routed) {
         if run.state.has_issued() {
             worker.pipeline.search_tokens();
@@ -54,7 +99,8 @@ pub(super) fn work(run: &Run<'_>, number: usize, links: &Links) {
             let _ = empty.send(packets);
         }
         let _ = back.try_send(batch);
-        if (run.live || nth % TOGETHER == 0) && !worker.hand_over(until) {
+        let is_due = run.live || nth % TOGETHER == 0 || links.budget.is_much(worker.pipeline.found_weight());
+        if is_due && !worker.hand_over(until) {
             break;
         }
     }
@@ -76,7 +122,7 @@ struct Worker<'r> {
 
 /// The way to the publisher, and the ticks that it has not been told of.
 struct Handover<'r> {
-    to: &'r Sender<Found>,
+    to: &'r Links,
     ticks: Vec<(Order, Timestamp)>,
 }
 
@@ -84,12 +130,14 @@ impl Handover<'_> {
     /// Whether there is still somebody to take it.
     fn send(&mut self, observations: &mut Vec<Observation>, until: Order) -> bool {
         let (observations, ticks) = (std::mem::take(observations), std::mem::take(&mut self.ticks));
-        self.to.send(Found { observations, ticks, until }).is_ok()
+        let weight = observations.iter().map(Observation::weight).sum();
+        self.to.budget.take(weight);
+        self.to.found.send(Found { observations, ticks, until, weight }).is_ok()
     }
 }
 
 impl<'r> Worker<'r> {
-    fn new(run: &'r Run<'r>, number: usize, to: &'r Sender<Found>) -> Self {
+    fn new(run: &'r Run<'r>, number: usize, to: &'r Links) -> Self {
         let detector = Detector::new(Arc::clone(&run.config.catalogue), run.config.detect.clone());
         let config = pipeline::Config { processes: run.processes.clone(), ..run.config.pipeline() };
         Self { pipeline: Pipeline::new(config, detector), out: Handover { to, ticks: Vec::new() }, run, number }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::run::{Run, spawn};
-use crate::output::queue::{Job, Next, Queue};
+use crate::event::Harmless;
+use crate::output::queue::{Job, Next, Queue, Reason};
 use crate::output::{Batch, Filter, Form, Output, OutputError};
 
 /// Most bytes that wait for an output. Events are handed on by a quarter of it: each time a writer wakes it tends to take
@@ -129,7 +130,11 @@ struct WriterThread<'r, 'o> {
 impl WriterThread<'_, '_> {
     fn run(mut self) {
         let outcome = self.write_all();
-        self.queue.abandon();
+        let is_closed = matches!(outcome, Err(OutputError::Closed));
+        self.queue.abandon(if is_closed { Reason::Closed } else { Reason::Failed });
+        if outcome.is_err() {
+            self.output.counters().close();
+        }
         self.say();
         let left = self.running.fetch_sub(1, Ordering::Relaxed) - 1;
         if let Err(error) = outcome {
@@ -139,13 +144,14 @@ impl WriterThread<'_, '_> {
 
     /// Writes until nothing more comes, or nothing more can be written.
     fn write_all(&mut self) -> Result<(), OutputError> {
+        self.output.attend();
         let mut attended = Instant::now();
         let mut flush_by = None;
         loop {
             let due = flush_by.unwrap_or(attended + ATTEND);
             match self.queue.pop(due) {
                 Next::Job(Job::Write(batch)) => {
-                    self.output.write(&batch)?;
+                    self.write(&batch)?;
                     self.give_back(batch);
                     self.run.state.advance();
                     if self.run.live {
@@ -166,7 +172,16 @@ impl WriterThread<'_, '_> {
                 self.say();
             }
         }
-        self.output.flush()
+        self.output.finish()
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), OutputError> {
+        let outcome = self.output.write(batch);
+        if matches!(outcome, Err(OutputError::Stdout(_))) {
+            let counters = self.output.counters();
+            batch.labels().for_each(|label| counters.drop_one(label.kind));
+        }
+        outcome
     }
 
     /// The last to be done with a batch gives it back.
@@ -179,7 +194,7 @@ impl WriterThread<'_, '_> {
 
     fn say(&mut self) {
         while let Some(message) = self.output.message() {
-            eprintln!("imdswatch: {message}");
+            eprintln!("imdswatch: {}", Harmless(message));
         }
     }
 
@@ -190,7 +205,7 @@ impl WriterThread<'_, '_> {
         }
         let is_quiet = matches!(error, OutputError::Closed);
         if !is_quiet {
-            eprintln!("imdswatch: {error}");
+            eprintln!("imdswatch: {}", Harmless(error));
         }
         self.run.state.post(|report| match is_quiet {
             true => report.closed = true,

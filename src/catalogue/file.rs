@@ -10,7 +10,9 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::pattern::{Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
+use super::clients::Client;
+use super::pattern::{HeaderChoice, HeaderRule, PathPattern, QueryRule};
+use crate::text::glob::Glob;
 
 /// Why a catalogue cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +76,8 @@ pub struct CredentialKeys {
     pub scope: Vec<String>,
     /// A session token, on token paths.
     pub session: Vec<String>,
+    /// Words of a text that refuses, in lower case.
+    pub refusal: Vec<String>,
 }
 
 /// The default allow list.
@@ -116,11 +120,12 @@ pub(super) struct UserAgents {
 #[serde(deny_unknown_fields)]
 pub(super) struct Names {
     pub(super) wildcard_dns: Vec<String>,
+    pub(super) overlay: Vec<String>,
     pub(super) api_domains: Vec<String>,
 }
 
-/// Tables that may also stand in the configuration, under `[[catalogue.endpoint]]`, `[[catalogue.path]]` and
-/// `[[catalogue.agent]]`.
+/// Tables that may also stand in the configuration, under `[[catalogue.endpoint]]`, `[[catalogue.path]]`,
+/// `[[catalogue.agent]]` and `[[catalogue.client]]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Additions {
@@ -133,6 +138,9 @@ pub struct Additions {
     /// Programs that read metadata as a matter of course.
     #[serde(default)]
     pub agent: Vec<Agent>,
+    /// How clients ask.
+    #[serde(default)]
+    pub client: Vec<Client>,
 }
 
 /// One metadata service at its addresses and names.
@@ -204,6 +212,14 @@ impl Endpoint {
     /// Whether its addresses and names alone make traffic metadata traffic.
     pub fn by_address(&self) -> bool {
         self.by == Recognised::Address && !self.not_metadata()
+    }
+
+    /// Whether a header that only its clients send is among `fields`.
+    pub fn is_spoken<'f>(&self, mut fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> bool {
+        let ttl =
+            |name: &[u8]| self.session_ttl_header.as_ref().is_some_and(|ttl| ttl.as_bytes().eq_ignore_ascii_case(name));
+        let rules = self.client_headers.iter().chain(&self.session_header);
+        fields.any(|(name, value)| ttl(name) || rules.clone().any(|rule| rule.fits(name, value)))
     }
 
     /// Whether it only marks what is no metadata service.

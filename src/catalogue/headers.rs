@@ -4,8 +4,9 @@
 use std::sync::{Arc, LazyLock};
 
 use super::file::{self, Endpoint};
-use super::pattern::{Glob, HeaderRule};
+use super::pattern::HeaderRule;
 use super::{Catalogue, Path};
+use crate::text::glob::Glob;
 
 /// What is known of header fields.
 #[derive(Debug, Default)]

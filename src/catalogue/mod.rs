@@ -4,25 +4,32 @@
 //! `'static`: the built-in data is parsed once per process, additions and the list of paths are kept for good each time
 //! they are loaded (some ten kilobytes per reload of a configuration), so that events can name entries without copying.
 
+mod clients;
 mod file;
 mod headers;
 mod pattern;
 mod tree;
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use aho_corasick::AhoCorasick;
 use foldhash::fast::FixedState;
 use regex::Regex;
 
+pub use clients::{Client, ClientKind, HeaderRole, RequestShape, ShapeHeader, ShapeRule, TokenUse, VALUED};
 pub use file::{
     Additions, Agent, CatalogueError, CredentialKeys, Endpoint, Marker, PathEntry, Recognised, ScopeAt, Sensitivity,
     Session, Version, is_key,
 };
 pub use headers::{HeaderFacts, Headers};
-pub use pattern::{Fit, Glob, HeaderChoice, HeaderRule, PathPattern, QueryRule};
+pub use pattern::{Fit, HeaderChoice, HeaderRule, PathPattern, QueryRule};
 
+use crate::text::glob::Glob;
+use crate::text::percent;
+
+use clients::ClientFile;
 use file::File;
 use tree::PathTree;
 
@@ -45,6 +52,9 @@ pub struct Catalogue {
     endpoints: Vec<&'static Endpoint>,
     paths: &'static [Path],
     agents: Vec<&'static Agent>,
+    /// How clients ask: rows of the configuration first.
+    clients: Vec<&'static Client>,
+    client_facts: &'static ClientFile,
     /// Sorted by address; endpoints whose address alone makes traffic metadata traffic.
     v4: Vec<(u32, Vec<&'static Endpoint>)>,
     v6: Vec<(u128, Vec<&'static Endpoint>)>,
@@ -53,6 +63,8 @@ pub struct Catalogue {
     /// Ports of such addresses that serve something else.
     excluded: Vec<(IpAddr, u16)>,
     names: HashMap<&'static str, Vec<&'static Endpoint>, FixedState>,
+    /// Names without a dot, which may be anybody's own.
+    short_names: HashMap<&'static str, Vec<&'static Endpoint>, FixedState>,
     name_globs: Vec<(&'static Glob, &'static Endpoint)>,
     /// Indices into `paths`.
     tree: PathTree,
@@ -60,6 +72,7 @@ pub struct Catalogue {
     headers: Arc<Headers>,
     credential_path: OnceLock<Option<Regex>>,
     credential_path_any_host: OnceLock<Option<Regex>>,
+    literals: OnceLock<Option<AhoCorasick>>,
 }
 
 /// A path entry with the endpoints that have it.
@@ -107,6 +120,8 @@ impl Catalogue {
     /// An unknown class or endpoint, an id given twice, an entry without the fields that its kind needs.
     pub fn with_additions(mut additions: Additions) -> Result<Self, CatalogueError> {
         let data = BUILTIN.as_ref().map_err(Clone::clone)?;
+        static CLIENTS: LazyLock<Result<ClientFile, CatalogueError>> = LazyLock::new(clients::parse);
+        let client_facts = CLIENTS.as_ref().map_err(Clone::clone)?;
         resolve(data, &mut additions.path, &mut additions.agent)?;
         let added: &'static Additions = Box::leak(Box::new(additions));
         let mut new = Self {
@@ -114,17 +129,21 @@ impl Catalogue {
             endpoints: data.endpoint.iter().chain(&added.endpoint).collect(),
             paths: &[],
             agents: data.agent.iter().chain(&added.agent).collect(),
+            clients: added.client.iter().chain(&client_facts.client).collect(),
+            client_facts,
             v4: Vec::new(),
             v6: Vec::new(),
             known: Known::default(),
             excluded: Vec::new(),
             names: HashMap::default(),
+            short_names: HashMap::default(),
             name_globs: Vec::new(),
             tree: PathTree::default(),
             provable: Vec::new(),
             headers: Arc::default(),
             credential_path: OnceLock::new(),
             credential_path_any_host: OnceLock::new(),
+            literals: OnceLock::new(),
         };
         new.check_ids(data.path.iter().chain(&added.path))?;
         new.index_endpoints();
@@ -136,10 +155,20 @@ impl Catalogue {
         Ok(new)
     }
 
-    /// Whether a connection to this end is metadata traffic by its address alone (contract section 3, rule 1).
+    /// Whether a connection to this end is metadata traffic by its address (contract section 3, rule 1); in shared space it
+    /// may be: only path or header of a request tell.
     #[inline]
     pub fn is_metadata(&self, ip: IpAddr, port: u16) -> bool {
-        !self.endpoints_at(ip).is_empty() && !self.is_other_service(ip.to_canonical(), port)
+        let endpoints = self.endpoints_at(ip);
+        !endpoints.is_empty()
+            && !self.is_other_service(ip.to_canonical(), port)
+            && (!is_shared(ip) || endpoints.iter().any(|endpoint| endpoint.ports.contains(&port)))
+    }
+
+    /// Whether an address of a metadata service serves other things as well, here or in other networks.
+    pub fn has_other_use(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        is_shared(ip) || self.excluded.iter().any(|(other, _)| *other == ip)
     }
 
     /// Services whose address this is, in catalogue order; IPv4-mapped addresses count as IPv4.
@@ -161,7 +190,17 @@ impl Catalogue {
         matches!(port, 53 | 67 | 68 | 123) || self.excluded.contains(&(ip, port))
     }
 
-    /// Services of which this is a name; `name` in lower case without trailing dot.
+    /// Services of which this is a name without a dot: it may be anybody's own.
+    pub fn endpoints_named_shortly(&self, name: &str) -> &[&'static Endpoint] {
+        self.short_names.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a name is one inside a cluster or overlay network.
+    pub fn is_overlay_name(&self, name: &str) -> bool {
+        is_below(&self.data.names.overlay, name)
+    }
+
+    /// Services of which this is a name, names without a dot aside; `name` in lower case without trailing dot.
     pub fn endpoints_named(&self, name: &str) -> Vec<&'static Endpoint> {
         let exact = self.names.get(name).into_iter().flatten().copied();
         let globbed = self.name_globs.iter().filter(|(glob, _)| glob.fits(name.as_bytes())).map(|(_, e)| *e);
@@ -219,6 +258,20 @@ impl Catalogue {
         matches(&self.credential_path_any_host, &self.data.generic.credential_path_any_host, path)
     }
 
+    /// Finds every address and name as it is usually written: addresses also as one number in decimal and hexadecimal.
+    pub fn literals(&self) -> Option<&AhoCorasick> {
+        let build = || {
+            let v4 = self.v4.iter().map(|(address, _)| Ipv4Addr::from(*address));
+            let v4 = v4.flat_map(|ip| [ip.to_string(), ip.to_bits().to_string(), format!("{:#x}", ip.to_bits())]);
+            let v6 = self.v6.iter().map(|(address, _)| Ipv6Addr::from(*address).to_string());
+            let names = self.names.keys().filter(|name| name.contains('.')).map(|name| (*name).to_owned());
+            // in one order, so that what overlaps is found the same way in each run
+            let words: BTreeSet<String> = v4.chain(v6).chain(names).collect();
+            AhoCorasick::builder().ascii_case_insensitive(true).build(&words).ok()
+        };
+        self.literals.get_or_init(build).as_ref()
+    }
+
     /// Programs that claim this User-Agent.
     pub fn agents_called<'a>(&'a self, user_agent: &'a [u8]) -> impl Iterator<Item = &'static Agent> + 'a {
         self.agents.iter().copied().filter(move |agent| agent.user_agents.iter().any(|g| g.fits(user_agent)))
@@ -227,6 +280,35 @@ impl Catalogue {
     /// All known programs.
     pub fn agents(&self) -> &[&'static Agent] {
         &self.agents
+    }
+
+    /// How clients ask, rows of the configuration first.
+    pub fn clients(&self) -> &[&'static Client] {
+        &self.clients
+    }
+
+    /// Whether a kind of path gives an identity document without signature or token.
+    pub fn is_unsigned(&self, path_id: &str) -> bool {
+        self.client_facts.unsigned.iter().any(|id| id == path_id)
+    }
+
+    /// What a header is for, as far as the shape of a request is concerned.
+    pub fn header_role(&self, name: &[u8]) -> HeaderRole {
+        let (facts, known) = (self.client_facts, self.headers.facts(name));
+        let is_one = |list: &[String]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+        let begins = |known: &String| match known.strip_suffix('*') {
+            Some(start) => name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes())),
+            None => name.eq_ignore_ascii_case(known.as_bytes()),
+        };
+        if is_one(&facts.entity) {
+            HeaderRole::Entity
+        } else if is_one(&facts.service) || known.client || known.session {
+            HeaderRole::Service
+        } else if facts.sidecar.iter().any(begins) {
+            HeaderRole::Sidecar
+        } else {
+            HeaderRole::Library
+        }
     }
 
     /// Whether a User-Agent is that of a general tool or library.
@@ -256,11 +338,7 @@ impl Catalogue {
 
     /// Whether a host (lower case) is a provider's own API.
     pub fn is_provider_api(&self, host: &str) -> bool {
-        self.data
-            .names
-            .api_domains
-            .iter()
-            .any(|d| host.strip_suffix(d.as_str()).is_some_and(|head| head.is_empty() || head.ends_with('.')))
+        is_below(&self.data.names.api_domains, host)
     }
 
     fn check_ids(&self, paths: impl Iterator<Item = &'static PathEntry>) -> Result<(), CatalogueError> {
@@ -294,6 +372,7 @@ impl Catalogue {
             }
             for glob in &endpoint.domains {
                 match glob.literal() {
+                    Some(name) if !name.contains('.') => self.short_names.entry(name).or_default().push(endpoint),
                     Some(name) => self.names.entry(name).or_default().push(endpoint),
                     None => self.name_globs.push((glob, endpoint)),
                 }
@@ -402,6 +481,16 @@ impl Known {
     }
 }
 
+/// Whether an address lies in shared address space (RFC 6598), which clusters and overlay networks use as they like.
+pub fn is_shared(ip: IpAddr) -> bool {
+    matches!(ip.to_canonical(), IpAddr::V4(v4) if v4.octets().starts_with(&[100]) && v4.octets()[1] & 0xC0 == 0x40)
+}
+
+/// Whether a name is one of `domains` or below one.
+fn is_below(domains: &[String], name: &str) -> bool {
+    domains.iter().any(|d| name.strip_suffix(d.as_str()).is_some_and(|head| head.is_empty() || head.ends_with('.')))
+}
+
 fn find<K: Ord + Copy, V>(table: &[(K, Vec<V>)], key: K) -> Option<&[V]> {
     let at = table.binary_search_by_key(&key, |(k, _)| *k).ok()?;
     table.get(at).map(|(_, found)| found.as_slice())
@@ -428,30 +517,10 @@ fn matches(cell: &OnceLock<Option<Regex>>, source: &str, path: &str) -> bool {
 fn has_parameter(query: &[u8], rule: &QueryRule) -> bool {
     query.split(|b| *b == b'&').any(|pair| {
         let mut halves = pair.splitn(2, |b| *b == b'=');
-        let name = percent(halves.next().unwrap_or_default());
-        let value = percent(halves.next().unwrap_or_default());
+        let name = percent::decode(halves.next().unwrap_or_default());
+        let value = percent::decode(halves.next().unwrap_or_default());
         rule.fits(&name, &value)
     })
-}
-
-/// One round of percent-decoding.
-fn percent(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
-        match (byte, hex(tail.first()), hex(tail.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -40,17 +40,22 @@ fn addresses_and_ports() {
         "169.254.170.2",
         "169.254.170.23",
         "168.63.129.16",
-        "100.100.100.200",
         "fd20:ce::254",
         "192.0.0.192",
-        "100.96.0.96",
         "169.254.42.42",
         "::ffff:169.254.169.254",
     ] {
         assert!(is(ip, 80) && is(ip, 8775), "{ip}");
         assert!(!is(ip, 53) && !is(ip, 123) && !is(ip, 67), "{ip}");
     }
-    for ip in ["169.254.169.253", "169.254.7.7", "127.0.0.1", "::1", "10.0.0.1", "fd00:ec2::253"] {
+    for ip in ["100.100.100.200", "100.96.0.96", "::ffff:100.80.80.80"] {
+        assert!(is(ip, 80) && !is(ip, 22) && catalogue.has_other_use(ip.parse().unwrap()), "{ip}");
+    }
+    assert!(is("169.254.169.253", 80) && !is("169.254.169.253", 53) && !is("169.254.169.253", 123));
+    assert!(is("169.254.169.250", 80) && !is("169.254.169.250", 1688));
+    assert!(catalogue.has_other_use("168.63.129.16".parse().unwrap()));
+    assert!(!catalogue.has_other_use("169.254.169.254".parse().unwrap()));
+    for ip in ["169.254.10.10", "169.254.7.7", "127.0.0.1", "::1", "10.0.0.1", "fd00:ec2::253"] {
         assert!(!is(ip, 80), "{ip}");
     }
 }
@@ -60,7 +65,11 @@ fn names() {
     let catalogue = builtin();
     let provider = |name: &str| catalogue.endpoints_named(name).first().map(|e| e.provider.as_str());
     assert_eq!(provider("metadata.google.internal"), Some("gcp"));
-    assert_eq!(provider("metadata"), Some("gcp"));
+    assert_eq!(provider("metadata"), None);
+    assert_eq!(catalogue.endpoints_named_shortly("metadata").first().map(|e| e.provider.as_str()), Some("gcp"));
+    assert!(
+        catalogue.is_overlay_name("db-0.default.svc.cluster.local") && !catalogue.is_overlay_name("mycluster.localx")
+    );
     assert_eq!(provider("instance-data.eu-west-1.compute.internal"), Some("aws"));
     assert_eq!(provider("metadata.tencentyun.com"), Some("tencent"));
     for name in ["localhost", "metadata.example", "x.metadata.google.internal", "compute.internal", ""] {

@@ -58,6 +58,12 @@ pub struct File {
     pub alerts: Alerts,
     /// Outputs.
     pub output: Vec<Output>,
+    /// Folder in which events of network outputs wait, live; empty: they wait in memory.
+    pub spool: Option<PathBuf>,
+    /// Bytes of each spool.
+    pub spool_most: Option<Size>,
+    /// File for events that a receiver will never take, in replay.
+    pub dead_letters: Option<PathBuf>,
     /// Additions to the catalogue.
     pub catalogue: crate::catalogue::Additions,
     /// Metrics endpoint.
@@ -215,6 +221,10 @@ pub struct Flows {
 pub struct Alerts {
     /// Packet time within which repeats are counted and SSRF legs joined.
     pub window: Option<Span>,
+    /// Longest packet time within which repeats are counted.
+    pub window_most: Option<Span>,
+    /// As `--state`.
+    pub state: Option<PathBuf>,
     /// As `--min-severity`.
     pub min_severity: Option<Severity>,
     /// As `--fail-on`.
@@ -278,6 +288,14 @@ pub struct Output {
     pub backoff: Option<Span>,
     /// Requests at once.
     pub requests: Option<usize>,
+    /// Replay: how long to go on without progress.
+    pub give_up: Option<Span>,
+    /// As at the top, for this output.
+    pub spool: Option<PathBuf>,
+    /// As at the top, for this output.
+    pub spool_most: Option<Size>,
+    /// As at the top, for this output.
+    pub dead_letters: Option<PathBuf>,
     /// Ingest pipeline of Elasticsearch.
     pub pipeline: Option<String>,
     /// What a syslog message holds.
@@ -290,6 +308,18 @@ pub struct Output {
     pub redis_type: Option<net::settings::RedisType>,
     /// How Kafka is shown the password.
     pub sasl: Option<net::settings::Sasl>,
+}
+
+impl Output {
+    /// Wipes what is secret of it, once it is settled what it means.
+    pub fn wipe(&mut self) {
+        use zeroize::Zeroize;
+        for secret in [&mut self.password, &mut self.api_key, &mut self.token] {
+            secret.zeroize();
+        }
+        self.to.zeroize();
+        self.headers.values_mut().for_each(Zeroize::zeroize);
+    }
 }
 
 /// `[metrics]`

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use crate::alert::Severity;
 use crate::catalogue::Catalogue;
-use crate::cli::{EventSet, Format, Profile, Run};
+use crate::cli::{EventSet, Profile, Run};
 use crate::correlate;
 use crate::decode;
-use crate::detect;
+use crate::detect::{self, ssrf::LaterTargets};
 use crate::duration::Span;
 use crate::event::settings::{self as events, Settings};
 use crate::flow;
 use crate::judge;
+use crate::output;
 use crate::output::file::Rotation;
-use crate::output::{self, Destination, Filter, Form};
 use crate::packet::Timestamp;
 use crate::pipeline;
 use crate::proto::pending::Limits;
@@ -26,6 +26,7 @@ use crate::session;
 
 pub mod file;
 pub mod memory;
+mod outputs;
 pub mod packetbeat;
 pub mod receiver;
 
@@ -154,6 +155,8 @@ pub struct Config {
     pub verbose: u8,
     /// Print allow-list entries at the end.
     pub suggest_allow: bool,
+    /// Where what was learned is kept.
+    pub state: Option<PathBuf>,
     /// Whether flows are tracked and written.
     pub flows: bool,
     /// Packet time after which DNS queries count as unanswered, in nanoseconds.
@@ -210,7 +213,9 @@ impl Config {
 
     /// Bodies that are to be written are kept up to `max_message_size`, as far as memory allows, whoever reads them.
     fn http_limits(&self) -> http::Limits {
-        let default = http::Limits::default();
+        let later = || &*Box::leak(Box::new(LaterTargets::new(Arc::clone(&self.catalogue))));
+        let watch = self.detect.ssrf.then(|| later() as &'static dyn http::later::Watch);
+        let default = http::Limits { watch, ..http::Limits::default() };
         if !self.event.http.writes_bodies() {
             return default;
         }
@@ -220,19 +225,16 @@ impl Config {
 
     /// Settings of the publisher, for outputs that want JSON or text.
     pub fn publisher(&self, json: bool, text: Option<bool>) -> publish::Config {
+        let wanted = outputs::wanted(self.events);
         publish::Config {
-            wanted: match self.events {
-                EventSet::Alerts => output::Wanted::Alerts,
-                EventSet::Metadata => output::Wanted::Metadata,
-                EventSet::All => output::Wanted::All,
-            },
             min_severity: self.min_severity,
             marks: (Shares::of(self.memory).marks / bytes_per::MARK) as usize,
             correlate: self.correlate.clone(),
             event: self.event.clone(),
             json,
             text,
-            told_apart: false,
+            told_apart: self.outputs.iter().any(|output| output.filter.events < wanted),
+            wanted,
             suggest: self.suggest_allow,
         }
     }
@@ -248,7 +250,7 @@ impl Config {
     }
 
     /// `text` is what `file` was read from.
-    fn join(run: &Run, file: File, text: &str) -> Result<Self, ConfigError> {
+    fn join(run: &Run, mut file: File, text: &str) -> Result<Self, ConfigError> {
         let inputs = inputs(run, &file)?;
         let live = matches!(inputs, Inputs::Live(_));
         let memory = run.memory.or(file.memory.map(|s| s.0)).unwrap_or(512 << 20);
@@ -276,12 +278,16 @@ impl Config {
         } else {
             run.filter.clone()
         };
+        let outputs = outputs::outputs(run, &file, live, memory)?;
+        file.output.iter_mut().for_each(file::Output::wipe);
+        let events = outputs::widest(&outputs);
+        let min_severity = outputs.iter().map(|output| output.filter.min_severity).min().unwrap_or(Severity::Low);
         let seconds = |span: Option<Span>, default: i64| span.map_or(Span::seconds(default).0, |s| s.0);
         Ok(Self {
             filter,
-            events: run.events.or(file.events.write).unwrap_or_default(),
-            outputs: outputs(run, &file)?,
-            min_severity: run.min_severity.or(file.alerts.min_severity).unwrap_or(Severity::Low),
+            events,
+            outputs,
+            min_severity,
             fail_on: run.fail_on.or(file.alerts.fail_on),
             threads,
             memory,
@@ -290,6 +296,7 @@ impl Config {
             quiet: run.quiet,
             verbose: run.verbose,
             suggest_allow: run.suggest_allow,
+            state: run.state.clone().or_else(|| file.alerts.state.clone()),
             flows: file.flows.enabled.unwrap_or(true),
             dns_timeout: seconds(file.dns.transaction_timeout, 10),
             icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
@@ -341,11 +348,7 @@ pub fn check(path: &Path) -> Result<Config, ConfigError> {
 
 /// The meaning of a configuration in a line.
 pub fn summary(config: &Config) -> String {
-    let to = config.outputs.iter().map(|output| match &output.destination {
-        Destination::Stdout => "standard output".to_owned(),
-        Destination::Path(path) => path.display().to_string(),
-        Destination::Report(path) => format!("the report {}", path.display()),
-    });
+    let to = config.outputs.iter().map(|output| output.destination.to_string());
     format!(
         "writes {:?} events to {}; {} worker(s), {} MiB; {} allow-list entries; {} catalogue paths",
         config.events,
@@ -366,45 +369,6 @@ fn inputs(run: &Run, file: &File) -> Result<Inputs, ConfigError> {
         return Err(ConfigError::Invalid("nothing to read: give -r FILE or -i INTERFACE".into()));
     }
     Ok(Inputs::Live(interfaces.clone()))
-}
-
-fn outputs(run: &Run, file: &File) -> Result<Vec<output::Settings>, ConfigError> {
-    let one = |to: &str, format: Option<Format>, rotate: Option<&str>, keep: Option<usize>| {
-        let form = format.map(|f| match f {
-            Format::Ndjson => Form::Json,
-            Format::Text => Form::Text { colour: true },
-        });
-        let destination = match to {
-            "-" => Destination::Stdout,
-            url if url.contains("://") => {
-                return Err(ConfigError::Invalid(format!("output {url}: no such sink; give `-` or a path")));
-            }
-            path if path.ends_with(".html") => Destination::Report(path.into()),
-            path => Destination::Path(path.into()),
-        };
-        let mut rotation = rotate.map_or(Ok(Rotation::default()), parse_rotation)?;
-        rotation.keep = keep.unwrap_or(rotation.keep);
-        Ok(output::Settings { destination, form, rotation, filter: Filter::default() })
-    };
-    let rotate = run.rotate.as_deref();
-    rotate.map(parse_rotation).transpose().map_err(|error| ConfigError::Invalid(format!("--rotate: {error}")))?;
-    let to_file = |to: &str| to != "-" && !to.ends_with(".html");
-    let any_file = run.output.iter().any(|to| to_file(to))
-        || run.output.is_empty() && file.output.iter().any(|output| to_file(&output.to));
-    if !any_file && (rotate.is_some() || run.keep.is_some()) {
-        return Err(ConfigError::Invalid("--rotate and --keep are for files: give -o PATH".into()));
-    }
-    if !run.output.is_empty() {
-        return run.output.iter().map(|to| one(to, run.format, rotate, run.keep)).collect();
-    }
-    if file.output.is_empty() {
-        return Ok(vec![one("-", run.format, rotate, run.keep)?]);
-    }
-    let outputs = file.output.iter().enumerate().map(|(nth, o)| {
-        let found = one(&o.to, run.format.or(o.format), rotate.or(o.rotate.as_deref()), run.keep.or(o.keep));
-        found.map_err(|error| ConfigError::Value { key: format!("output.{nth}"), text: error.to_string() })
-    });
-    outputs.collect()
 }
 
 /// A size (`100M`) or an age (`1h`): which of both is told by the unit; `M` is a size, `m` are minutes.
@@ -442,6 +406,9 @@ fn correlate_config(file: &File) -> correlate::Config {
     let mut config = correlate::Config::default();
     if let Some(window) = file.alerts.window {
         config.window = window.0;
+    }
+    if let Some(most) = file.alerts.window_most {
+        config.window_most = most.0;
     }
     if file.alerts.default_allow == Some(false) {
         config.allow.clear();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::judge;
 use super::message;
 use super::rebind::Lookup;
 use super::relay::Sighting;
@@ -28,7 +29,7 @@ pub fn alert(
     Alert {
         rule,
         severity,
-        risk_score: message::risk(severity, signals),
+        risk_score: judge::risk_of_chain(rule, severity, signals, false),
         id: alert_id(rule, subject.event_id, 0),
         time,
         subject,
@@ -61,6 +62,9 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
     if finding.relayed {
         signals.add(Signal::Relayed);
     }
+    if finding.cut {
+        signals.add(Signal::SearchCut);
+    }
     let inbound = &finding.inbound;
     let mut chain = vec![inbound.link("request", inbound.start)];
     chain.extend(finding.between.iter().cloned());
@@ -82,10 +86,14 @@ pub fn confirmed(finding: &Finding) -> Option<Alert> {
 }
 
 /// `dns-rebinding`.
-pub fn rebinding(lookup: &Lookup) -> Alert {
+pub fn rebinding(lookup: &Lookup, has_other_use: bool) -> Alert {
     let rule = Rule::DnsRebinding;
     let is_proven = lookup.elsewhere.is_some() || lookup.fetch.is_some();
-    let severity = if is_proven { Severity::Critical } else { rule.base_severity() };
+    let severity = match is_proven {
+        _ if has_other_use && lookup.fetch.is_none() => Severity::Medium,
+        true => Severity::Critical,
+        false => rule.base_severity(),
+    };
     let subject = lookup.subject.clone();
     let mut chain: Vec<_> = lookup.elsewhere.iter().cloned().collect();
     chain.push(subject.link("dns", lookup.span.1));
@@ -94,7 +102,8 @@ pub fn rebinding(lookup: &Lookup) -> Alert {
     let time = lookup.fetch.as_ref().map_or(lookup.span.1, |fetch| fetch.over());
     let id = alert_id(rule, subject.event_id, u64::from(lookup.fetch.is_some()));
     let alert = alert(rule, severity, subject, Signals::default(), time, message::rebinding(lookup));
-    Alert { id, leg: lookup.fetch.clone(), outcome: Outcome::Success, chain, ..alert }
+    let risk_score = judge::risk_of_chain(rule, severity, Signals::default(), lookup.fetch.is_some());
+    Alert { id, risk_score, leg: lookup.fetch.clone(), outcome: Outcome::Success, chain, ..alert }
 }
 
 /// `credential-relayed`.
@@ -104,7 +113,7 @@ pub fn relayed(sighting: &Sighting) -> Option<Alert> {
     let (subject, time) = (sighting.subject.clone(), sighting.span.1);
     let mut signals = Signals::default();
     signals.add(Signal::Issued);
-    signals.add(Signal::Relayed);
+    signals.add(if sighting.elsewhere { Signal::UsedElsewhere } else { Signal::Relayed });
     let mut chain: Vec<_> = sighting.issued.iter().map(|issued| issued.link("issued", issued.over())).collect();
     chain.push(subject.link("relayed", time));
     chain.sort_by_key(|link| link.time);

@@ -64,6 +64,8 @@ pub struct Inbound {
     pub own_url: Option<(HostRef, String)>,
     /// It carries a credential that was issued.
     pub relayed: bool,
+    /// The search for its targets was cut short.
+    pub cut: bool,
 }
 
 /// A metadata request.
@@ -99,6 +101,8 @@ pub struct Finding {
     pub between: Vec<ChainLink>,
     /// It carries an issued credential.
     pub relayed: bool,
+    /// The search for its targets was cut short.
+    pub cut: bool,
 }
 
 /// Finds how a name was resolved to a metadata address.
@@ -171,9 +175,7 @@ impl Target<'_> {
     fn fits(&self, path: &str) -> bool {
         match self.to.path.as_deref() {
             None => self.to.kind == CandidateKind::Attempt && path == "/",
-            Some(own) if self.is_metadata || self.to.kind == CandidateKind::Mention => {
-                own == path || path != "/" && own.ends_with(path)
-            }
+            Some(own) if self.is_metadata || self.to.is_metadata => own == path || path != "/" && own.ends_with(path),
             // the host is not known to be a service: the whole path must be the same, and no commonplace
             Some(own) => own == path && path.matches('/').count() > 1,
         }
@@ -305,6 +307,9 @@ impl Ssrf {
         let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD));
         for (at, leg) in self.legs.iter().enumerate().skip(from).filter(|(_, leg)| open(leg)) {
             let Some(target) = targets.iter().find(|target| target.fits(leg.fetch.path())) else { continue };
+            if self.is_anothers(leg, request) {
+                continue;
+            }
             let (_, legs) = found.get_or_insert((target, Vec::new()));
             if legs.len() < LISTED {
                 legs.push(at);
@@ -330,6 +335,26 @@ impl Ssrf {
         }
     }
 
+    /// Whether a metadata request that `request` may have caused was made by the very server to which another open request
+    /// names the same path: it belongs to that one.
+    fn is_anothers(&self, leg: &Leg, request: &Request) -> bool {
+        let fetcher = leg.fetch.subject.conn.client.ip;
+        let path = leg.fetch.path();
+        let names = |other: &Request| {
+            let is_same = |own: &str| own == path || path != "/" && own.ends_with(path);
+            other.inbound.candidates.iter().any(|candidate| candidate.path.as_deref().is_some_and(is_same))
+        };
+        let is_owner = |other: &Request| {
+            other.inbound.subject.conn.server.ip == fetcher
+                && other.number != request.number
+                && (other.inbound.first..=other.inbound.end).contains(&leg.fetch.first)
+                && other.state != State::Inner(request.number)
+                && names(other)
+                && !self.leads_to(request, other)
+        };
+        fetcher != request.inbound.subject.conn.server.ip && self.settled.iter().chain(&self.waiting).any(is_owner)
+    }
+
     /// Decides the metadata request that waited longest: one that no inbound request claimed may belong to one that
     /// ended before, or was decided before this one ended.
     fn settle_leg(&mut self, resolved: Resolved<'_>, out: &mut Vec<Finding>) {
@@ -337,7 +362,10 @@ impl Ssrf {
         self.settled_legs += 1;
         let Some(leg) = self.legs.get(at).filter(|leg| !leg.claimed) else { return };
         let fetch = &leg.fetch;
-        let fits = |request: &Request| self.targets(request, resolved).iter().any(|t| t.fits(fetch.path()));
+        let fits = |request: &Request, open: bool| {
+            let fits = |target: &Target<'_>| target.fits(fetch.path()) && (open || !target.from.while_open);
+            self.targets(request, resolved).iter().any(fits)
+        };
         let undecided = |request: &&Request| {
             request.state != State::Confirmed && request.inbound.subject.event_id != fetch.subject.event_id
         };
@@ -353,8 +381,8 @@ impl Ssrf {
                 && request.inbound.subject.conn.server.ip == fetch.subject.conn.client.ip
         };
         let all = || self.settled.iter().filter(undecided);
-        let late = all().filter(open).filter(|r| fits(r)).min_by_key(|r| (r.inbound.first, r.number));
-        let later = || all().filter(after).filter(|r| fits(r)).max_by_key(|r| (r.inbound.end, r.number));
+        let late = all().filter(open).filter(|r| fits(r, true)).min_by_key(|r| (r.inbound.first, r.number));
+        let later = || all().filter(after).filter(|r| fits(r, false)).max_by_key(|r| (r.inbound.end, r.number));
         let Some(number) = late.or_else(later).map(|request| self.outermost(request)) else { return };
         let subject = fetch.subject.clone();
         let Some(place) = self.settled.iter().position(|request| request.number == number) else { return };
@@ -398,8 +426,12 @@ impl Ssrf {
             let known = &outer.inbound.candidates;
             known.iter().any(|known| known.host == candidate.host && known.path == candidate.path)
         };
+        let (outer_conn, inner_conn) = (&outer.inbound.subject.conn, &inner.inbound.subject.conn);
+        // one without an answer is open for ever, and would take in all that comes later
+        let is_bounded = outer.inbound.subject.end.is_some() || inner_conn.client.ip == outer_conn.server.ip;
         let passed_on = inner.inbound.end <= outer.inbound.end
-            && is_next_hop(&outer.inbound.subject.conn, &inner.inbound.subject.conn)
+            && is_bounded
+            && is_next_hop(outer_conn, inner_conn)
             && inner.inbound.candidates.iter().any(same);
         let fetched = || {
             let own = inner.inbound.own_url.as_ref().map(|(host, target)| url_key(host, target));
@@ -477,7 +509,7 @@ impl Redirects {
 
 impl Request {
     fn finding(&self, candidate: &Candidate, fetches: Vec<Arc<Subject>>, between: Vec<ChainLink>) -> Finding {
-        let Inbound { subject, end, relayed, .. } = &self.inbound;
+        let Inbound { subject, end, relayed, cut, .. } = &self.inbound;
         Finding {
             inbound: subject.clone(),
             end: *end,
@@ -485,6 +517,7 @@ impl Request {
             fetches,
             between,
             relayed: *relayed,
+            cut: *cut,
         }
     }
 }

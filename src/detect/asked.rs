@@ -13,8 +13,8 @@ use hashbrown::{Equivalent, HashMap};
 
 use super::canonical::canonical_host;
 use super::path::{Normalised, Target};
-use super::request::{endpoints_of, host_fields, is_wildcard};
-use super::{TokenHash, relay, tokens};
+use super::request::{endpoints_of, endpoints_perhaps_of, host_fields, is_wildcard};
+use super::{Seen, relay, tokens};
 use crate::catalogue::{Catalogue, Endpoint, PathMatch};
 use crate::proto::http::{Head, Message, Transaction};
 
@@ -27,6 +27,10 @@ pub(super) struct Asked {
     pub(super) matches: Vec<PathMatch>,
     /// Endpoints that the request names by host name or address.
     pub(super) named: Vec<&'static Endpoint>,
+    /// A Host field alone names them: anyone can write that to any server.
+    pub(super) by_host_field: bool,
+    /// Besides target and host it took a header to know.
+    by_header: bool,
     /// Only of what is remembered.
     pub(super) remembered: Option<Remembered>,
 }
@@ -35,7 +39,7 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Remembered {
     /// Hashes that the relay search finds in its target.
-    pub(super) tokens: Vec<TokenHash>,
+    pub(super) tokens: Vec<Seen>,
 }
 
 impl Asked {
@@ -46,16 +50,39 @@ impl Asked {
             true => Normalised { path: String::new(), obfuscated: false },
             false => target.normalise(head.target()),
         };
+        let matches = catalogue.paths_like(&path.path, target.query);
         // Hosts that it names: target, proxy conversation around it, Host fields.
-        let authorities = target.authority.into_iter().chain(tx.via.as_deref()).chain(host_fields(head));
-        let hosts = authorities.map(without_user).filter_map(canonical_host);
-        let mut named = hosts.map(|host| endpoints_of(&host, catalogue));
-        Self {
-            named: named.find(|found| !found.is_empty()).unwrap_or_default(),
-            matches: catalogue.paths_like(&path.path, target.query),
-            path,
-            remembered: None,
+        let outer = target.authority.into_iter().chain(tx.via.as_deref()).map(|host| (host, false));
+        let authorities = outer.chain(host_fields(head).map(|host| (host, true)));
+        let hosts = authorities.filter_map(|(host, is_field)| Some((canonical_host(without_user(host))?, is_field)));
+        let hosts: Vec<_> = hosts.collect();
+        let mut named = hosts.iter().map(|(host, is_field)| (endpoints_of(host, catalogue), *is_field));
+        let strong = named.find(|(found, _)| !found.is_empty());
+        let nothing =
+            Self { named: Vec::new(), by_host_field: false, by_header: false, matches, path, remembered: None };
+        if let Some((named, by_host_field)) = strong {
+            return Self { named, by_host_field, ..nothing };
         }
+        for (host, by_host_field) in hosts {
+            let named = endpoints_perhaps_of(&host, catalogue);
+            let by_path = named.iter().copied().filter(|e| nothing.has_path_of(e)).collect::<Vec<_>>();
+            let by_header = by_path.is_empty();
+            let named = if by_header { spoken(named, head) } else { by_path };
+            if !named.is_empty() {
+                return Self { named, by_host_field, by_header, ..nothing };
+            }
+        }
+        nothing
+    }
+
+    /// Whether the path is one of this service, and not one that any has.
+    fn has_path_of(&self, endpoint: &Endpoint) -> bool {
+        self.matches.iter().any(|found| found.fit.literals > 0 && found.path.is_at(endpoint))
+    }
+
+    /// Whether path or headers are those of one of these services, which their address alone does not prove.
+    pub(super) fn is_meant_for(&self, endpoints: &[&'static Endpoint], head: &Head) -> bool {
+        endpoints.iter().any(|endpoint| self.has_path_of(endpoint) || endpoint.is_spoken(head.fields()))
     }
 }
 
@@ -139,6 +166,7 @@ fn is_harmless(catalogue: &Catalogue, question: &Question<&[u8]>, asked: &Asked)
     let parts = question.target.split(|b| *b == b'/').chain([question.host]);
     !asked.matches.is_empty()
         && !asked.named.is_empty()
+        && !asked.by_header
         && !is_wildcard(catalogue, question.host)
         && !parts.into_iter().any(tokens::is_token)
 }
@@ -149,6 +177,11 @@ pub(super) fn target(head: &Head) -> Target<'_> {
         true => Target { authority: Some(head.target()), ..Target::default() },
         false => Target::new(head.target()),
     }
+}
+
+/// Those of the services whose clients send such headers.
+fn spoken(endpoints: Vec<&'static Endpoint>, head: &Head) -> Vec<&'static Endpoint> {
+    endpoints.into_iter().filter(|endpoint| endpoint.is_spoken(head.fields())).collect()
 }
 
 fn without_user(authority: &[u8]) -> &[u8] {

@@ -1,77 +1,14 @@
-//! Bodies of answers as documents: content encoding undone, JSON read as far as it goes.
+//! Bodies of answers as documents: JSON read as far as it goes.
 //!
 //! Answers may be cut by a gap or the snaplen, so JSON is read as its sequence of `"key": value` pairs at any depth, not
-//! as a tree: a document that breaks off gives the pairs before the break. Bounds: [`MAX_DECODED`] bytes after
-//! decompression, [`MAX_PAIRS`] pairs.
+//! as a tree: a document that breaks off gives the pairs before the break. Bound: [`MAX_PAIRS`] pairs.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use std::io::Read;
+use zeroize::Zeroize;
 
-use zeroize::{Zeroize, Zeroizing};
-
-/// Most bytes that a compressed body may become; the rest is cut off.
-pub const MAX_DECODED: usize = 256 * 1024;
 /// Most pairs that are read from a JSON document.
 pub const MAX_PAIRS: usize = 4096;
-
-/// Content with its encoding undone; wiped when dropped.
-#[derive(Debug)]
-pub enum Content<'b> {
-    /// Not encoded.
-    Plain(&'b [u8]),
-    /// Decompressed, perhaps only the first part.
-    Decoded(Zeroizing<Vec<u8>>),
-}
-
-impl<'b> Content<'b> {
-    /// Undoes `Content-Encoding: gzip`, `x-gzip` and `deflate` (zlib or raw), up to two layers; a gzip header is believed
-    /// without it. Content in another encoding is kept as it is.
-    pub fn new(bytes: &'b [u8], encoding: Option<&[u8]>) -> Self {
-        let encoding = encoding.unwrap_or_default();
-        let mut content = Content::Plain(bytes);
-        for name in encoding.rsplit(|b| *b == b',').take(2).map(<[u8]>::trim_ascii) {
-            let input = content.bytes();
-            let decoded = match () {
-                () if input.starts_with(&[0x1F, 0x8B]) => inflate(flate2::read::MultiGzDecoder::new(input)),
-                () if !name.eq_ignore_ascii_case(b"deflate") => continue,
-                // RFC 9110 section 8.4.1.2 says zlib; some servers send raw deflate
-                () => match inflate(flate2::read::ZlibDecoder::new(input)) {
-                    empty if empty.is_empty() => inflate(flate2::read::DeflateDecoder::new(input)),
-                    decoded => decoded,
-                },
-            };
-            content = Content::Decoded(decoded);
-        }
-        content
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Plain(bytes) => bytes,
-            Self::Decoded(bytes) => bytes,
-        }
-    }
-}
-
-/// Everything that comes out before the limit, the end or the first error: damaged or cut input keeps its beginning.
-fn inflate(mut reader: impl Read) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(Vec::new());
-    let mut chunk = Zeroizing::new([0; 8192]);
-    while out.len() < MAX_DECODED {
-        let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) else { break };
-        let bytes = chunk.get(..count.min(MAX_DECODED.saturating_sub(out.len()))).unwrap_or_default();
-        if bytes.len() > out.capacity().saturating_sub(out.len()) {
-            // A vector that grows by itself leaves its old content behind in freed memory.
-            let mut larger = Vec::with_capacity(out.capacity().saturating_mul(2).max(2 * 8192));
-            larger.extend_from_slice(&out);
-            out = Zeroizing::new(larger);
-        }
-        out.extend_from_slice(bytes);
-    }
-    out
-}
 
 /// What kind of document a body is.
 #[derive(Debug)]
@@ -322,8 +259,6 @@ fn push_char(code: u32, out: &mut Vec<u8>) {
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String)> {
@@ -398,29 +333,6 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-    }
-
-    #[test]
-    fn compressed_bodies_and_bombs() {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        gzip.write_all(b"{\"k\":\"v\"}").unwrap();
-        let gzip = gzip.finish().unwrap();
-        assert_eq!(Content::new(&gzip, Some(b"gzip")).bytes(), b"{\"k\":\"v\"}");
-        assert_eq!(Content::new(&gzip, None).bytes(), b"{\"k\":\"v\"}");
-        assert_eq!(Content::new(&gzip[..gzip.len() - 8], Some(b"gzip")).bytes(), b"{\"k\":\"v\"}");
-        for raw in [false, true] {
-            let mut out = Vec::new();
-            if raw {
-                flate2::write::DeflateEncoder::new(&mut out, flate2::Compression::fast()).write_all(b"abc").unwrap();
-            } else {
-                flate2::write::ZlibEncoder::new(&mut out, flate2::Compression::fast()).write_all(b"abc").unwrap();
-            }
-            assert_eq!(Content::new(&out, Some(b"Deflate")).bytes(), b"abc");
-        }
-        let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        bomb.write_all(&vec![b'a'; 20 * MAX_DECODED]).unwrap();
-        assert_eq!(Content::new(&bomb.finish().unwrap(), Some(b"gzip")).bytes().len(), MAX_DECODED);
-        assert_eq!(Content::new(b"plain", Some(b"br")).bytes(), b"plain");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 pub use host::canonical_ip;
-pub use text::{entities, fold, json_unescape, percent_once, percent_stable};
+pub use text::{entities, fold, hex, json_unescape, percent_once, percent_stable};
 
 use super::HostRef;
 use crate::bytes::{find, lossy};
@@ -64,19 +64,38 @@ pub fn urls(value: &[u8]) -> Vec<Parsed> {
     if begins_otherwise(trim(value)) { Vec::new() } else { read(value, false) }
 }
 
+/// Whether `value` may be a URL by how it begins; says yes rather than no. Looks at a few bytes.
+pub fn may_begin_url(value: &[u8]) -> bool {
+    !begins_otherwise(trim(value))
+}
+
 /// Whether `value` begins neither with a scheme nor with two slashes in whatever disguise: with a word that something else
 /// than a colon or an escape follows, or with what no URL begins with. Bodies that are no text do.
 fn begins_otherwise(value: &[u8]) -> bool {
-    let word = value.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')).count();
+    let is_of_word = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    let word = value.iter().take(WORD).take_while(is_of_word).count();
     let rest = value.get(word..).unwrap_or_default();
-    match rest.first() {
-        Some(b':' | b'%' | b'\\' | b'&') => false,
-        Some(b'/') | None => word > 0,
-        Some(b' '..=b'~') => true,
-        Some(0x80..) => rest.utf8_chunks().next().is_some_and(|chunk| chunk.valid().is_empty()),
+    match rest {
+        [b':' | b'%' | b'\\' | b'&', ..] => false,
+        [b'/', b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'~', ..] => true,
+        [b'/', ..] | [] => word > 0,
+        [b' '..=b'~', ..] => true,
+        [0x80..=0xFF, ..] => {
+            rest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next()).is_none_or(is_foreign)
+        }
         // dropped anywhere in a URL, and around it
-        Some(_) => false,
+        _ => false,
     }
+}
+
+/// Longest word that a URL may begin with: a scheme, behind a prefix of it.
+const WORD: usize = 64;
+
+/// Whether a character beyond ASCII stands for nothing that a URL begins with.
+fn is_foreign(c: char) -> bool {
+    let mut bytes = [0; 4];
+    let folded = fold(c.encode_utf8(&mut bytes));
+    folded.chars().next().is_some_and(|c| !c.is_ascii())
 }
 
 fn read(value: &[u8], bare: bool) -> Vec<Parsed> {
@@ -121,6 +140,12 @@ pub fn canonical_authority(authority: &[u8]) -> Option<(HostRef, Option<u16>)> {
     let text = lossy(trim(authority.get(..INPUT).unwrap_or(authority)));
     let (host, port) = split_port(&text);
     host::read(host).into_iter().next().map(|host| (host, port))
+}
+
+/// The only reading of an authority in the usual spelling, which most are; `None` says nothing.
+pub fn plain_authority(authority: &[u8]) -> Option<(HostRef, Option<u16>)> {
+    let (written, port) = plain_port(authority);
+    host::plain(written).map(|host| (host, port))
 }
 
 /// Splits a port in the usual spelling off: one to five digits that do not begin with 0.
@@ -205,7 +230,8 @@ fn read_url(text: &str, out: &mut Vec<Parsed>) {
 fn split_scheme(mut text: &str) -> Option<(Scheme, &str)> {
     for _ in 0..4 {
         let Some(rest) = WRAPPERS.iter().find_map(|wrapper| strip_prefix_ignore_case(text, wrapper)) else { break };
-        text = trim_str(rest);
+        // what follows `!/` is an entry of the archive that the URL before it names
+        text = trim_str(rest.split_once("!/").map_or(rest, |(archive, _)| archive));
     }
     let slashes = |text: &str| text.len().saturating_sub(text.trim_start_matches(['/', '\\']).len());
     if slashes(text) >= 2 {
@@ -226,7 +252,8 @@ fn split_scheme(mut text: &str) -> Option<(Scheme, &str)> {
 }
 
 /// Prefixes that some clients put before the URL that is fetched.
-const WRAPPERS: &[&str] = &["url:", "view-source:", "jar:", "netdoc:", "feed:", "blob:", "wrap:"];
+const WRAPPERS: &[&str] =
+    &["url:", "view-source:", "jar:", "jdbc:", "zip:", "nested:", "netdoc:", "feed:", "blob:", "wrap:", "exec:"];
 /// Schemes whose slashes may be missing.
 const SPECIAL: &[&str] = &["http", "https", "ws", "wss", "ftp", "gopher"];
 
@@ -237,22 +264,29 @@ fn is_scheme(text: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
+/// Most pieces between `@` of one authority that are read besides the first two and the last: those in which a delimiter
+/// stands, where some parser ends the authority.
+const PIECES: usize = 8;
+
 /// Reads what follows scheme and slashes: every host that some parser finds in the authority, each with what follows.
 fn read_authority(scheme: Scheme, rest: &str, out: &mut Vec<Parsed>) {
     let slash = rest.find('/').unwrap_or(rest.len());
     let (authority, after) = rest.split_at_checked(slash).unwrap_or((rest, ""));
-    let mut pieces = authority.split('@').peekable();
-    let mut first = true;
-    while let Some(piece) = pieces.next() {
-        let cut = piece.find(|c: char| matches!(c, '?' | '#' | '\\' | '&' | ',' | ';' | '|') || c.is_whitespace());
+    let mut reading = Reading { scheme, user: authority.contains('@'), path: None };
+    let mut pieces = authority.split('@').enumerate().peekable();
+    let mut delimited = 0usize;
+    while let Some((nth, piece)) = pieces.next() {
+        let is_last = pieces.peek().is_none();
+        let is_delimiter = |c: char| matches!(c, '?' | '#' | '\\' | '&' | ',' | ';' | '|' | '\0') || c.is_whitespace();
+        let cut = piece.find(is_delimiter);
         let (host, tail) = cut.and_then(|at| piece.split_at_checked(at)).unwrap_or((piece, ""));
+        delimited = delimited.saturating_add(usize::from(!tail.is_empty()));
         // what stands before the first @ is a user name, unless a delimiter ends the authority before it
-        if !first || pieces.peek().is_none() || !tail.is_empty() {
-            let path =
-                if tail.starts_with('\\') && pieces.peek().is_none() { after_backslash(rest, tail) } else { after };
-            read_host(scheme, host, tail, path, authority.contains('@'), out);
+        let is_host = nth == 1 || is_last || !tail.is_empty() && (nth == 0 || delimited <= PIECES);
+        if is_host {
+            let path = if tail.starts_with('\\') && is_last { after_backslash(rest, tail) } else { after };
+            reading.host(host, tail, path, out);
         }
-        first = false;
     }
 }
 
@@ -261,36 +295,53 @@ fn after_backslash<'a>(rest: &'a str, tail: &str) -> &'a str {
     rest.find(tail).and_then(|at| rest.get(at..)).unwrap_or_default()
 }
 
-fn read_host(scheme: Scheme, authority: &str, tail: &str, after: &str, user: bool, out: &mut Vec<Parsed>) {
-    if authority.is_empty() {
-        return;
-    }
-    let (written, port) = split_port(authority);
-    let readings = host::read(written);
-    if readings.is_empty() {
-        return;
-    }
-    let after = if tail.starts_with(['?', '#']) { "" } else { after };
-    let (method, path) = match scheme {
-        Scheme::Gopher => embedded_request(after),
-        _ if after.contains('\\') => (None, normalise_path(after.replace('\\', "/").as_bytes())),
-        _ => (None, normalise_path(after.as_bytes())),
-    };
-    for host in readings {
-        if out.len() >= HOSTS {
+/// The reading of one authority.
+struct Reading<'t> {
+    scheme: Scheme,
+    /// There is user information.
+    user: bool,
+    /// What followed the last host that was read, with the method and the path in it: the same for nearly all.
+    path: Option<(&'t str, Option<String>, String)>,
+}
+
+impl<'t> Reading<'t> {
+    fn host(&mut self, authority: &str, tail: &str, after: &'t str, out: &mut Vec<Parsed>) {
+        if authority.is_empty() {
             return;
         }
-        if out.iter().any(|known| known.host == host && known.port == port) {
-            continue;
+        let (written, port) = split_port(authority);
+        for host in host::read(written) {
+            if out.len() >= HOSTS {
+                return;
+            }
+            if out.iter().any(|known| known.host == host && known.port == port) {
+                continue;
+            }
+            let (method, path) = self.path(if tail.starts_with(['?', '#']) { "" } else { after });
+            out.push(Parsed {
+                scheme: self.scheme,
+                disguised: self.user || !is_plain(written, &host),
+                host,
+                port,
+                path: (path != "/").then_some(path),
+                method,
+            });
         }
-        out.push(Parsed {
-            scheme,
-            disguised: user || !is_plain(written, &host),
-            host,
-            port,
-            path: (path != "/").then(|| path.clone()),
-            method: method.clone(),
-        });
+    }
+
+    fn path(&mut self, after: &'t str) -> (Option<String>, String) {
+        match &self.path {
+            Some((same, method, path)) if std::ptr::eq(*same, after) => (method.clone(), path.clone()),
+            _ => {
+                let (method, path) = match self.scheme {
+                    Scheme::Gopher => embedded_request(after),
+                    _ if after.contains('\\') => (None, normalise_path(after.replace('\\', "/").as_bytes())),
+                    _ => (None, normalise_path(after.as_bytes())),
+                };
+                self.path = Some((after, method.clone(), path.clone()));
+                (method, path)
+            }
+        }
     }
 }
 

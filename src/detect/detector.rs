@@ -13,19 +13,23 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::asked::{self, Asked, Questions};
-use super::body::Content;
 use super::canonical::{canonical_host, canonical_ip, percent_stable};
+use super::client::{Forms, Standing};
+use super::content::Content;
 use super::path::{Target, plain_path};
 use super::proof::{Answer, Fingerprints, number};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
 use super::relay::{self, Searched};
-use super::request::{Request, UserAgents, endpoints_of, fitting, host_fields};
+use super::request::{Request, UserAgents, endpoints_of, endpoints_perhaps_of, fitting, host_fields};
+use super::secret::{Part, Secret};
 use super::ssrf::{self, Hosts};
 use super::tokens;
 use super::{
-    Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
+    Carried, Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
 };
-use crate::catalogue::{Catalogue, Endpoint, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version};
+use crate::catalogue::{
+    Catalogue, Endpoint, HeaderRule, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version, is_shared,
+};
 use crate::conn::{self, Conn};
 use crate::packet::Timestamp;
 use crate::proto::dns;
@@ -69,6 +73,7 @@ pub struct Detector {
     memory: Memory,
     questions: Questions,
     agents: UserAgents,
+    forms: Forms,
 }
 
 impl Detector {
@@ -81,6 +86,7 @@ impl Detector {
             memory: Memory::default(),
             questions: Questions::default(),
             agents: UserAgents::default(),
+            forms: Forms::default(),
         }
     }
 
@@ -98,7 +104,9 @@ impl Detector {
         let target = Target::new(head.target());
         let Some(path) = plain_path(target.path).filter(|_| target.authority.is_none()) else { return true };
         catalogue.paths_like(path, target.query).iter().any(|m| ports.iter().any(|port| is_possible(m, head, *port)))
-            || hosts.any(|host| !endpoints_of(&host, catalogue).is_empty())
+            || hosts.any(|host| {
+                !endpoints_of(&host, catalogue).is_empty() || !endpoints_perhaps_of(&host, catalogue).is_empty()
+            })
     }
 
     /// Judges an HTTP exchange. `search`: look for credential-shaped tokens in it.
@@ -119,21 +127,27 @@ impl Detector {
                 Some(Request::new(message, target, asked))
             }
         };
-        let imds = self.imds(tx, request.as_ref(), by_address);
-        let tokens = if search { self.tokens(tx, request.as_ref(), imds.is_some()) } else { Vec::new() };
+        let mut issued = Vec::new();
+        let imds = self.imds(tx, request.as_ref(), by_address, &mut issued);
+        let carried = match search {
+            true => self.carried(tx, request.as_ref(), imds.is_some()),
+            false => Carried::default(),
+        };
+        let is_leg = || imds.as_ref().is_some_and(|imds| imds.leg == Leg::Named);
         let hosts = match &request {
             Some(request) if request.asked.named.is_empty() => Hosts::Ordinary,
+            Some(request) if is_leg() && self.speaks_protocol(request, &request.asked.named) => Hosts::Own,
             _ => Hosts::Unknown,
         };
         let named = match self.config.ssrf {
             true => ssrf::judge_knowing(hosts, tx, imds.as_ref(), &self.catalogue),
             false => Verdict::default(),
         };
-        Verdict { imds: imds.map(Arc::new), tokens, ..named }
+        Verdict { imds: imds.map(Arc::new), issued, carried, ..named }
     }
 
     /// What may be an issued credential that leaves; what was searched before is not searched again.
-    fn tokens(&self, tx: &Transaction, request: Option<&Request<'_>>, is_metadata: bool) -> Vec<(TokenHash, bool)> {
+    fn carried(&self, tx: &Transaction, request: Option<&Request<'_>>, is_metadata: bool) -> Carried {
         let remembered = request.and_then(|request| request.asked.remembered.as_ref());
         let searched = Searched {
             target: remembered.map(|remembered| remembered.tokens.as_slice()),
@@ -150,7 +164,8 @@ impl Detector {
 
     /// A connection to a metadata address in which no request could be read; `None` for other connections.
     pub fn connection(&self, conn: Conn, why: NoRequest, first: Timestamp, last: Timestamp) -> Option<Connection> {
-        if !self.metadata_endpoint(conn.server) {
+        // in shared space only a request tells
+        if !self.metadata_endpoint(conn.server) || is_shared(conn.server.ip) {
             return None;
         }
         let endpoints = self.catalogue.endpoints_at(canonical_ip(conn.server.ip));
@@ -160,10 +175,20 @@ impl Detector {
         Some(Connection { conn, why, first, last, provider, service })
     }
 
-    fn imds(&mut self, tx: &Transaction, request: Option<&Request<'_>>, by_address: bool) -> Option<Imds> {
+    /// What makes the exchange metadata traffic; the secrets of its answer are added to `issued`.
+    fn imds(
+        &mut self,
+        tx: &Transaction,
+        request: Option<&Request<'_>>,
+        by_address: bool,
+        issued: &mut Vec<Secret>,
+    ) -> Option<Imds> {
         let catalogue = Arc::clone(&self.catalogue);
         let named = request.map_or(&[][..], |r| &r.asked.named);
         let matches = request.map_or(&[][..], |r| &r.asked.matches);
+        let at_address = catalogue.endpoints_at(canonical_ip(tx.conn.server.ip));
+        let by_address = by_address
+            && (!is_shared(tx.conn.server.ip) || request.is_some_and(|r| r.asked.is_meant_for(at_address, r.head)));
         if !by_address && named.is_empty() {
             // Paths are shared with ordinary services: look at the answer only where it could prove something.
             let port = tx.conn.server.port;
@@ -176,30 +201,68 @@ impl Detector {
         let answer = tx.response.as_ref().zip(content.as_ref());
         let answer = answer.map(|(response, content)| Answer::new(response, content, catalogue.credential_keys()));
         let answer = answer.as_ref();
-        let (leg, choice) = if by_address || !named.is_empty() {
+        let mut by_name = None;
+        if by_address || !named.is_empty() {
             let (leg, endpoints) = match by_address {
-                true => (Leg::Address, catalogue.endpoints_at(canonical_ip(tx.conn.server.ip)).to_vec()),
+                true => (Leg::Address, at_address.to_vec()),
                 false => (Leg::Named, named.to_vec()),
             };
             let evidence = Evidence {
                 catalogue: &catalogue,
                 request,
                 response: tx.response.as_ref().map(|r| &r.head),
-                port: tx.conn.server.port,
+                answer,
+                port: by_address.then_some(tx.conn.server.port),
                 named,
                 matches,
                 last: self.memory.last(&tx.conn),
             };
-            (leg, choose(endpoints, &evidence))
-        } else {
-            self.elsewhere(tx, request?, answer, matches)?
+            let choice = choose(endpoints, &evidence);
+            let forged = leg == Leg::Named
+                && request.is_some_and(|request| {
+                    request.asked.by_host_field
+                        // where the address can be any, only the name tells
+                        && !named.iter().any(|endpoint| endpoint.addresses.is_empty())
+                        && named.iter().all(|endpoint| !endpoint.addresses.is_empty())
+                        && !self.is_answered(answer, &choice)
+                        && !self.speaks_protocol(request, named)
+                });
+            by_name = (!forged).then_some((leg, choice));
+        }
+        let (leg, choice) = match by_name {
+            Some(found) => found,
+            None => self.elsewhere(tx, request?, answer, matches)?,
         };
-        let imds = self.describe(tx, request, answer, leg, &choice);
+        let imds = self.describe(tx, request, answer, (leg, &choice), issued);
         let success = answer.is_some_and(Answer::is_success);
         if imds.provider != UNKNOWN && leg == Leg::Address && (choice.answered || success && choice.firm) {
             self.memory.record(&tx.conn, imds.provider);
         }
         Some(imds)
+    }
+
+    /// Whether a metadata service answered, by its own headers or by a credential: a Host field alone proves nothing.
+    fn is_answered(&self, answer: Option<&Answer<'_>>, choice: &Choice) -> bool {
+        let proves = |answer: &Answer<'_>| {
+            choice.entry.is_some_and(|found| answer.proves(found.path.entry))
+                || self.proved_by_other(choice, answer).is_some()
+        };
+        choice.answered || answer.is_some_and(proves)
+    }
+
+    /// Whether a request is made as the service's own clients make theirs: with a session token, a request for one, or the
+    /// header that the service wants, by a known client. Nobody forges that to try a server out.
+    fn speaks_protocol(&self, request: &Request<'_>, endpoints: &[&'static Endpoint]) -> bool {
+        let is_sent =
+            |rule: &HeaderRule| request.head.values(&rule.name).any(|value| rule.fits(rule.name.as_bytes(), value));
+        let speaks = |endpoint: &&'static Endpoint| {
+            endpoint.client_headers.iter().any(is_sent)
+                || endpoint.session_header.as_ref().is_some_and(is_sent)
+                || endpoint.session_ttl_header.as_deref().is_some_and(|name| request.head.field(name).is_some())
+        };
+        let agent = request.head.field("user-agent").unwrap_or_default();
+        let is_known = || !self.catalogue.is_tool(agent) && self.catalogue.agents_called(agent).next().is_some();
+        endpoints.iter().any(speaks) && is_known()
     }
 
     /// Rules 3 and 4: a server that neither its address nor its name tells.
@@ -238,10 +301,13 @@ impl Detector {
         tx: &Transaction,
         request: Option<&Request<'_>>,
         answer: Option<&Answer<'_>>,
-        leg: Leg,
-        choice: &Choice,
+        (leg, choice): (Leg, &Choice),
+        issued: &mut Vec<Secret>,
     ) -> Imds {
         let found = self.find(request, answer, choice);
+        issued.extend(found.secrets);
+        let issued_token = issued_token(request, answer, choice, found.sensitivity);
+        issued.extend(issued_token.and_then(|(token, _)| Secret::new(token, Part::Access)));
         let session_token = request.and_then(|r| session_token(r, &choice.endpoints));
         let mut imds = Imds {
             provider: found.provider,
@@ -252,12 +318,19 @@ impl Detector {
             version: request.and_then(|_| version(choice, session_token.is_some())).map(Version::name),
             credential: found.credential,
             headers: request.map(|r| r.recorded(&self.catalogue)).unwrap_or_default(),
+            client: request.map(|r| self.forms.client(&self.catalogue, r.message)).unwrap_or_default(),
             signals: Signals::default(),
             leg,
             session_token,
-            issued_token: issued_token(request, answer, choice, found.sensitivity),
+            issued_token: issued_token.map(|(token, lifetime)| (tokens::token_hash(token), lifetime)),
         };
         imds.signals = self.signals(tx, request, answer, choice, &imds);
+        match imds.client.standing {
+            Standing::Mismatch => imds.signals.add(Signal::ClaimedIdentityMismatch),
+            // Java's own client asks for pages first, whatever it is used for
+            Standing::Known if imds.client.shape.is_some() => imds.signals.remove(Signal::BrowserLike),
+            _ => {}
+        }
         imds
     }
 
@@ -273,6 +346,7 @@ impl Detector {
             found.credential = Some(Credential::default());
         } else if let Some((answer, entry)) = proved {
             found.credential = Some(answer.credential(entry, fingerprints));
+            found.secrets = answer.secrets(entry);
         }
         let issued = found.credential.as_ref().is_some_and(|c| c.issued);
         if !issued
@@ -281,6 +355,7 @@ impl Detector {
             && let Some(better) = self.proved_by_other(choice, answer)
         {
             found.credential = Some(answer.credential(better, fingerprints));
+            found.secrets = answer.secrets(better);
             found.sensitivity = Sensitivity::Credential;
             if found.provider == UNKNOWN {
                 (found.provider, found.service) = (&better.provider, &better.service);
@@ -327,7 +402,6 @@ impl Detector {
         let mut signals = request.map(|r| r.signals(&self.catalogue, &mut self.agents)).unwrap_or_default();
         let entry = choice.entry.map(|m| m.path.entry);
         let status = tx.response.as_ref().and_then(|r| r.head.status());
-        let sensitive = matches!(imds.sensitivity, Sensitivity::Credential | Sensitivity::Token);
         let issued = imds.credential.as_ref().is_some_and(|c| c.issued);
         let messages = || tx.request.iter().chain(&tx.response);
         let own_address = choice.endpoints.iter().any(|e| e.addresses.contains(&canonical_ip(tx.conn.server.ip)));
@@ -343,7 +417,7 @@ impl Detector {
             (
                 Signal::Refused,
                 matches!(status, Some(400 | 401 | 403 | 429 | 500..=599))
-                    || sensitive && answer.is_some_and(|a| a.is_success() && a.is_error()),
+                    || answer.is_some_and(|a| a.is_refusal(entry, imds.sensitivity)),
             ),
             (Signal::Unanswered, request.is_some() && tx.response.is_none()),
             (Signal::Issued, issued),
@@ -396,6 +470,8 @@ struct Finding {
     entry: Option<&'static PathEntry>,
     sensitivity: Sensitivity,
     credential: Option<Credential>,
+    /// Of the credential, where one was issued.
+    secrets: Vec<Secret>,
 }
 
 impl Finding {
@@ -405,7 +481,8 @@ impl Finding {
         let sensitivity = entry.map_or(Sensitivity::Discovery, |e| e.sensitivity);
         let asked = entry.filter(|e| e.sensitivity == Sensitivity::Credential);
         let credential = asked.map(|e| Credential { kind: e.kind.as_deref(), ..Credential::default() });
-        Self { provider: choice.provider, service: choice.service, entry, sensitivity, credential }
+        let (provider, service) = (choice.provider, choice.service);
+        Self { provider, service, entry, sensitivity, credential, secrets: Vec::new() }
     }
 }
 
@@ -449,13 +526,13 @@ fn session_token(request: &Request<'_>, endpoints: &[&'static Endpoint]) -> Opti
     Some(tokens::token_hash(value))
 }
 
-/// Hash and lifetime of the session token that an answer issues.
-fn issued_token(
+/// The session token that an answer issues, and its lifetime.
+fn issued_token<'a>(
     request: Option<&Request<'_>>,
-    answer: Option<&Answer<'_>>,
+    answer: Option<&'a Answer<'_>>,
     choice: &Choice,
     sensitivity: Sensitivity,
-) -> Option<(TokenHash, u64)> {
+) -> Option<(&'a [u8], u64)> {
     let (request, answer) = (request?, answer.filter(|_| sensitivity == Sensitivity::Token)?);
     let (token, lifetime) = answer.session_token(choice.entry.map(|m| m.path.entry))?;
     let asked = || {
@@ -480,7 +557,7 @@ fn scope(request: &Request<'_>, entry: Option<PathMatch>) -> Option<String> {
     let asked = asked.map(|value| String::from_utf8_lossy(&value).chars().take(512).collect());
     let in_path = || {
         let found = entry.filter(|m| m.path.entry.scope == Some(ScopeAt::Path))?;
-        found.fit.last_any(&request.asked.path.path).map(str::to_owned)
+        found.fit.wildcard(&request.asked.path.path).map(str::to_owned)
     };
     asked.or_else(in_path)
 }

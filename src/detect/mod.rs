@@ -4,6 +4,8 @@
 mod asked;
 pub mod body;
 pub mod canonical;
+pub mod client;
+pub mod content;
 mod detector;
 mod expiry;
 mod names;
@@ -13,16 +15,21 @@ mod provider;
 mod recorded;
 mod relay;
 mod request;
+pub mod secret;
 pub mod ssrf;
 pub mod tokens;
 pub mod verdict;
+pub mod views;
 
+pub use client::{Client, Shape, Standing};
 pub use detector::{Config, DEFAULT_FINGERPRINT_KEY, Detector};
+pub use expiry::rfc3339;
 pub use path::{Normalised, normalise_path};
 pub use recorded::Recorded;
-pub use tokens::token_hash;
+pub use secret::{Grams, Part, Secret};
+pub use tokens::{Seen, Spot, token_hash};
 
 pub use verdict::{
-    Candidate, CandidateKind, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place, Sensitivity,
-    Signal, Signals, TokenHash, Tokens, Verdict,
+    Candidate, CandidateKind, Carried, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest, Place,
+    Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
 };

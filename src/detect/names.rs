@@ -8,19 +8,21 @@ use super::canonical::canonical_ip;
 use super::provider::{UNKNOWN, one_provider};
 use super::{DnsVerdict, tokens};
 use crate::bytes::{Reader, lossy};
-use crate::catalogue::{Catalogue, Endpoint};
-use crate::proto::dns::{Name, RData, Transaction};
+use crate::catalogue::{Catalogue, Endpoint, is_shared};
+use crate::proto::dns::{Message, Name, RData, Transaction};
 
-/// Most addresses of one answer that are kept.
+/// Most metadata addresses of one answer that are kept, and most others.
 const MAX_ADDRESSES: usize = 64;
 
 /// Judges a transaction by its question and the addresses in its answer section, CNAME chains included.
 pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> DnsVerdict {
     let mut verdict = DnsVerdict::default();
+    let mut is_overlay = false;
     let question = [&tx.query, &tx.response].into_iter().flatten().find_map(|m| m.questions.get(tx.question));
     if let Some(question) = question {
         verdict.name = shown(&question.name);
         verdict.metadata_name = service(&catalogue.endpoints_named(&verdict.name));
+        is_overlay = catalogue.is_overlay_name(&verdict.name);
         if search {
             tokens::tokens_in_name(&question.name, &mut verdict.tokens);
         }
@@ -35,15 +37,33 @@ pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> Dn
         };
         address.into_iter().chain(hinted)
     });
-    for address in addresses.take(MAX_ADDRESSES) {
-        match service(catalogue.endpoints_at(canonical_ip(address))) {
-            Some((provider, service)) => verdict.metadata_answers.push((address, provider, service)),
-            None => verdict.other_answers.push(address),
+    for address in addresses {
+        let ip = canonical_ip(address);
+        // clusters and overlay networks have such addresses of their own
+        let found = service(catalogue.endpoints_at(ip)).filter(|_| !is_overlay || !is_shared(ip));
+        match found {
+            Some((provider, service)) => push(&mut verdict.metadata_answers, (address, provider, service)),
+            None => push(&mut verdict.other_answers, address),
         }
+    }
+    if verdict.metadata_name.is_none() {
+        verdict.metadata_name = match verdict.metadata_answers.is_empty() {
+            // a name that may be anybody's own
+            false => service(catalogue.endpoints_named_shortly(&verdict.name)),
+            // another name for one, whose addresses the asker looks up next
+            true => tx.response.as_ref().and_then(|response| service_behind(catalogue, response)),
+        };
     }
     verdict
 }
 
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.len() < MAX_ADDRESSES {
+        list.push(item);
+    }
+}
+
+const CNAME: u16 = 5;
 const SVCB: u16 = 64;
 const HTTPS: u16 = 65;
 
@@ -60,6 +80,14 @@ fn hints(parameters: &[u8]) -> Vec<IpAddr> {
         }
     }
     out
+}
+
+/// The service that an answer's CNAMEs lead to by name.
+fn service_behind(catalogue: &Catalogue, response: &Message) -> Option<(&'static str, &'static str)> {
+    response.answers.iter().take(MAX_ADDRESSES).find_map(|record| match &record.data {
+        RData::Name(name) if record.rtype == CNAME => service(&catalogue.endpoints_named(&shown(name))),
+        _ => None,
+    })
 }
 
 /// Provider and service; unknown where several share a name or address.

@@ -11,15 +11,20 @@ use hmac::{Hmac, KeyInit, Mac};
 use memchr::memmem::Finder;
 use sha2::Sha256;
 
-use super::body::{Content, Document, Value};
-use super::{Credential, TokenHash, expiry, tokens};
+use super::body::{Document, Value};
+use super::content::Content;
+use super::secret::{Part, Secret};
+use super::{Credential, expiry, tokens};
 use crate::bytes::{find, lossy};
-use crate::catalogue::{CredentialKeys, Marker, PathEntry, is_key};
+use crate::catalogue::{CredentialKeys, Marker, PathEntry, Sensitivity, is_key};
 use crate::packet::Timestamp;
 use crate::proto::http::Message;
+use crate::text::hex;
 
-/// Most hashes of one credential.
-const MAX_SECRETS: usize = 256;
+/// Most secrets of one document.
+const MAX_SECRETS: usize = 64;
+/// Longest text that is a refusal and nothing else, in bytes.
+const SHORT: usize = 80;
 /// Most characters of an identifier or scope.
 const MAX_TEXT: usize = 512;
 
@@ -47,7 +52,7 @@ impl<'b> Answer<'b> {
         let document = Document::new(bytes, damaged);
         Self {
             status,
-            error: is_error(&document),
+            error: is_error(&document, &keys.refusal),
             document,
             keys,
             whole: !damaged && response.body.whole && response.complete,
@@ -78,6 +83,18 @@ impl<'b> Answer<'b> {
             _ if !matches!(self.document, Document::Json(_)) => false,
             (all, _) => all.iter().all(|marker| self.holds(marker)) || !self.whole && self.begins(entry, all),
         }
+    }
+
+    /// Whether the answer refuses although its status says success: by the entry's words, by saying that it went wrong, by a
+    /// page for people where data is due. User data may speak of errors: there only a short text does.
+    pub(super) fn is_refusal(&self, entry: Option<&PathEntry>, sensitivity: Sensitivity) -> bool {
+        let says_so = match (sensitivity, &self.document) {
+            (Sensitivity::Discovery, _) => false,
+            (Sensitivity::UserData, Document::Text(text)) => text.len() <= SHORT && self.error,
+            (Sensitivity::UserData, Document::Json(_)) => false,
+            _ => self.error,
+        };
+        self.is_success() && (says_so || entry.is_some_and(|entry| self.refuses(entry)))
     }
 
     fn refuses(&self, entry: &PathEntry) -> bool {
@@ -131,45 +148,51 @@ impl<'b> Answer<'b> {
             expiry::rfc3339(self.time.seconds().checked_add(seconds)?)
         };
         let parts = self.secret_parts(entry);
-        let mut secrets = Vec::new();
-        for (part, _) in &parts {
-            tokens::secret_hashes(part, &mut secrets);
-        }
-        secrets.truncate(MAX_SECRETS);
-        let main = parts.first().filter(|(_, whole)| *whole);
+        let main = parts.first().filter(|(_, whole, _)| *whole);
         Credential {
             issued: true,
             kind: entry.kind.as_deref(),
             id: first(&entry.identifier, &self.keys.identifier).map(shown),
             scope: first(&[], &self.keys.scope).map(shown),
             expires: first(&entry.expiry, &self.keys.expiry).and_then(expiry::absolute).or_else(in_seconds),
-            fingerprint: main.and_then(|(secret, _)| fingerprints.of(secret)),
-            secrets,
+            fingerprint: main.and_then(|(secret, ..)| fingerprints.of(secret)),
         }
     }
 
-    /// The secrets of the document, the credential itself first, each with whether it is all there.
-    fn secret_parts(&self, entry: &PathEntry) -> Vec<(&[u8], bool)> {
+    /// The secrets of the document, as hashes.
+    pub(super) fn secrets(&self, entry: &PathEntry) -> Vec<Secret> {
+        let is_text = matches!(self.document, Document::Text(_));
+        let new = if is_text { Secret::in_text } else { Secret::new };
+        let parts = self.secret_parts(entry).into_iter().take(MAX_SECRETS);
+        parts.filter_map(|(value, _, part)| new(value, part)).collect()
+    }
+
+    /// The secrets of the document, the credential itself first, each with whether it is all there and what it is.
+    fn secret_parts(&self, entry: &PathEntry) -> Vec<(&[u8], bool, Part)> {
         match &self.document {
             Document::Json(pairs) => {
                 let strings = || pairs.iter().filter_map(|pair| string(&pair.value));
-                let keys = [&entry.secret, &self.keys.secret, &entry.companion, &self.keys.companion];
+                let own = [&entry.secret, &self.keys.secret].into_iter().flatten().map(|key| (key, false));
+                let companions = [&entry.companion, &self.keys.companion].into_iter().flatten().map(|key| (key, true));
                 let mut out = Vec::new();
-                for key in keys.into_iter().flatten() {
-                    out.extend(self.document.values(key).filter_map(string));
+                for (key, is_companion) in own.chain(companions) {
+                    let values = self.document.values(key).filter_map(string);
+                    out.extend(values.map(|(text, whole)| (text, whole, part(key, is_companion))));
                 }
-                out.extend(strings().filter_map(|(text, _)| private_key(text)).map(|key| (key, true)));
+                let keys = strings().filter_map(|(text, _)| private_key(text));
+                out.extend(keys.map(|key| (key, true, Part::Key)));
                 if out.is_empty() {
                     // Nobody knows which it is: whatever looks like a token.
-                    out.extend(strings().filter(|(text, _)| tokens::is_token(text)));
+                    let tokens = strings().filter(|(text, _)| tokens::is_token(text));
+                    out.extend(tokens.map(|(text, whole)| (text, whole, Part::Key)));
                 }
                 out
             }
             Document::Text(text) => {
                 let named = entry.secret.iter().find_map(|key| named_value(text, key.as_bytes()));
                 match private_key(text).or(named) {
-                    Some(part) => vec![(part, true)],
-                    None => vec![(*text, self.whole)],
+                    Some(part) => vec![(part, true, Part::Key)],
+                    None => vec![(*text, self.whole, if is_bearer(text) { Part::Bearer } else { Part::Key })],
                 }
             }
             Document::Html => Vec::new(),
@@ -177,7 +200,7 @@ impl<'b> Answer<'b> {
     }
 
     /// The session token that a token path returned, and its lifetime in seconds where the body tells.
-    pub(super) fn session_token(&self, entry: Option<&PathEntry>) -> Option<(TokenHash, Option<u64>)> {
+    pub(super) fn session_token(&self, entry: Option<&PathEntry>) -> Option<(&[u8], Option<u64>)> {
         if !self.is_success() || self.empty || self.is_error() || !self.whole {
             return None;
         }
@@ -186,16 +209,33 @@ impl<'b> Answer<'b> {
                 let own = entry.into_iter().flat_map(|entry| &entry.secret);
                 let token = own.chain(&self.keys.session).find_map(|key| self.document.text(key))?;
                 let seconds = self.document.text("expires_in").and_then(number);
-                Some((tokens::token_hash(token), seconds))
+                Some((token, seconds))
             }
-            Document::Text(text) => Some((tokens::token_hash(text), None)),
+            Document::Text(text) => Some((text, None)),
             Document::Html => None,
         }
     }
 }
 
+/// What the value of a key is. What comes along with a key, and is a token, is its session.
+fn part(key: &str, is_companion: bool) -> Part {
+    let key = key.to_ascii_lowercase();
+    match key.contains("token") {
+        true if key.starts_with("access") || key.starts_with("id") => Part::Bearer,
+        true if is_companion && !key.starts_with("refresh") => Part::Session,
+        true if !is_companion => Part::Bearer,
+        _ => Part::Key,
+    }
+}
+
+/// Whether text is a token that services take: a JWT, or Google's.
+fn is_bearer(text: &[u8]) -> bool {
+    let token = text.strip_prefix(b"access_token ").unwrap_or(text);
+    token.starts_with(b"eyJ") || token.starts_with(b"ya29.")
+}
+
 /// Whether a document says that something went wrong.
-fn is_error(doc: &Document<'_>) -> bool {
+fn is_error(doc: &Document<'_>, words: &[String]) -> bool {
     match doc {
         Document::Html => true,
         Document::Json(_) => {
@@ -208,9 +248,7 @@ fn is_error(doc: &Document<'_>) -> bool {
         }
         Document::Text(text) => {
             let head = text.get(..256).unwrap_or(text).to_ascii_lowercase();
-            [&b"<error"[..], b"<code>", b"not found", b"forbidden", b"unauthorized"]
-                .iter()
-                .any(|word| find(&head, word).is_some())
+            words.iter().any(|word| find(&head, word.as_bytes()).is_some())
         }
     }
 }
@@ -278,10 +316,7 @@ impl Fingerprints {
         let mut mac = self.0.clone()?;
         secret.split(u8::is_ascii_whitespace).for_each(|part| mac.update(part));
         let digest = mac.finalize().into_bytes();
-        let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
-        let mut out = String::with_capacity(32);
-        out.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-        Some(out)
+        digest.get(..16).map(hex::encode)
     }
 }
 

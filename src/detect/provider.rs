@@ -3,8 +3,7 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use std::cmp::Reverse;
-
+use super::proof::Answer;
 use super::request::Request;
 use crate::catalogue::{Catalogue, Endpoint, HeaderRule, PathMatch, Sensitivity};
 use crate::proto::http::Head;
@@ -17,8 +16,10 @@ pub(super) struct Evidence<'x> {
     pub(super) request: Option<&'x Request<'x>>,
     /// Header of the answer.
     pub(super) response: Option<&'x Head>,
-    /// Port of the server.
-    pub(super) port: u16,
+    /// The answer as a document.
+    pub(super) answer: Option<&'x Answer<'x>>,
+    /// Port of the server, where that is the service itself.
+    pub(super) port: Option<u16>,
     /// Endpoints that the request names.
     pub(super) named: &'x [&'static Endpoint],
     /// Entries that fit the path.
@@ -50,7 +51,7 @@ pub(super) const UNKNOWN: &str = "unknown";
 pub(super) fn choose(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'_>) -> Choice {
     let (mut answered, mut firm) = (false, true);
     if one_provider(&left).is_none() {
-        let is_on_port = |e: &&Endpoint| e.ports.contains(&evidence.port);
+        let is_on_port = |e: &&Endpoint| evidence.port.is_some_and(|port| e.ports.contains(&port));
         if one_provider_of(left.iter().copied().filter(is_on_port)).is_some() {
             left.retain(|e| is_on_port(e));
         }
@@ -77,6 +78,11 @@ pub(super) fn choose(mut left: Vec<&'static Endpoint>, evidence: &Evidence<'_>) 
         answered = left.iter().any(|e| weight(&e.server_headers, head.fields()) > 0);
     }
     let entry = best(evidence, &left);
+    if entry.is_none() && left.iter().any(|e| evidence.is_spoken(e)) {
+        // Several have such clients, none has the path: catalogue order.
+        let first = left.first().map(|e| e.provider.as_str());
+        left.retain(|e| Some(e.provider.as_str()) == first);
+    }
     let own = entry.and_then(|m| left.iter().find(|e| m.path.is_at(e) && e.provider == m.path.entry.provider));
     let (provider, service) = match (entry, own, one_provider(&left)) {
         (Some(found), Some(_), _) => (found.path.entry.provider.as_str(), found.path.entry.service.as_str()),
@@ -107,12 +113,18 @@ impl Evidence<'_> {
         !hides
     }
 
+    fn is_spoken(&self, endpoint: &Endpoint) -> bool {
+        self.request.is_some_and(|request| weight(&endpoint.client_headers, request.head.fields()) > 0)
+    }
+
     fn has_path(&self, endpoint: &Endpoint) -> bool {
         self.matches.iter().any(|m| m.path.is_at(endpoint))
     }
 
     fn gives_away(&self, endpoints: &[&'static Endpoint]) -> bool {
-        let secret = self.matches.iter().filter(|m| m.path.entry.sensitivity > Sensitivity::Discovery);
+        // a path that any client may ask for tells nothing without the headers that belong to it
+        let is_telling = |m: &&PathMatch| m.fit.literals > 0 || self.satisfies(m);
+        let secret = self.matches.iter().filter(|m| m.path.entry.sensitivity > Sensitivity::Discovery && is_telling(m));
         secret.into_iter().any(|m| endpoints.iter().any(|e| m.path.is_at(e)))
     }
 
@@ -122,15 +134,23 @@ impl Evidence<'_> {
         if left.len() == 1 {
             return;
         }
-        let top = best(self, left).map(|m| self.rank(&m));
-        let has = |e: &Endpoint| self.matches.iter().any(|m| m.path.is_at(e) && Some(self.rank(m)) == top);
-        if top.is_some() {
-            left.retain(|e| has(e));
+        let best = best_of(self, left);
+        if !best.is_empty() {
+            left.retain(|e| best.iter().any(|m| m.path.is_at(e)));
         }
     }
 
-    fn rank(&self, found: &PathMatch) -> (bool, usize, u8) {
-        (self.satisfies(found), found.fit.literals, found.fit.exactness)
+    /// The last: it has headers that it needs, and not only none.
+    fn rank(&self, found: &PathMatch) -> (bool, usize, u8, bool) {
+        let satisfies = self.satisfies(found);
+        let is_special = satisfies && !found.path.entry.required_headers.is_empty();
+        (satisfies, found.fit.literals, found.fit.exactness, is_special)
+    }
+
+    /// Number of markers by which the answer proves an entry.
+    fn proofs(&self, found: &PathMatch) -> usize {
+        let entry = found.path.entry;
+        self.answer.filter(|answer| answer.proves(entry)).map_or(0, |_| entry.proof.len())
     }
 
     fn satisfies(&self, found: &PathMatch) -> bool {
@@ -140,8 +160,23 @@ impl Evidence<'_> {
 
 /// The entry that fits best among those of the endpoints: the choice rule at the head of the catalogue.
 fn best(evidence: &Evidence<'_>, endpoints: &[&'static Endpoint]) -> Option<PathMatch> {
+    best_of(evidence, endpoints).into_iter().min_by_key(|m| m.order)
+}
+
+/// All entries that fit best: where several fit alike, those that the answer proves by most markers.
+fn best_of(evidence: &Evidence<'_>, endpoints: &[&'static Endpoint]) -> Vec<PathMatch> {
     let at = |m: &&PathMatch| endpoints.iter().any(|e| m.path.is_at(e));
-    evidence.matches.iter().filter(at).max_by_key(|m| (evidence.rank(m), Reverse(m.order))).copied()
+    let mut best: Vec<PathMatch> = evidence.matches.iter().filter(at).copied().collect();
+    retain_greatest(&mut best, |m| evidence.rank(m));
+    if best.len() > 1 {
+        retain_greatest(&mut best, |m| evidence.proofs(m));
+    }
+    best
+}
+
+fn retain_greatest<K: Ord>(matches: &mut Vec<PathMatch>, key: impl Fn(&PathMatch) -> K) {
+    let greatest = matches.iter().map(&key).max();
+    matches.retain(|m| Some(key(m)) == greatest);
 }
 
 /// How much header fields speak for an endpoint: 2 by name and value, 1 by name.

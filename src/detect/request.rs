@@ -10,8 +10,8 @@ use super::asked::Asked;
 use super::canonical::canonical_host;
 use super::path::Target;
 use super::recorded::Recorded;
-use super::{HostRef, Signal, Signals, TokenHash, tokens};
-use crate::catalogue::{Catalogue, Endpoint, HeaderFacts, HeaderRule};
+use super::{HostRef, Signal, Signals, tokens};
+use crate::catalogue::{self, Catalogue, Endpoint, HeaderFacts, HeaderRule};
 use crate::proto::http::{Head, Message};
 
 /// Most headers that are recorded.
@@ -78,7 +78,9 @@ impl<'t> Request<'t> {
         let Some(written) = host_fields(self.head).next() else { return false };
         match canonical_host(written) {
             None => !written.is_empty(),
-            Some(HostRef::Name(name)) => catalogue.endpoints_named(&name).is_empty(),
+            Some(HostRef::Name(name)) => {
+                catalogue.endpoints_named(&name).is_empty() && catalogue.endpoints_named_shortly(&name).is_empty()
+            }
             Some(HostRef::Address(ip)) => {
                 let known = ip == super::canonical::canonical_ip(server) || !catalogue.endpoints_at(ip).is_empty();
                 !known || is_wildcard(catalogue, written)
@@ -108,7 +110,7 @@ pub(super) struct UserAgents {
 pub(super) struct UserAgent {
     signals: Signals,
     /// Hashes that the relay search finds in it.
-    pub(super) tokens: Vec<TokenHash>,
+    pub(super) tokens: Vec<tokens::Seen>,
 }
 
 impl UserAgents {
@@ -146,7 +148,18 @@ impl UserAgents {
 pub(super) fn endpoints_of(host: &HostRef, catalogue: &Catalogue) -> Vec<&'static Endpoint> {
     match host {
         HostRef::Name(name) => catalogue.endpoints_named(name),
+        HostRef::Address(ip) if catalogue::is_shared(*ip) => Vec::new(),
         HostRef::Address(ip) => catalogue.endpoints_at(*ip).to_vec(),
+    }
+}
+
+/// Services that a host may be an address or a name of: it may as well be somebody else's, so that the request has to
+/// show what it means.
+pub(super) fn endpoints_perhaps_of(host: &HostRef, catalogue: &Catalogue) -> Vec<&'static Endpoint> {
+    match host {
+        HostRef::Name(name) => catalogue.endpoints_named_shortly(name).to_vec(),
+        HostRef::Address(ip) if catalogue::is_shared(*ip) => catalogue.endpoints_at(*ip).to_vec(),
+        HostRef::Address(_) => Vec::new(),
     }
 }
 

@@ -4,8 +4,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::client::Client;
 use super::recorded::Recorded;
 use super::relay;
+use super::secret::Secret;
+use super::tokens::Seen;
 use crate::catalogue::Catalogue;
 pub use crate::catalogue::Sensitivity;
 use crate::conn::{Bytes, Conn};
@@ -37,6 +40,8 @@ signals! {
     BrowserLike = "browser-like",
     /// User-Agent of an SDK or agent whose other habits do not fit.
     ClaimedIdentityMismatch = "claimed-identity-mismatch",
+    /// The body of an answer has the markers of a credential, whatever was asked of whom.
+    CredentialShaped = "credential-shaped",
     /// IP TTL shows a hop between client and sensor.
     ExtraHop = "extra-hop",
     /// First request of this kind by this client in this run.
@@ -49,6 +54,8 @@ signals! {
     ImpossiblePath = "impossible-path",
     /// A credential was issued.
     Issued = "issued",
+    /// More issuances than this actor's habit, or one again long before it expires.
+    MoreThanUsual = "more-than-usual",
     /// One host speaks several clouds' protocols.
     MultiCloud = "multi-cloud",
     /// No User-Agent.
@@ -69,6 +76,8 @@ signals! {
     SdkPattern = "sdk-pattern",
     /// User-Agent of a cloud SDK or agent.
     SdkUserAgent = "sdk-user-agent",
+    /// The work that a message may cost was used up: the rest was read literally.
+    SearchCut = "search-cut",
     /// Bytes of the exchange are missing.
     StreamGap = "stream-gap",
     /// Overlapping TCP segments differ.
@@ -85,6 +94,8 @@ signals! {
     Tunnelled = "tunnelled",
     /// No answer seen.
     Unanswered = "unanswered",
+    /// A bearer or session token used by another client than it was issued to.
+    UsedElsewhere = "used-elsewhere",
     /// Request of the service's first version, without its session token or header.
     V1 = "v1",
     /// Version 1 by a client that used version 2 before.
@@ -164,8 +175,6 @@ pub struct Credential {
     pub expires: Option<String>,
     /// Hex of a keyed hash of the secret value.
     pub fingerprint: Option<String>,
-    /// Keyed hashes of each secret part, in every spelling that is searched for; never written.
-    pub secrets: Vec<TokenHash>,
 }
 
 /// Metadata traffic: the `imds` object without what the correlator adds.
@@ -187,6 +196,8 @@ pub struct Imds {
     pub credential: Option<Credential>,
     /// Headers that tell metadata clients apart: lower-case name and value (token headers: value empty).
     pub headers: Recorded,
+    /// Who asks, by the form of the request.
+    pub client: Client,
     /// What was noticed.
     pub signals: Signals,
     /// By which rule it is metadata traffic.
@@ -261,6 +272,9 @@ pub struct Candidate {
     pub disguised: bool,
     /// Host or path are those of a metadata service, whatever `kind` says.
     pub is_metadata: bool,
+    /// It confirms only what is asked while the request that names it is open: a record of what happened, or put together
+    /// from fields of their own.
+    pub while_open: bool,
 }
 
 /// What the matcher says of an HTTP exchange.
@@ -272,13 +286,33 @@ pub struct Verdict {
     pub candidates: Vec<Candidate>,
     /// The request's own whole URL: canonical host and `path?query` as sent; for the redirect rule.
     pub own_url: Option<Box<(HostRef, String)>>,
-    /// Where the response redirects to (3xx with Location, Refresh).
-    pub redirect: Option<Box<Candidate>>,
-    /// Credential-shaped tokens outside signing headers: hash, and whether it stood in the request.
-    pub tokens: Vec<(TokenHash, bool)>,
+    /// Where the response sends its client (3xx with Location, Refresh), or leads it by a page.
+    pub redirects: Vec<Candidate>,
+    /// The work that the search for targets may cost was used up; the rest was read literally.
+    pub cut: bool,
+    /// Secrets that the answer gives out: credentials, and the metadata service's own session tokens.
+    pub issued: Vec<Secret>,
+    /// What may be an issued credential.
+    pub carried: Carried,
     /// Nobody has looked for tokens yet, because who judged this exchange cannot know whether a credential was issued
     /// before: who knows looks for them ([`Self::search`]).
     pub unsearched: bool,
+}
+
+/// What may be an issued credential, in both messages of an exchange.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// In the request.
+    pub request: Vec<Seen>,
+    /// In the answer.
+    pub response: Vec<Seen>,
+}
+
+impl Carried {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_empty()
+    }
 }
 
 /// What the matcher says of a DNS transaction.
@@ -292,8 +326,8 @@ pub struct DnsVerdict {
     pub other_answers: Vec<IpAddr>,
     /// Question name: lower case, labels joined by dots with dots inside labels escaped.
     pub name: String,
-    /// Credential-shaped tokens in the question's labels.
-    pub tokens: Vec<TokenHash>,
+    /// What may be an issued credential in the question's labels.
+    pub tokens: Vec<Seen>,
 }
 
 impl DnsVerdict {
@@ -311,7 +345,7 @@ impl DnsVerdict {
 impl Verdict {
     /// Looks for tokens in the exchange that this is the verdict on.
     pub fn search(&mut self, tx: &Transaction, catalogue: &Catalogue) {
-        self.tokens = relay::tokens(catalogue, tx, self.imds.is_some(), relay::Searched::default());
+        self.carried = relay::tokens(catalogue, tx, self.imds.is_some(), relay::Searched::default());
         self.unsearched = false;
     }
 
@@ -322,7 +356,11 @@ impl Verdict {
 
     /// Whether the correlator can make anything of it; what was not searched aside.
     pub fn matters(&self) -> bool {
-        self.imds.is_some() || !self.candidates.is_empty() || self.redirect.is_some() || !self.tokens.is_empty()
+        self.imds.is_some()
+            || !self.candidates.is_empty()
+            || !self.redirects.is_empty()
+            || !self.carried.is_empty()
+            || self.cut
     }
 }
 
@@ -363,8 +401,8 @@ pub struct Tokens {
     pub conn: Conn,
     /// When.
     pub time: Timestamp,
-    /// Hashes.
-    pub hashes: Vec<TokenHash>,
+    /// What may be an issued credential.
+    pub hashes: Vec<Seen>,
     /// Protocol by its first bytes, where known.
     pub hint: Option<Bytes>,
 }

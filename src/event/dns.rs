@@ -13,7 +13,7 @@ use super::{Context, Masker, Writer};
 use crate::detect::DnsVerdict;
 use crate::id::EventId;
 use crate::proto::dns::{Message, Name, Note, Opt, Question, Record, Transaction, names};
-use record::RecordDoc;
+use record::{RecordDoc, Room};
 
 /// Packetbeat's `dns` object: of the response if there is one, else of the query.
 #[skip_serializing_none]
@@ -186,12 +186,16 @@ pub(super) fn document<'a>(
         doc.resource = Some(context.mask.text(names.text(&asked.name)));
     }
     if let Some(shown) = tx.response.as_ref().or(tx.query.as_ref()) {
-        let mut dns = object(shown, asked_in(tx, shown), names, &context.mask);
+        let mut room = Room::new(tx, shown);
+        let mut dns = object(shown, asked_in(tx, shown), names, &context.mask, &mut room);
         if settings.include_authorities {
-            dns.authorities = record::list(&shown.authorities, names, &context.mask);
+            dns.authorities = record::list(&shown.authorities, names, &context.mask, &mut room);
         }
         if settings.include_additionals {
-            dns.additionals = record::list(&shown.additionals, names, &context.mask);
+            dns.additionals = record::list(&shown.additionals, names, &context.mask, &mut room);
+        }
+        if room.left_out > 0 {
+            doc.error.push(format!("{} records are left out: they are far longer than the message", room.left_out));
         }
         dns.resolved_ip.iter().for_each(|ip| doc.related.add_ip(ip.0));
         doc.dns = Some(Box::new(dns));
@@ -216,6 +220,11 @@ fn imds_object<'a>(verdict: &'a DnsVerdict, context: &Context<'a>) -> Option<Imd
     Some(Imds { provider, service, signals, allowed_by: context.allowed_by, ..Imds::default() })
 }
 
+/// Bytes of both messages.
+pub(super) fn bytes(tx: &Transaction) -> u64 {
+    [&tx.query, &tx.response].into_iter().flatten().map(|message| message.bytes).sum()
+}
+
 /// The question of `message` that the transaction is about. Of several, responders repeat but the first as a rule.
 fn asked_in<'a>(tx: &'a Transaction, message: &'a Message) -> Option<&'a Question> {
     let own = message.questions.get(tx.question);
@@ -223,7 +232,13 @@ fn asked_in<'a>(tx: &'a Transaction, message: &'a Message) -> Option<&'a Questio
 }
 
 /// The `dns` object of a message, without authorities and additionals.
-fn object<'a>(message: &'a Message, question: Option<&'a Question>, names: Names<'a>, mask: &Masker<'a>) -> Dns<'a> {
+fn object<'a>(
+    message: &'a Message,
+    question: Option<&'a Question>,
+    names: Names<'a>,
+    mask: &Masker<'a>,
+    room: &mut Room,
+) -> Dns<'a> {
     let flags = Flags::of(message);
     let dnssec_ok = message.opt.as_ref().is_some_and(|opt| opt.dnssec_ok);
     Dns {
@@ -235,7 +250,7 @@ fn object<'a>(message: &'a Message, question: Option<&'a Question>, names: Names
         header_flags: flags.mnemonics().chain(dnssec_ok.then_some("DO")).collect(),
         question: question.map(|question| question_object(question, names, mask)),
         answers_count: message.answers.len(),
-        answers: record::list(&message.answers, names, mask),
+        answers: record::list(&message.answers, names, mask, room),
         resolved_ip: message.answers.iter().filter_map(record::address).collect(),
         authorities_count: message.authorities.len(),
         authorities: Vec::new(),
@@ -334,7 +349,18 @@ fn message_text(message: &Message) -> String {
             out.push_str(&format!("; {title} {}", texts.join("; ")));
         }
     };
-    let texts = |records: &[Record]| records.iter().map(record::text).collect::<Vec<_>>();
+    let mut left = 2 * usize::try_from(message.bytes).unwrap_or(usize::MAX / 2) + 1024;
+    let mut texts = |records: &[Record]| {
+        let shown = records.iter().map(record::text).take_while(|text| {
+            left = left.saturating_sub(text.len() + 2);
+            left > 0
+        });
+        let mut shown: Vec<String> = shown.collect();
+        if shown.len() < records.len() {
+            shown.push(format!("{} more", records.len() - shown.len()));
+        }
+        shown
+    };
     section("QUESTION", message.questions.iter().map(|asked| question_text(asked, &asked.name.text())).collect());
     section("ANSWER", texts(&message.answers));
     section("AUTHORITY", texts(&message.authorities));

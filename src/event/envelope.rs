@@ -243,6 +243,13 @@ impl Writer {
         }
         doc.related.add_ip(conn.client.ip);
         doc.related.add_ip(conn.server.ip);
+        if let Some(origin) = &conn.origin {
+            doc.client = Some(End { bytes: bytes(request), ..end_of(origin) });
+            if let Some(network) = &mut doc.network {
+                network.forwarded_ip = Some(origin.ip.to_string().into());
+            }
+            doc.related.add_ip(origin.ip);
+        }
         self.add_process(&mut doc, conn, context);
         doc
     }

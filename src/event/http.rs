@@ -11,8 +11,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::body;
 use super::doc::{
-    Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, Member, NamedTexts,
-    SignalList, Text, Url, UserAgent,
+    Client, Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, Member, NamedTexts,
+    Shown, SignalList, Text, Url, UserAgent,
 };
 use super::envelope::{Exchange, Side};
 use super::mask::{HIDDEN, Masker};
@@ -62,6 +62,8 @@ pub(super) fn document<'a>(
     if let Some(imds) = &verdict.imds {
         doc.imds = Some(Member::New(imds_object(imds, context)));
         writer.add_unknown_process(&mut doc);
+    } else if context.signals.has(detect::Signal::SearchCut) {
+        doc.imds = Some(Member::New(Imds { signals: SignalList(context.signals), ..Imds::default() }));
     }
     doc
 }
@@ -89,6 +91,11 @@ pub(super) fn url_object<'a>(
         path: Some(path).filter(|path| !path.is_empty()).map(masked),
         query: Some(mask.text(query.into())).filter(|query| !query.is_empty()),
     }
+}
+
+/// Port that the target, or the proxy conversation around it, names: a client of a proxy says where it wants to go.
+fn named_port(tx: &Transaction, request: &Message) -> Option<u16> {
+    tx.via.as_deref().map(url::port_of).or_else(|| url::absolute_port(request.head.target()))
 }
 
 /// Status of the response; 0 where a response has none that can be read.
@@ -123,7 +130,8 @@ impl<'a> View<'_, 'a> {
                 doc.error.push("Host header port number mismatch");
                 port
             }
-            _ => tx.conn.server.port,
+            // a proxy's port is not the URL's
+            _ => named_port(tx, request).unwrap_or(tx.conn.server.port),
         };
         let target = Target::parse(request.head.target());
         let path = target.as_ref().map(|target| target.path.clone()).unwrap_or_default();
@@ -513,11 +521,14 @@ pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> 
         credential: imds.credential.as_ref().map(|credential| Credential {
             issued: credential.issued,
             kind: credential.kind,
-            id: credential.id.as_deref(),
-            scope: credential.scope.as_deref(),
+            id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
+            ids: Vec::new(),
+            more_ids: None,
+            scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
             expires: credential.expires.as_deref(),
             fingerprint: credential.fingerprint.as_deref(),
         }),
+        client: imds.client.shape.map(|shape| Client { shape: Some(Shown(shape)), name: imds.client.name() }),
         headers: NamedTexts(distinct(&imds.headers, context)),
         signals: SignalList(imds.signals.union(context.signals)),
         allowed_by: context.allowed_by,

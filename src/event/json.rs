@@ -1,11 +1,13 @@
 //! JSON of events: a serde serialiser that appends to a byte buffer.
 //!
-//! In: the typed document. Out: the bytes that `serde_json` would write, which a test compares. It exists because keys
+//! In: the typed document. Out: the bytes that `serde_json` would write, which a test compares, but for characters that steer
+//! a terminal: those are escaped. It exists because keys
 //! are most of an event: here they are constants that the compiler copies without looking at them, which makes an event
 //! about three times as fast as with `serde_json`. Bound: what is serialised; it allocates nothing but the output.
 
 use std::fmt::{self, Display, Write as _};
 
+use super::plain::steers;
 use serde::ser::{self, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
 /// What events are not made of: enums with data, tuples, floating point.
@@ -28,12 +30,22 @@ fn unsupported<T>(what: &str) -> Result<T, Error> {
 /// # Errors
 /// A type that events are not made of, or a map whose key is not a string.
 pub fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
-    value.serialize(Json { out })
+    write_cut(out, value, usize::MAX)
+}
+
+/// The same with texts of more than `longest` bytes cut; each says how many bytes are missing.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_cut(out: &mut Vec<u8>, value: &impl Serialize, longest: usize) -> Result<(), Error> {
+    value.serialize(Json { out, longest })
 }
 
 /// The serialiser.
 struct Json<'o> {
     out: &'o mut Vec<u8>,
+    /// Longest text, in bytes.
+    longest: usize,
 }
 
 impl Json<'_> {
@@ -105,7 +117,10 @@ impl<'o> Serializer for Json<'o> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Error> {
-        string(self.out, value);
+        match value.len() <= self.longest {
+            true => string(self.out, value),
+            false => beginning(self.out, value, self.longest),
+        }
         Ok(())
     }
 
@@ -152,7 +167,7 @@ impl<'o> Serializer for Json<'o> {
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Items<'o>, Error> {
         self.out.push(b'[');
-        Ok(Items { out: self.out, is_first: true })
+        Ok(Items { out: self.out, is_first: true, longest: self.longest })
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Error> {
@@ -175,7 +190,7 @@ impl<'o> Serializer for Json<'o> {
 
     fn serialize_map(self, _: Option<usize>) -> Result<Items<'o>, Error> {
         self.out.push(b'{');
-        Ok(Items { out: self.out, is_first: true })
+        Ok(Items { out: self.out, is_first: true, longest: self.longest })
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Items<'o>, Error> {
@@ -204,6 +219,7 @@ impl<'o> Serializer for Json<'o> {
 struct Items<'o> {
     out: &'o mut Vec<u8>,
     is_first: bool,
+    longest: usize,
 }
 
 impl Items<'_> {
@@ -221,7 +237,7 @@ impl SerializeSeq for Items<'_> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         self.comma();
-        value.serialize(Json { out: self.out })
+        value.serialize(Json { out: self.out, longest: self.longest })
     }
 
     fn end(self) -> Result<(), Error> {
@@ -237,7 +253,7 @@ impl SerializeMap for Items<'_> {
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         self.comma();
         let start = self.out.len();
-        key.serialize(Json { out: self.out })?;
+        key.serialize(Json { out: self.out, longest: self.longest })?;
         if self.out.get(start) != Some(&b'"') {
             return unsupported("keys but strings");
         }
@@ -246,7 +262,7 @@ impl SerializeMap for Items<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        value.serialize(Json { out: self.out })
+        value.serialize(Json { out: self.out, longest: self.longest })
     }
 
     fn end(self) -> Result<(), Error> {
@@ -274,7 +290,7 @@ impl SerializeStruct for Items<'_> {
         let end = name.len() + 4;
         if end > LONGEST {
             SerializeMap::serialize_key(self, key)?;
-            return value.serialize(Json { out: self.out });
+            return value.serialize(Json { out: self.out, longest: self.longest });
         }
         // The compiler knows the name: written out like this, it makes one number of it that is stored at once.
         let byte = |at: usize| match at {
@@ -290,7 +306,7 @@ impl SerializeStruct for Items<'_> {
             true => self.out.extend_from_slice(&text[1..end]),
             false => self.out.extend_from_slice(&text[..end]),
         }
-        value.serialize(Json { out: self.out })
+        value.serialize(Json { out: self.out, longest: self.longest })
     }
 
     fn end(self) -> Result<(), Error> {
@@ -303,7 +319,7 @@ struct Escaping<'o>(&'o mut Vec<u8>);
 
 impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        escaped(self.0, text.as_bytes());
+        escaped(self.0, text);
         Ok(())
     }
 }
@@ -320,9 +336,18 @@ fn string(out: &mut Vec<u8>, text: &str) {
     };
     if !is_written {
         out.push(b'"');
-        escaped(out, bytes);
+        escaped(out, text);
         out.push(b'"');
     }
+}
+
+/// The first `longest` bytes of a text, and how many follow.
+#[cold]
+fn beginning(out: &mut Vec<u8>, text: &str, longest: usize) {
+    let (shown, rest) = text.split_at(text.floor_char_boundary(longest));
+    out.push(b'"');
+    escaped(out, shown);
+    out.extend_from_slice(format!("… ({} bytes more)\"", rest.len()).as_bytes());
 }
 
 /// Appends text of `N` to `TWICE` bytes in quotes, unless it needs an escape: its first and last `N`, which may overlap.
@@ -357,17 +382,14 @@ fn long(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 
 /// Appends text with what needs it escaped.
 #[cold]
-fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| needs_escape(*byte)) {
-        let (plain, from) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        if let Some((byte, tail)) = from.split_first() {
-            escape(out, *byte);
-            rest = tail;
-        }
+fn escaped(out: &mut Vec<u8>, text: &str) {
+    let mut done = 0;
+    for (at, c) in text.char_indices().filter(|(_, c)| matches!(c, '"' | '\\') || steers(*c)) {
+        out.extend_from_slice(&text.as_bytes()[done..at]);
+        escape(out, c);
+        done = at + c.len_utf8();
     }
-    out.extend_from_slice(rest);
+    out.extend_from_slice(&text.as_bytes()[done..]);
 }
 
 /// Whether nothing in `bytes` needs an escape, as hardly any text does.
@@ -382,36 +404,42 @@ fn is_plain(bytes: &[u8]) -> bool {
     }
 }
 
-/// Has the high bit of one of eight bytes set exactly if one of them needs an escape (or one below it does): control
-/// characters and the quote, which changes places with the blank, are below `!`; a backslash is 0 once its bits are
-/// turned; and what is below underflows.
+/// Has the high bit of one of eight bytes set exactly if one of them may need an escape (or one below it does): control
+/// characters and the quote, which changes places with the blank, are below `!`; a backslash and DEL are 0 once their bits
+/// are turned; what is below underflows; and what is no ASCII has that bit.
 fn odd(word: &[u8; 8]) -> u64 {
     let word = u64::from_ne_bytes(*word);
-    let low = word ^ all(b' ' ^ b'"');
-    let backslash = word ^ all(b'\\');
-    low.wrapping_sub(all(b'!')) & !low | backslash.wrapping_sub(all(1)) & !backslash
+    let (low, backslash, delete) = (word ^ all(b' ' ^ b'"'), word ^ all(b'\\'), word ^ all(0x7f));
+    low.wrapping_sub(all(b'!')) & !low
+        | backslash.wrapping_sub(all(1)) & !backslash
+        | delete.wrapping_sub(all(1)) & !delete
+        | word
 }
 
 const fn all(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
+/// Whether a byte may need an escape: of what is no ASCII the whole character tells.
 fn needs_escape(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+    !matches!(byte, b' '..=b'~') || (byte == b'"') | (byte == b'\\')
 }
 
-fn escape(out: &mut Vec<u8>, byte: u8) {
+fn escape(out: &mut Vec<u8>, c: char) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
+    let short = match c {
+        '"' => b'"',
+        '\\' => b'\\',
+        '\n' => b'n',
+        '\r' => b'r',
+        '\t' => b't',
+        '\u{8}' => b'b',
+        '\u{c}' => b'f',
         _ => {
-            out.extend_from_slice(b"\\u00");
-            out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.extend_from_slice(b"\\u");
+                out.extend([12, 8, 4, 0].map(|shift| HEX[usize::from(*unit >> shift & 15)]));
+            }
             return;
         }
     };
@@ -424,15 +452,31 @@ mod tests {
 
     use super::*;
 
+    /// What `serde_json` writes, and that what steers a terminal is escaped besides.
     fn same(value: &impl Serialize) {
         let mut ours = Vec::new();
         write(&mut ours, value).unwrap();
-        assert_eq!(String::from_utf8(ours).unwrap(), serde_json::to_string(value).unwrap());
+        let mut expected = String::new();
+        for c in serde_json::to_string(value).unwrap().chars() {
+            match steers(c) {
+                true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| expected += &format!("\\u{unit:04x}")),
+                false => expected.push(c),
+            }
+        }
+        assert_eq!(String::from_utf8(ours).unwrap(), expected);
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_say_so() {
+        let mut out = Vec::new();
+        write_cut(&mut out, &BTreeMap::from([("a", vec!["ééé", "short"])]), 5).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "{\"a\":[\"éé… (2 bytes more)\",\"short\"]}");
     }
 
     #[test]
     fn strings_are_escaped_as_serde_json_does() {
-        let all: String = (0..=0x2ff_u32).filter_map(char::from_u32).chain("\u{2028}😀\u{ffff}".chars()).collect();
+        let all: String =
+            (0..=0x2ff_u32).filter_map(char::from_u32).chain("\u{2028}😀\u{ffff}\u{202e}\u{e0041}".chars()).collect();
         same(&all);
         for start in 0..40 {
             same(&all.chars().skip(start).take(41 - start).collect::<String>());
@@ -478,7 +522,7 @@ mod tests {
     #[test]
     fn displayed_values_are_escaped_too() {
         let mut out = Vec::new();
-        Json { out: &mut out }.collect_str(&format_args!("a{}b", '"')).unwrap();
+        Json { out: &mut out, longest: usize::MAX }.collect_str(&format_args!("a{}b", '"')).unwrap();
         assert_eq!(out, br#""a\"b""#);
     }
 }

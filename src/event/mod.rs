@@ -14,6 +14,7 @@ pub mod http;
 pub mod icmp;
 mod json;
 pub mod mask;
+pub mod plain;
 pub mod said;
 pub mod settings;
 mod stats;
@@ -30,6 +31,7 @@ pub use doc::{Doc, Text};
 pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
+pub use plain::Harmless;
 pub use said::Said;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp, Stamps};
@@ -110,14 +112,12 @@ impl Writer {
         context: &Context<'a>,
         said: &'a mut Said,
     ) {
-        let mask = tx.request.as_ref().map_or(context.mask, |request| {
-            context.mask.for_request(request.head.field("host").unwrap_or_default(), request.head.target())
-        });
-        let mut doc = http::document(self, id, tx, verdict, &Context { mask, ..*context });
+        let mut doc = http::document(self, id, tx, verdict, context);
         if self.format == Format::Ndjson {
             said.keep(id, tx, &mut doc);
         }
-        self.line(out, &doc);
+        let bytes = [&tx.request, &tx.response].into_iter().flatten().map(|message| message.bytes).sum();
+        self.line(out, &doc, most(bytes));
     }
 
     /// Appends the event of a DNS transaction.
@@ -129,16 +129,15 @@ impl Writer {
         verdict: &'a DnsVerdict,
         context: &Context<'a>,
     ) {
-        let context = Context { mask: context.mask.for_name(&verdict.name, &verdict.tokens), ..*context };
         let name = tx.asked().map(|asked| asked.name.text());
-        let doc = dns::document(self, id, tx, name.as_deref(), verdict, &context);
-        self.line(out, &doc);
+        let doc = dns::document(self, id, tx, name.as_deref(), verdict, context);
+        self.line(out, &doc, most(dns::bytes(tx)));
     }
 
     /// Appends the event of an ICMP transaction.
     pub fn icmp<'a>(&'a self, out: &mut Vec<u8>, id: EventId, tx: &'a proto::icmp::Transaction, context: &Context<'a>) {
         let doc = icmp::document(self, id, tx, context);
-        self.line(out, &doc);
+        self.line(out, &doc, MOST);
     }
 
     /// Appends the event of a flow.
@@ -150,7 +149,7 @@ impl Writer {
         context: &FlowContext<'a>,
     ) {
         let doc = flow::document(self, id, record, context);
-        self.line(out, &doc);
+        self.line(out, &doc, MOST);
     }
 
     /// Appends an alert. `said` is what was said since the observation that raised it, and by a writer like this one.
@@ -161,17 +160,14 @@ impl Writer {
         context: &Context<'a>,
         said: &'a Said,
     ) {
-        let mask = alert.subject.http.as_ref().map_or(context.mask, |http| {
-            context.mask.for_request(http.host.as_deref().unwrap_or_default().as_bytes(), http.target.as_bytes())
-        });
-        let doc = alert::document(self, alert, &Context { mask, ..*context }, said);
-        self.line(out, &doc);
+        let doc = alert::document(self, alert, context, said);
+        self.line(out, &doc, MOST);
     }
 
     /// Appends a `stats` event: counters of the program by name, dots in names allowed.
     pub fn stats(&self, out: &mut Vec<u8>, time: Timestamp, counters: &[(&str, u64)]) {
         let doc = stats::document(self, time, counters);
-        self.line(out, &doc);
+        self.line(out, &doc, MOST);
     }
 
     /// A time as the settings want it written.
@@ -179,13 +175,19 @@ impl Writer {
         self.stamps.of(time)
     }
 
-    /// Appends one document as a line. `@metadata`, agent, host and the rest that never changes come at its end.
-    fn line(&self, out: &mut Vec<u8>, doc: &Doc<'_>) {
+    /// Appends one document as a line. `@metadata`, agent, host and the rest that never changes come at its end. Where it is
+    /// longer than `most`, its long texts are cut.
+    fn line(&self, out: &mut Vec<u8>, doc: &Doc<'_>, most: usize) {
         if let Format::Text { colour } = self.format {
             return text::line(out, doc, colour);
         }
         let start = out.len();
-        match json::write(out, doc) {
+        let mut written = json::write(out, doc);
+        if out.len() - start > most {
+            out.truncate(start);
+            written = json::write_cut(out, doc, most / TEXTS);
+        }
+        match written {
             Ok(()) => {
                 out.pop(); // the closing brace is in the tail
                 out.extend_from_slice(&self.tail);
@@ -218,6 +220,16 @@ impl Writer {
             namespace: &self.settings.namespace,
         })
     }
+}
+
+/// Longest event that is not about a message, in bytes.
+const MOST: usize = 64 * 1024;
+/// So many long texts may be in an event.
+const TEXTS: usize = 16;
+
+/// Longest event about messages of so many bytes.
+fn most(bytes: u64) -> usize {
+    bytes.saturating_mul(4).saturating_add(4096).try_into().unwrap_or(usize::MAX)
 }
 
 /// Text of a field of unknown encoding. Each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does it.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::time::Precision;
 use crate::catalogue::Headers;
+use crate::net;
 
 /// Shape of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -240,8 +241,8 @@ pub enum Network {
     Multicast,
     /// 0.0.0.0, ::.
     Unspecified,
-    /// A prefix: address and length.
-    Cidr(IpAddr, u8),
+    /// A prefix.
+    Cidr(net::Network),
 }
 
 impl Network {
@@ -277,7 +278,7 @@ impl Network {
             },
             Self::Multicast => ip.is_multicast(),
             Self::Unspecified => ip.is_unspecified(),
-            Self::Cidr(net, len) => in_prefix(ip, *net, *len),
+            Self::Cidr(network) => network.contains(ip),
         }
     }
 }
@@ -297,18 +298,6 @@ fn multicast_scope(ip: IpAddr) -> Option<u8> {
     }
 }
 
-fn in_prefix(ip: IpAddr, net: IpAddr, len: u8) -> bool {
-    let same = |a: u128, b: u128, bits: u32| {
-        let shift = bits.saturating_sub(u32::from(len));
-        a.checked_shr(shift) == b.checked_shr(shift)
-    };
-    match (ip, net) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => same(u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
-        _ => false,
-    }
-}
-
 impl FromStr for Network {
     type Err = String;
 
@@ -325,13 +314,7 @@ impl FromStr for Network {
             "unspecified" => Self::Unspecified,
             other => {
                 let unknown = || format!("`{other}` is neither the name of a network nor a CIDR");
-                let (net, len) = other.split_once('/').ok_or_else(unknown)?;
-                let net: IpAddr = net.parse().map_err(|_| unknown())?;
-                let len: u8 = len.parse().map_err(|_| unknown())?;
-                if len > if net.is_ipv4() { 32 } else { 128 } {
-                    return Err(unknown());
-                }
-                Self::Cidr(net, len)
+                Self::Cidr(net::Network::parse(other).filter(|_| other.contains('/')).ok_or_else(unknown)?)
             }
         })
     }

@@ -52,7 +52,7 @@ pub(super) fn message(text: &str, first: Timestamp) -> Message {
         last: first,
         first_index: 0,
         bytes: raw.len() as u64 + len,
-        body: Body { len, captured: body.as_bytes().to_vec(), whole: true },
+        body: Body { len, captured: body.as_bytes().to_vec(), whole: true, later: None },
         head,
         gap: false,
         cut: false,
@@ -97,6 +97,7 @@ pub(super) fn imds(path: &str) -> Imds {
             ..Credential::default()
         }),
         headers,
+        client: crate::detect::Client::default(),
         signals,
         leg: Leg::Address,
         session_token: None,
@@ -318,6 +319,7 @@ fn bodies_are_written_where_asked_for_but_never_those_of_metadata_answers() {
         path: None,
         disguised: false,
         is_metadata: true,
+        while_open: false,
     };
     let elsewhere = Candidate { is_metadata: false, ..candidate.clone() };
     let named = |candidate| Verdict { candidates: vec![candidate], ..Verdict::default() };
@@ -335,10 +337,9 @@ fn issued_credentials_are_masked_in_every_text() {
     let get = "GET /a/IQoJb3JpZ2luX2VjE?t=IQoJb3JpZ2luX2VjE&ok=1 HTTP/1.1\nHost: IQoJb3JpZ2luX2VjE.evil.example\n\
                User-Agent: IQoJb3JpZ2luX2VjE\nReferer: http://x/IQoJb3JpZ2luX2VjE\nCookie: c=IQoJb3JpZ2luX2VjE";
     let tx = exchange(conn("10.0.0.1:1", "10.0.0.2:80"), Some(get), None);
-    let secret = crate::detect::token_hash(b"IQoJb3JpZ2luX2VjE");
-    let issued = |token| token == secret;
-    let runs = mask::Runs::default();
-    let context = Context { mask: Masker::new(&issued, &runs), ..Context::default() };
+    let mut issued = crate::detect::Grams::new(0);
+    issued.add(&crate::detect::Secret::new(b"IQoJb3JpZ2luX2VjE", crate::detect::Part::Session).unwrap());
+    let context = Context { mask: Masker::new(&issued), ..Context::default() };
     let masked = write(all_headers(), &tx, &Verdict::default(), &context);
     assert!(!masked.to_string().contains("IQoJb3JpZ2luX2VjE"), "{masked}");
     assert_eq!(masked["url"]["query"], "ok=1&t=xxxxx");

@@ -7,6 +7,7 @@
 use std::fmt::{self, Write as _};
 
 use super::doc::{Doc, End, Member};
+use super::plain::steers;
 
 /// Longest text from the wire that is shown, in characters.
 const LONGEST: usize = 600;
@@ -163,14 +164,6 @@ impl fmt::Display for Plain<'_> {
         }
         Ok(())
     }
-}
-
-/// Control characters (C0, C1, DEL), line and paragraph separators, and characters that are invisible or turn the
-/// direction of writing.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::civil::Date;
 use crate::packet::Timestamp;
 
 /// `timestamp.precision`. Of nanoseconds trailing zeros are cut, but never below three digits.
@@ -105,7 +106,7 @@ impl Serialize for Stamp {
 /// `"YYYY-MM-DDTHH:MM:SS.` of the seconds since 1970.
 fn second(seconds: i64) -> [u8; SECOND] {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
-    let (year, month, day) = civil(days as i32);
+    let (year, month, day) = Date::of_days(days).parts();
     let mut text = *b"\"0000-00-00T00:00:00.";
     pair(&mut text, 1, year / 100);
     pair(&mut text, 3, year % 100);
@@ -121,18 +122,6 @@ fn second(seconds: i64) -> [u8; SECOND] {
 fn pair<const N: usize>(text: &mut [u8; N], at: usize, value: u32) {
     text[at] = b'0' + (value / 10) as u8;
     text[at + 1] = b'0' + (value % 10) as u8;
-}
-
-/// Year, month and day of a day number since 1970-01-01 in the proleptic Gregorian calendar (H. Hinnant's algorithm).
-fn civil(days: i32) -> (u32, u32, u32) {
-    let shifted = (days + 719_468) as u32; // days since 0000-03-01, which no timestamp is before
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march = (5 * of_year + 2) / 153; // month counted from March
-    let day = of_year - (153 * march + 2) / 5 + 1;
-    let month = if march < 10 { march + 3 } else { march - 9 };
-    (year_of_era + era * 400 + u32::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Pure; every function takes time and memory in proportion to its input. Deliberately otherwise than Packetbeat: a
 //! target that begins with `//` is a path, and Host ports up to 65535 are ports.
 
+use crate::text::hex;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -120,7 +121,7 @@ fn decode(text: &[u8], part: Part) -> Option<Cow<'_, [u8]>> {
         match byte {
             b'%' => {
                 let (digits, tail) = rest.split_first_chunk::<2>()?;
-                let value = hex(digits[0])? << 4 | hex(digits[1])?;
+                let value = hex::digit(digits[0])? << 4 | hex::digit(digits[1])?;
                 if part == Part::Host && value < 0x80 && value != b'%' {
                     return None; // a host may escape other than ASCII, and the zone's percent sign
                 }
@@ -132,10 +133,6 @@ fn decode(text: &[u8], part: Part) -> Option<Cow<'_, [u8]>> {
         }
     }
     Some(Cow::Owned(out))
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 /// Whether Go escapes this byte in this part.
@@ -177,7 +174,6 @@ const fn is_one_of(byte: u8, set: &[u8]) -> bool {
 
 /// Appends text with what needs it escaped; what is appended is ASCII.
 fn escape(out: &mut Vec<u8>, text: &[u8], part: Part) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if !any_escaped(text, part) {
         return out.extend_from_slice(text);
     }
@@ -189,7 +185,10 @@ fn escape(out: &mut Vec<u8>, text: &[u8], part: Part) {
         let Some((byte, tail)) = from.split_first() else { return };
         match byte {
             b' ' if part == Part::Query => out.push(b'+'),
-            byte => out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            byte => {
+                out.push(b'%');
+                out.extend(hex::upper(*byte));
+            }
         }
         rest = tail;
     }
@@ -345,6 +344,21 @@ fn unbracket(host: &[u8]) -> &[u8] {
 /// `url.extension`: what follows the last dot anywhere in the path.
 pub fn extension(path: &[u8]) -> Option<&[u8]> {
     memchr::memrchr(b'.', path).map(|dot| &path[dot + 1..]).filter(|extension| !extension.is_empty())
+}
+
+/// Port of a target in absolute form (RFC 9112 section 3.2.2); `None` for other forms.
+pub fn absolute_port(target: &[u8]) -> Option<u16> {
+    let head = target.get(..7).filter(|head| head.eq_ignore_ascii_case(b"http://"))?;
+    let rest = target.get(head.len()..)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    rest.get(..end).map(port_of)
+}
+
+/// Port of an authority; 80 where it names none.
+pub fn port_of(authority: &[u8]) -> u16 {
+    let host = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
+    let port = memchr::memrchr(b':', host).and_then(|at| std::str::from_utf8(host.get(at + 1..)?).ok()?.parse().ok());
+    port.unwrap_or(80)
 }
 
 /// `url.full`, put together from its parts; `None` without a host.
@@ -515,5 +529,19 @@ mod tests {
         assert_eq!(hide("/login?u=a%20b&PASS=secret&x=%41"), "/login?u=a%20b&PASS=xxxxx&x=%41");
         assert_eq!(hide("/login?p%61ss=secret"), "/login?p%61ss=xxxxx");
         assert_eq!(hide("/login?user=x"), "/login?user=x");
+    }
+
+    #[test]
+    fn a_target_in_absolute_form_names_its_port() {
+        for (target, port) in [
+            ("http://169.254.169.254/latest", Some(80)),
+            ("HTTP://h:8080?x", Some(8080)),
+            ("http://u:p@[fd00::1]/x", Some(80)),
+            ("http://u:p@[fd00::1]:81/x", Some(81)),
+            ("/x", None),
+            ("https://h/", None),
+        ] {
+            assert_eq!(absolute_port(target.as_bytes()), port, "{target}");
+        }
     }
 }

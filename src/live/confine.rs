@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus,
 };
 use rustix::process::{Gid, Uid};
@@ -65,7 +65,42 @@ pub struct Needs {
     pub write: Vec<PathBuf>,
     /// Only read: `/proc`, `/sys`, that of the configuration.
     pub read: Vec<PathBuf>,
+    /// Connections that outputs make.
+    pub network: Network,
 }
+
+/// Connections that a run makes.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// TCP ports that are connected to; no others are, where the kernel has rules for that.
+    pub tcp: Vec<u16>,
+    /// Whether further ports are learned while it runs.
+    pub any_port: bool,
+    /// Whether names have to be resolved.
+    pub names: bool,
+    /// Whether there are any connections, datagrams included.
+    pub is_used: bool,
+}
+
+/// What resolving a name reads: its configuration, and the libraries that know how.
+const RESOLVER: &[&str] = &[
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/ld.so.cache",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+];
+
+/// Where names are asked for when an answer does not fit a datagram.
+const DNS: u16 = 53;
 
 /// Switches to `user`, a name of `/etc/passwd` or `UID:GID`. Capabilities are kept for [`drop_capabilities`] to drop,
 /// but have no effect any more.
@@ -139,7 +174,8 @@ pub fn sandbox(needs: &Needs) -> Result<Option<String>, ConfineError> {
         Ok(_) => None,
         Err(cause) => return Err(ConfineError::Refused { what: "files (Landlock)", cause: cause.to_string() }),
     };
-    let filter = system_calls(RUN).map_err(|cause| ConfineError::Refused { what: "system calls", cause })?;
+    let calls = [RUN, if needs.network.is_used { CONNECT } else { &[] }].concat();
+    let filter = system_calls(&calls).map_err(|cause| ConfineError::Refused { what: "system calls", cause })?;
     match apply_filter(&filter) {
         Ok(()) => Ok(remark),
         Err(cause) => Err(ConfineError::Refused { what: "system calls (seccomp)", cause: cause.to_string() }),
@@ -159,11 +195,24 @@ fn restrict_files(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError
     let abi = ABI::V5;
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
     let writing = reading | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
+    let network = &needs.network;
+    let handled = if network.any_port { AccessNet::BindTcp.into() } else { AccessNet::from_all(abi) };
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))?
-        .handle_access(AccessNet::from_all(abi))?
+        .handle_access(handled)?
         .create()?;
+    if !network.any_port {
+        let dns = network.names.then_some(DNS);
+        for port in network.tcp.iter().copied().chain(dns) {
+            rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+        }
+    }
+    let resolver = RESOLVER.iter().filter(|_| network.names).filter_map(|path| PathFd::new(path).ok().zip(Some(path)));
+    for (path, name) in resolver {
+        let access = if Path::new(name).is_dir() { reading } else { AccessFs::ReadFile.into() };
+        rules = rules.add_rule(PathBeneath::new(path, access))?;
+    }
     for (folders, access) in [(&needs.write, writing), (&needs.read, reading)] {
         // A folder that is not there cannot be reached later either.
         for folder in folders.iter().filter_map(|path| PathFd::new(path).ok()) {
@@ -240,6 +289,8 @@ const RUN: &[i64] = &[
     libc::SYS_epoll_pwait,
     libc::SYS_fchmod,
     libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_mkdirat,
     libc::SYS_fsync,
     libc::SYS_ftruncate,
     libc::SYS_getsockname,
@@ -269,6 +320,18 @@ const RUN: &[i64] = &[
     libc::SYS_stat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_unlink,
+];
+
+/// Connections of outputs.
+const CONNECT: &[i64] = &[
+    libc::SYS_connect,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_epoll_create1,
+    libc::SYS_eventfd2,
+    libc::SYS_socketpair,
 ];
 
 /// Whether files beside `file` can be made and renamed by the user that we are; root's rights count until they are
@@ -321,7 +384,12 @@ mod tests {
         // Both confine a thread and those that it starts.
         let thread = std::thread::spawn(move || {
             rustix::thread::set_no_new_privs(true).unwrap();
-            let remark = sandbox(&Needs { write: vec![inside.clone()], read: vec!["/proc".into()] }).unwrap();
+            let remark = sandbox(&Needs {
+                write: vec![inside.clone()],
+                read: vec!["/proc".into()],
+                network: Network::default(),
+            })
+            .unwrap();
             std::fs::write(inside.join("file"), "line\n").unwrap();
             std::fs::rename(inside.join("file"), inside.join("file.1")).unwrap();
             assert!(std::fs::read_to_string("/proc/thread-self/status").unwrap().contains("NoNewPrivs:\t1"));

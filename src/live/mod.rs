@@ -18,7 +18,7 @@ mod tracepoint;
 
 pub use attribution::{Attributed, Attribution, Directory};
 pub use confine::{
-    ConfineError, Needs, become_user, check_folder, drop_capabilities, folder_of, raise_capabilities, sandbox,
+    ConfineError, Needs, Network, become_user, check_folder, drop_capabilities, folder_of, raise_capabilities, sandbox,
 };
 pub use filter::for_metadata_only;
 pub use helper::{Helper, serve};

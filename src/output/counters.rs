@@ -145,6 +145,11 @@ impl Counters {
         self.spool_bytes.store(bytes, Relaxed);
     }
 
+    /// Nothing more becomes of what waits.
+    pub fn close(&self) {
+        self.waiting.store(0, Relaxed);
+    }
+
     fn no_longer_waiting(&self, events: u64) {
         let _ = self.waiting.fetch_update(Relaxed, Relaxed, |waiting| Some(waiting.saturating_sub(events)));
     }

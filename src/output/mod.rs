@@ -3,25 +3,35 @@
 //!
 //! In: [`Batch`]es of rendered events. Out: bytes to standard output, files, or receivers over the network. An output that
 //! fails is counted, and named once when it begins and once when it ends; a standard output that its reader closed ends
-//! quietly.
+//! quietly. What receivers over the network are asked and answer stands in [`receiver`], how often and how much in
+//! [`delivery`], and what waits for them on disk in [`spool`].
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub mod batch;
 pub mod counters;
+pub mod dead;
+pub mod delivery;
 pub mod file;
 pub mod net;
+pub mod network;
 pub mod queue;
 pub mod receiver;
+pub mod spool;
 pub mod stdout;
 
 pub use batch::{Batch, Event, Filter, Kind, Label, Wanted};
 pub use counters::{Counters, Counts};
 
 use file::{FileOutput, Rotation};
+use network::Network;
 use stdout::Stdout;
+
+/// Tells the user a sentence, at once.
+pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// One line per event as JSON, or one readable line per alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +52,22 @@ pub enum Destination {
     Stdout,
     /// A file, appended to.
     Path(PathBuf),
+    /// A receiver over the network.
+    Network(Box<network::Settings>),
     /// A report for people, written when a replay has ended.
     Report(PathBuf),
+}
+
+impl fmt::Display for Destination {
+    /// Without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("standard output"),
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Network(network) => write!(f, "{}", network.receiver.target),
+            Self::Report(path) => write!(f, "the report {}", path.display()),
+        }
+    }
 }
 
 /// An output as configured.
@@ -73,6 +97,14 @@ pub enum OutputError {
         /// Why.
         source: io::Error,
     },
+    /// An output over the network cannot be used.
+    #[error("cannot open output {name}: {text}")]
+    Network {
+        /// Which.
+        name: String,
+        /// Why.
+        text: String,
+    },
     /// Standard output failed otherwise.
     #[error("cannot write to standard output: {0}")]
     Stdout(io::Error),
@@ -85,12 +117,20 @@ pub struct Needs {
     pub write: Vec<PathBuf>,
     /// Files and folders that it reads.
     pub read: Vec<PathBuf>,
-    /// TCP ports that it connects to.
-    pub tcp: Vec<u16>,
-    /// UDP ports that it sends to.
-    pub udp: Vec<u16>,
-    /// Whether names must be resolved for it.
-    pub names: bool,
+    /// Ends that it connects to.
+    pub endpoints: Vec<receiver::Endpoint>,
+    /// Whether receivers name further ends by themselves.
+    pub follows: bool,
+}
+
+impl Needs {
+    /// What several outputs need together.
+    pub fn join(&mut self, other: Self) {
+        self.write.extend(other.write);
+        self.read.extend(other.read);
+        self.endpoints.extend(other.endpoints);
+        self.follows |= other.follows;
+    }
 }
 
 /// One place that events go to. It is used by one thread, its own.
@@ -125,8 +165,16 @@ pub trait Output: Send {
         Ok(())
     }
 
-    /// Called about once a second, also when there is nothing to write.
+    /// Called when the run begins, and then about once a second, also when there is nothing to write.
     fn attend(&mut self) {}
+
+    /// Nothing more will be written.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    fn finish(&mut self) -> Result<(), OutputError> {
+        self.flush()
+    }
 
     /// Closes what it writes to and opens it again (SIGHUP, after an outside log rotation).
     fn reopen(&mut self) {}
@@ -138,15 +186,15 @@ pub trait Output: Send {
 }
 
 /// Opens every output. Where no form was asked for, a terminal gets text and all else NDJSON. Colour goes to terminals
-/// only, and not where `NO_COLOR` is set.
+/// only, and not where `NO_COLOR` is set. What outputs have to tell while they work, they `say`.
 ///
 /// # Errors
-/// [`OutputError::Open`].
-pub fn open(settings: &[Settings]) -> Result<Vec<Box<dyn Output>>, OutputError> {
-    settings.iter().map(open_one).collect()
+/// [`OutputError::Open`], [`OutputError::Network`].
+pub fn open(settings: &[Settings], say: &Say) -> Result<Vec<Box<dyn Output>>, OutputError> {
+    settings.iter().map(|settings| open_one(settings, say)).collect()
 }
 
-fn open_one(settings: &Settings) -> Result<Box<dyn Output>, OutputError> {
+fn open_one(settings: &Settings, say: &Say) -> Result<Box<dyn Output>, OutputError> {
     let terminal = settings.destination == Destination::Stdout && io::stdout().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let form = match settings.form {
@@ -156,6 +204,9 @@ fn open_one(settings: &Settings) -> Result<Box<dyn Output>, OutputError> {
     };
     Ok(match &settings.destination {
         Destination::Stdout => Box::new(Stdout::new(form, settings.filter)),
+        Destination::Network(network) => Network::open(network, settings.filter, say)
+            .map(Box::new)
+            .map_err(|text| OutputError::Network { name: settings.destination.to_string(), text })?,
         // Made by the program's edge, from what all outputs are given: see `app::handover`.
         Destination::Report(path) => {
             let source = io::Error::other("a report is made from a replay");

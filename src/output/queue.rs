@@ -29,13 +29,22 @@ pub enum Next {
     End,
 }
 
+/// Why nobody takes anything any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The reader wanted no more: nothing is lost.
+    Closed,
+    /// The output failed: what it is not given is lost.
+    Failed,
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
     bytes: usize,
     ended: bool,
-    /// Nobody takes anything out of it any more.
-    abandoned: bool,
+    /// Nobody takes anything out of it any more, for this reason.
+    abandoned: Option<Reason>,
 }
 
 /// See the module.
@@ -62,18 +71,21 @@ impl Queue {
     /// Adds a batch. Waits for room; returns `false` when nobody takes anything any more.
     pub fn push_waiting(&self, batch: &Arc<Batch>) -> bool {
         let mut state = self.state();
-        while state.bytes >= self.limit && !state.abandoned {
+        while state.bytes >= self.limit && state.abandoned.is_none() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        !state.abandoned && self.add(state, Arc::clone(batch))
+        match state.abandoned {
+            Some(reason) => self.refuse(reason, batch),
+            None => self.add(state, Arc::clone(batch)),
+        }
     }
 
     /// Adds a batch without waiting, or as much of it as there is room for; returns `false` when nobody takes anything
     /// any more.
     pub fn push(&self, batch: &Arc<Batch>) -> bool {
         let state = self.state();
-        if state.abandoned {
-            return false;
+        if let Some(reason) = state.abandoned {
+            return self.refuse(reason, batch);
         }
         if state.bytes < self.limit {
             return self.add(state, Arc::clone(batch));
@@ -84,6 +96,13 @@ impl Queue {
         batch.events().filter(|event| !is_saved(event.label.kind)).for_each(|e| self.counters.drop_one(e.label.kind));
         let saved = batch.filtered(|event| is_saved(event.label.kind));
         saved.is_empty() || self.add(self.state(), Arc::new(saved))
+    }
+
+    fn refuse(&self, reason: Reason, batch: &Batch) -> bool {
+        if reason == Reason::Failed {
+            batch.labels().for_each(|label| self.counters.drop_one(label.kind));
+        }
+        false
     }
 
     fn add(&self, mut state: MutexGuard<'_, State>, batch: Arc<Batch>) -> bool {
@@ -108,12 +127,12 @@ impl Queue {
     }
 
     /// Nobody will take anything more: whoever waits for room need not.
-    pub fn abandon(&self) {
+    pub fn abandon(&self, reason: Reason) {
         let mut state = self.state();
-        state.abandoned = true;
+        state.abandoned = Some(reason);
         for job in state.jobs.drain(..) {
             if let Job::Write(batch) = job {
-                batch.events().for_each(|event| self.counters.drop_queued(event.label.kind));
+                self.refuse(reason, &batch);
             }
         }
         state.bytes = 0;
@@ -192,8 +211,8 @@ mod tests {
         let waiting = Arc::clone(&queue);
         let thread = std::thread::spawn(move || waiting.push_waiting(&batch(&[Kind::Other])));
         std::thread::sleep(Duration::from_millis(20));
-        queue.abandon();
+        queue.abandon(Reason::Failed);
         assert!(!thread.join().unwrap());
-        assert_eq!(counters.snapshot().dropped_events, 1);
+        assert_eq!(counters.snapshot().dropped_events, 2, "the one that waited, and the one that had no room");
     }
 }

@@ -68,6 +68,7 @@ impl Facts {
             macs,
             vlans: self.vlans,
             hops: self.hops.clone(),
+            origin: None,
             process: None,
         }
     }

@@ -3,7 +3,7 @@
 //! [`Pipeline::level`] is where a packet goes: its flow is counted, and the innermost level is read as TCP, UDP or ICMP.
 //! A connection that turns out to be of no interest costs one table entry and one look-up per packet from then on.
 
-use crate::conn::{Endpoint, Order, Proto};
+use crate::conn::{Conn, Endpoint, Order, Proto};
 use crate::decode::meta::{Meta, Transport};
 use crate::detect::{Detector, tokens};
 use crate::flow;
@@ -20,7 +20,6 @@ use crate::stream;
 mod conversation;
 mod opening;
 mod tcp;
-mod text;
 
 use conversation::Facts;
 use tcp::Session;
@@ -123,7 +122,7 @@ struct Stages {
     dns: dns::Tracker,
     /// What the present message or chunk completed; reused.
     dns_found: Vec<(dns::Transaction, u64)>,
-    http_found: Vec<http::Transaction>,
+    found: Vec<tcp::Fact>,
     judge: Judge,
     counters: Counters,
     /// Packets that opened the present connection and were not counted for its flow.
@@ -141,13 +140,18 @@ impl Pipeline {
             stages: Stages {
                 dns: dns::Tracker::new(config.dns),
                 dns_found: Vec::new(),
-                http_found: Vec::new(),
+                found: Vec::new(),
                 judge: Judge::new(config.judge, detector),
                 config,
                 counters: Counters::default(),
                 opened: Vec::new(),
             },
         }
+    }
+
+    /// About how many bytes of memory that takes.
+    pub fn found_weight(&mut self) -> usize {
+        self.stages.judge.found().list().iter().map(Observation::weight).sum()
     }
 
     /// Takes out what was found since the last call, in order.
@@ -247,6 +251,7 @@ impl Pipeline {
     }
 
     fn icmp(&mut self, meta: &Meta, segment: &[u8]) -> Interest {
+        self.stages.search(meta, meta.payload(segment), || Facts::new(meta).portless(meta));
         if let Some(icmp) = &mut self.icmp {
             let stages = &mut self.stages;
             icmp.packet(meta, meta.payload(segment), || Facts::new(meta).portless(meta), &mut |tx, first| {
@@ -258,13 +263,13 @@ impl Pipeline {
 
     fn udp(&mut self, meta: &Meta, payload: &[u8]) -> Interest {
         let Some((from, to)) = Endpoint::of(meta) else { return Interest::None };
-        let known = [53, 5353].iter().any(|port| from.port == *port || to.port == *port);
+        let known = dns::PORTS.iter().any(|port| from.port == *port || to.port == *port);
         if known || dns::looks_like(payload) {
             let conn = || Facts::new(meta).conn(from, to, Proto::Udp);
             self.stages.with_dns(|dns, mut out| dns.datagram(meta, payload, conn, &mut out));
             Interest::Yes
         } else {
-            self.stages.datagram_text(meta, payload, from, to);
+            self.stages.search(meta, payload, || Facts::new(meta).conn(from, to, Proto::Udp));
             Interest::Ends
         }
     }
@@ -361,15 +366,20 @@ impl Stages {
         self.dns_found = found;
     }
 
-    /// Cleartext in datagrams that are no DNS, searched for credentials that leave (syslog, statsd, drop sites).
-    fn datagram_text(&mut self, meta: &Meta, payload: &[u8], from: Endpoint, to: Endpoint) {
-        if self.judge.token_search() == TokenSearch::Off || payload.len() < tokens::MIN_TOKEN || !text::is_text(payload)
-        {
+    /// Searches a datagram of a protocol that is not read for credentials that leave (syslog, statsd, drop sites).
+    fn search(&mut self, meta: &Meta, payload: &[u8], conn: impl FnOnce() -> Conn) {
+        if self.judge.token_search() == TokenSearch::Off || payload.len() < tokens::MIN_TOKEN || is_encrypted(payload) {
             return;
         }
         let mut hashes = Vec::new();
         tokens::tokens_in(payload, &mut hashes);
-        let conn = Facts::new(meta).conn(from, to, Proto::Udp);
-        self.judge.tokens(conn, meta.time, meta.index, hashes);
+        if !hashes.is_empty() {
+            self.judge.tokens(conn(), meta.time, meta.index, hashes);
+        }
     }
+}
+
+/// Whether a datagram is encrypted by its first bytes: a record of DTLS, a message of WireGuard, QUIC with its version.
+fn is_encrypted(payload: &[u8]) -> bool {
+    matches!(payload, [20..=23, 0xfe, ..] | [1..=4, 0, 0, 0, ..] | [0xc0..=0xff, 0, 0, 0, 1, ..])
 }

@@ -3,19 +3,18 @@
 use crate::conn::{Conn, Endpoint, Proto};
 use crate::decode::meta::{Checksum, Meta, Tcp};
 use crate::decode::verify_checksum;
-use crate::detect::{NoRequest, TokenHash};
+use crate::detect::{NoRequest, Seen, tokens};
 use crate::judge::TokenSearch;
 use crate::packet::Timestamp;
 use crate::process::Lookup;
-use crate::proto::dns;
-use crate::proto::http::{self, HttpStream, Probe};
+use crate::proto::layers::{Delivery, Found, Layers, Sink};
+use crate::proto::{dns, http};
 use crate::route::Quoted;
 use crate::session::{self, Keep};
-use crate::stream::{Chunk, Connection, Context, Dir, End, Segment, Verdict};
+use crate::stream::{Connection, Context, Dir, End, Segment, Verdict};
 
 use super::conversation::Facts;
 use super::opening::Opening;
-use super::text::{self, TextScan};
 use super::{Interest, Stages};
 
 /// What hangs on an entry of the session table.
@@ -35,7 +34,7 @@ pub(super) enum Session {
 /// A connection that is followed.
 pub(super) struct Tracked {
     tcp: Connection,
-    reading: Reading,
+    layers: Layers,
     who: Who,
     syn: Option<u32>,
 }
@@ -51,6 +50,8 @@ struct Who {
     processes: Option<Lookup>,
     tls: bool,
     requests: u64,
+    /// Number of the next HTTP exchange.
+    ordinal: u32,
     first: Timestamp,
     last: Timestamp,
 }
@@ -62,30 +63,14 @@ impl Who {
     }
 }
 
-/// What the bytes of a connection are read as.
-enum Reading {
-    /// Not known yet.
-    Open(Open),
-    Http(HttpStream),
-    Dns(Box<dns::TcpParser>),
-    /// Cleartext of another protocol, searched for credentials that leave.
-    Text(Box<TextScan>),
-    /// Of no interest.
-    Nothing,
+/// What the present chunk told.
+pub(super) enum Fact {
+    Http(http::Transaction),
+    Dns(dns::Transaction, u64),
+    /// A WebSocket's message, as a request that carries it.
+    Message(http::Transaction),
+    Tokens(Dir, Context, Vec<Seen>),
 }
-
-/// What is to be told by first bytes.
-#[derive(Default)]
-struct Open {
-    http: HttpStream,
-    /// Beginnings of what may be DNS, client's and server's.
-    held: Option<Box<[Vec<u8>; 2]>>,
-    /// Chunks that told nothing, where the connection's beginning was not captured.
-    misses: u8,
-}
-
-/// How many chunks may tell nothing before a connection without beginning is given up.
-const MAX_MISSES: u8 = 16;
 
 /// Takes one TCP segment.
 pub(super) fn packet(
@@ -164,16 +149,14 @@ impl session::Evict for Session {
         match self {
             Self::New | Self::Opening(_) | Self::Ignored { .. } => Keep::Least,
             Self::Tracked(tracked) if tracked.who.metadata => Keep::Most,
-            Self::Tracked(tracked) => match tracked.reading {
-                Reading::Http(_) | Reading::Dns(_) => Keep::More,
-                _ => Keep::Least,
-            },
+            Self::Tracked(tracked) if tracked.layers.is_read() => Keep::More,
+            Self::Tracked(_) => Keep::Least,
         }
     }
 
     fn memory(&self) -> usize {
         match self {
-            Self::Tracked(tracked) => size_of::<Tracked>() + tracked.tcp.memory() + tracked.reading.memory(),
+            Self::Tracked(tracked) => size_of::<Tracked>() + tracked.tcp.memory() + tracked.layers.memory(),
             Self::Opening(_) => size_of::<Opening>(),
             Self::New | Self::Ignored { .. } => 0,
         }
@@ -191,6 +174,8 @@ impl Tracked {
     fn new(stages: &Stages, meta: &Meta, tcp: &Tcp, ends: (Endpoint, Endpoint)) -> Self {
         let metadata = [ends.0, ends.1].map(|end| stages.judge.is_metadata(end));
         let dir = match metadata {
+            // a SYN says who asks, also where a platform probes its hosts from the service's address
+            _ if tcp.flags.syn() => Connection::direction_of_first(tcp),
             [false, true] => Dir::ToServer,
             [true, false] => Dir::ToClient,
             _ => Connection::direction_of_first(tcp),
@@ -217,7 +202,7 @@ impl Tracked {
         }
         Self {
             tcp: Connection::new(),
-            reading: Reading::Open(Open::default()),
+            layers: Layers::default(),
             who: Who {
                 facts: Facts::sent(meta, dir),
                 client,
@@ -226,6 +211,7 @@ impl Tracked {
                 processes,
                 tls: false,
                 requests: 0,
+                ordinal: 0,
                 first: meta.time,
                 last: meta.time,
             },
@@ -266,10 +252,10 @@ impl Tracked {
 
     fn feed(&mut self, segment: &Segment<'_>, verify: impl FnOnce() -> Checksum, stages: &mut Stages) -> Verdict {
         let limits = stages.config.stream;
-        let Self { tcp, reading, who, .. } = self;
+        let Self { tcp, layers, who, .. } = self;
         let from_start = tcp.beginning_seen();
         tcp.segment(segment, &limits, verify, &mut |dir, chunk, at| {
-            reading.chunk(who, dir, chunk, at, from_start, stages)
+            stages.read(who, |sink| layers.feed(Delivery { dir, chunk, at, from_start }, sink));
         })
     }
 
@@ -277,10 +263,12 @@ impl Tracked {
     fn end(&mut self, why: End, stages: &mut Stages) {
         let limits = stages.config.stream;
         let at = Context { time: self.who.last, index: stages.judge.found().at() };
-        let Self { tcp, reading, who, .. } = self;
+        let Self { tcp, layers, who, .. } = self;
         let from_start = tcp.beginning_seen();
-        tcp.finish(why, at, &limits, &mut |dir, chunk, at| reading.chunk(who, dir, chunk, at, from_start, stages));
-        reading.finish(who, at, stages);
+        tcp.finish(why, at, &limits, &mut |dir, chunk, at| {
+            stages.read(who, |sink| layers.feed(Delivery { dir, chunk, at, from_start }, sink));
+        });
+        stages.read(who, |sink| layers.finish(at, sink));
         if who.metadata && who.requests == 0 {
             let why = match () {
                 () if tcp.refused() => NoRequest::Refused,
@@ -293,145 +281,7 @@ impl Tracked {
     }
 
     fn is_uninteresting(&self) -> bool {
-        matches!(self.reading, Reading::Nothing) && !self.who.metadata
-    }
-}
-
-impl Reading {
-    fn memory(&self) -> usize {
-        match self {
-            Self::Open(open) => {
-                open.http.memory() + open.held.iter().flat_map(|held| held.iter()).map(Vec::capacity).sum::<usize>()
-            }
-            Self::Http(http) => http.memory(),
-            Self::Dns(parser) => parser.memory(),
-            Self::Text(scan) => scan.memory(),
-            Self::Nothing => 0,
-        }
-    }
-
-    /// Takes the next chunk; `from_start`: the connection's beginning was captured.
-    fn chunk(&mut self, who: &mut Who, dir: Dir, chunk: Chunk<'_>, at: Context, from_start: bool, stages: &mut Stages) {
-        match self {
-            Self::Open(open) => {
-                if let Some(decided) = open.chunk(who, dir, chunk, at, from_start, stages) {
-                    *self = decided;
-                }
-            }
-            Self::Http(http) => {
-                stages.with_http(who, |sink| http.feed(dir, chunk, at, from_start, sink));
-                if !http.wants_more() {
-                    *self = Self::Nothing;
-                }
-            }
-            Self::Dns(parser) => {
-                let conn = who.conn();
-                stages.with_dns(|dns, mut out| parser.chunk(dir, chunk, at, &conn, dns, &mut out));
-            }
-            Self::Text(scan) => {
-                if let Some(bytes) = bytes_of(chunk) {
-                    let hashes = scan.chunk(dir, bytes, stages.judge.token_search() != TokenSearch::Off);
-                    stages.text_tokens(who, dir, at, hashes);
-                }
-                if scan.is_over() {
-                    *self = Self::Nothing;
-                }
-            }
-            Self::Nothing => {}
-        }
-    }
-
-    fn finish(&mut self, who: &mut Who, at: Context, stages: &mut Stages) {
-        match self {
-            Self::Http(http) => stages.with_http(who, |sink| http.finish(at, sink)),
-            Self::Text(scan) if stages.judge.token_search() != TokenSearch::Off => {
-                for (dir, hashes) in scan.finish() {
-                    stages.text_tokens(who, dir, at, hashes);
-                }
-            }
-            Self::Open(_) | Self::Dns(_) | Self::Text(_) | Self::Nothing => {}
-        }
-    }
-}
-
-/// The bytes that a receiver most likely took.
-fn bytes_of(chunk: Chunk<'_>) -> Option<&[u8]> {
-    match chunk {
-        Chunk::Data(bytes) | Chunk::Conflict { taken: bytes, .. } => Some(bytes),
-        Chunk::Reread { .. } | Chunk::Gap { .. } | Chunk::End(_) => None,
-    }
-}
-
-impl Open {
-    /// Feeds a chunk to all that it may be; what the connection is to be read as from now on, once that is known.
-    fn chunk(
-        &mut self,
-        who: &mut Who,
-        dir: Dir,
-        chunk: Chunk<'_>,
-        at: Context,
-        from_start: bool,
-        stages: &mut Stages,
-    ) -> Option<Reading> {
-        stages.with_http(who, |sink| self.http.feed(dir, chunk, at, from_start, sink));
-        if self.http.is_http() {
-            return Some(Reading::Http(std::mem::take(&mut self.http)));
-        }
-        let bytes = bytes_of(chunk)?;
-        match self.probe_dns(who, dir, bytes) {
-            dns::Probe::Yes => {
-                let mut reading = Reading::Dns(Box::default());
-                for (dir, held) in [Dir::ToServer, Dir::ToClient]
-                    .into_iter()
-                    .zip(self.held.take().map(|held| *held).unwrap_or_default())
-                {
-                    if !held.is_empty() {
-                        reading.chunk(who, dir, Chunk::Data(&held), at, from_start, stages);
-                    }
-                }
-                reading.chunk(who, dir, chunk, at, from_start, stages);
-                return Some(reading);
-            }
-            dns::Probe::More => return None,
-            dns::Probe::No => {}
-        }
-        self.misses += 1;
-        if self.http.wants_more() && (from_start || self.misses <= MAX_MISSES) {
-            return None;
-        }
-        let mut reading = other_protocol(who, dir, bytes);
-        reading.chunk(who, dir, chunk, at, from_start, stages);
-        Some(reading)
-    }
-
-    fn probe_dns(&mut self, who: &Who, dir: Dir, bytes: &[u8]) -> dns::Probe {
-        let known = [53, 5353].iter().any(|port| who.server.port == *port || who.client.port == *port);
-        let held = self.held.as_mut().and_then(|held| held.get_mut(side(dir))).filter(|held| !held.is_empty());
-        let Some(held) = held else {
-            let probe = dns::probe(bytes, known);
-            if probe == dns::Probe::More
-                && let Some(held) = self.held.get_or_insert_default().get_mut(side(dir))
-            {
-                held.extend_from_slice(bytes);
-            }
-            return probe;
-        };
-        let whole = [held, bytes].concat();
-        let probe = dns::probe(&whole, known);
-        match probe {
-            dns::Probe::More => *held = whole,
-            dns::Probe::Yes => {}
-            dns::Probe::No => *held = Vec::new(),
-        }
-        probe
-    }
-}
-
-/// Index of a direction's sender: client 0, server 1.
-pub(super) fn side(dir: Dir) -> usize {
-    match dir {
-        Dir::ToServer => 0,
-        Dir::ToClient => 1,
+        !self.layers.wants_more() && !self.who.metadata
     }
 }
 
@@ -439,40 +289,62 @@ pub(super) fn side(dir: Dir) -> usize {
 /// of another one, or, where no SYN was seen, what looks like the start of a message.
 fn begins_anew(ignored: Option<u32>, tcp: &Tcp, payload: &[u8]) -> bool {
     let again = tcp.flags.syn() && !tcp.flags.ack() && ignored != Some(tcp.seq);
-    again
-        || ignored.is_none() && !payload.is_empty() && !matches!(http::probe_resumed(payload), Probe::No | Probe::More)
-}
-
-/// Neither HTTP nor DNS: cleartext is searched for credentials, all else left alone.
-fn other_protocol(who: &mut Who, dir: Dir, bytes: &[u8]) -> Reading {
-    who.tls |= dir == Dir::ToServer && bytes.starts_with(&[0x16, 0x03]);
-    if text::is_text(bytes) { Reading::Text(Box::default()) } else { Reading::Nothing }
+    again || ignored.is_none() && !payload.is_empty() && matches!(http::probe_resumed(payload), http::Probe::Is(_))
 }
 
 impl Stages {
-    fn with_http(&mut self, who: &mut Who, run: impl FnOnce(&mut http::Sink<'_>)) {
-        let mut found = std::mem::take(&mut self.http_found);
-        let conn = || who.conn();
+    /// Lets a connection's layers read, and judges what they find.
+    fn read(&mut self, who: &mut Who, read: impl FnOnce(&mut Sink<'_>)) {
+        let mut found = std::mem::take(&mut self.found);
         let limits = http::Limits { every_response: self.judge.keeps_all_bodies(), ..self.config.http };
-        run(&mut http::Sink {
-            conn: &conn,
+        let (mut ordinal, mut tls) = (who.ordinal, who.tls);
+        read(&mut Sink {
+            conn: &|| who.conn(),
+            ports: [who.client.port, who.server.port],
             limits: &limits,
-            is_of_use: &|request| self.judge.keeps_body(request, who.client, who.server),
+            keeps_body: &|request| self.judge.keeps_body(request, who.client, who.server),
+            searches: self.judge.token_search() != TokenSearch::Off,
+            ordinal: &mut ordinal,
             counters: &mut self.counters.http_parsers,
-            out: &mut |tx| found.push(tx),
+            dns: &mut self.dns,
+            out: &mut |told| match told {
+                Found::Http(tx) => found.push(Fact::Http(tx)),
+                Found::Dns(tx, first) => found.push(Fact::Dns(tx, first)),
+                Found::Text { dir, bytes, at } => {
+                    let mut hashes = Vec::new();
+                    tokens::tokens_in(bytes, &mut hashes);
+                    if !hashes.is_empty() {
+                        found.push(Fact::Tokens(dir, at, hashes));
+                    }
+                }
+                Found::Message { conn, request, bytes, at } => {
+                    let request = http::Message::new(request.clone(), bytes.to_vec(), true, at.time, at.index);
+                    found.push(Fact::Message(http::Transaction::new(conn, Some(request), None)));
+                }
+                Found::Tls => tls = true,
+            },
         });
-        for tx in found.drain(..) {
-            who.requests += u64::from(tx.request.is_some());
-            self.judge.http(tx);
-        }
-        self.http_found = found;
+        (who.ordinal, who.tls) = (ordinal, tls);
+        found.drain(..).for_each(|fact| self.judge_fact(who, fact));
+        self.found = found;
     }
 
-    fn text_tokens(&mut self, who: &Who, dir: Dir, at: Context, hashes: Vec<TokenHash>) {
-        if hashes.is_empty() {
-            return;
+    fn judge_fact(&mut self, who: &mut Who, fact: Fact) {
+        match fact {
+            Fact::Http(tx) => {
+                who.requests += u64::from(tx.request.is_some());
+                self.judge.http(tx);
+            }
+            Fact::Message(mut tx) => {
+                (tx.ordinal, who.ordinal) = (who.ordinal, who.ordinal.saturating_add(1));
+                tx.notes.clear();
+                self.judge.message(tx);
+            }
+            Fact::Dns(tx, first) => self.judge.dns(tx, first),
+            Fact::Tokens(dir, at, hashes) => {
+                let conn = if dir == Dir::ToClient { who.conn().turned() } else { who.conn() };
+                self.judge.tokens(conn, at.time, at.index, hashes);
+            }
         }
-        let conn = if dir == Dir::ToClient { who.conn().turned() } else { who.conn() };
-        self.judge.tokens(conn, at.time, at.index, hashes);
     }
 }

@@ -5,4 +5,5 @@
 pub mod dns;
 pub mod http;
 pub mod icmp;
+pub mod layers;
 pub mod pending;

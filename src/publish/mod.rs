@@ -13,7 +13,6 @@ use crate::catalogue::{self, Catalogue};
 use crate::conn::{Conn, Endpoint};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
-use crate::event::mask::Runs;
 use crate::event::{self, FlowContext, Masker, Said, Writer};
 use crate::flow;
 use crate::id::EventId;
@@ -70,8 +69,6 @@ pub struct Publisher {
     writer: Writer,
     /// For terminals, where text is wanted.
     text_writer: Option<Writer>,
-    /// Runs of text that need not be searched for secrets again.
-    runs: Runs,
     /// What alerts repeat of the event of the observation that raised them.
     said: Said,
     counters: Counters,
@@ -96,7 +93,6 @@ impl Publisher {
             text_writer: config
                 .text
                 .map(|colour| Writer::new(config.event.clone()).with_format(event::Format::Text { colour })),
-            runs: Runs::default(),
             said: Said::default(),
             counters: Counters::default(),
             alerts: Vec::new(),
@@ -139,8 +135,27 @@ impl Publisher {
         if let Some(kind) = kind {
             self.event(observation, Label { id, kind, severity: None }, &remarks);
         }
+        if let (Some((subject, rule, severity)), Some(suggestions)) = (&remarks.judged, &mut self.suggestions) {
+            suggestions.judged(subject, *rule, *severity);
+        }
         self.raise();
         self.said.forget();
+    }
+
+    /// What actors do again and again, for the state file: texts from the wire without any secret that was issued.
+    pub fn habits(&self) -> Vec<correlate::Habit> {
+        let mask = Masker::new(self.correlator.issued());
+        let clean = |text: &mut String| *text = mask.text(std::mem::take(text).into()).into_owned();
+        let mut habits: Vec<_> = self.correlator.habits().cloned().collect();
+        for habit in &mut habits {
+            habit.texts().for_each(clean);
+        }
+        habits
+    }
+
+    /// Takes up habits that were learned before.
+    pub fn restore(&mut self, habits: Vec<correlate::Habit>) {
+        self.correlator.restore(habits);
     }
 
     /// Whether a credential or session token was issued: from now on it may be seen leaving.
@@ -190,7 +205,13 @@ impl Publisher {
 
     /// Allow-list entries for what was seen, as TOML.
     pub fn suggestions(&self) -> String {
-        self.suggestions.as_ref().map(Suggestions::toml).unwrap_or_default()
+        let toml = self.suggestions.as_ref().map(Suggestions::toml).unwrap_or_default();
+        event::plain::harmless_lines(&self.masked(toml.into()))
+    }
+
+    /// Text for people or machines that may hold what came from the wire, without secrets that were issued so far.
+    pub fn masked<'a>(&self, text: event::Text<'a>) -> event::Text<'a> {
+        Masker::new(self.correlator.issued()).text(text)
     }
 
     /// From now on `observer` sees every alert.
@@ -241,9 +262,7 @@ impl Publisher {
     }
 
     fn event(&mut self, observation: &Observation, label: Label, remarks: &correlate::Remarks) {
-        let correlator = &self.correlator;
-        let issued = |token| correlator.is_issued(token);
-        let mask = if correlator.has_issued() { Masker::new(&issued, &self.runs) } else { Masker::default() };
+        let mask = Masker::new(self.correlator.issued());
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
         let id = label.id;
         let json = self.config.json.then_some((&self.writer, &mut self.batch.json));
@@ -283,9 +302,7 @@ impl Publisher {
             if alert.severity < self.config.min_severity {
                 continue;
             }
-            let correlator = &self.correlator;
-            let issued = |token| correlator.is_issued(token);
-            let mask = if correlator.has_issued() { Masker::new(&issued, &self.runs) } else { Masker::default() };
+            let mask = Masker::new(self.correlator.issued());
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
                 self.writer.alert(&mut self.batch.json, &alert, &context, &self.said);

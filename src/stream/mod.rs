@@ -27,6 +27,14 @@ pub enum Dir {
 }
 
 impl Dir {
+    /// Place of its sender where both sides are listed: the client's first.
+    pub fn index(self) -> usize {
+        match self {
+            Self::ToServer => 0,
+            Self::ToClient => 1,
+        }
+    }
+
     /// The other one.
     pub fn flip(self) -> Self {
         match self {

@@ -71,6 +71,24 @@ impl Wire {
         self.pause(50);
     }
 
+    /// A lookup whose answer says that the name is another name for `alias`, and nothing more.
+    pub fn alias(&mut self, client: &str, name: &str, alias: &str) {
+        let (client, server) = self.ends(client, "10.20.0.2:53");
+        let labels = |name: &str| {
+            name.split('.')
+                .flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat())
+                .chain([0])
+                .collect::<Vec<_>>()
+        };
+        let question = [labels(name), vec![0, 1, 0, 1]].concat();
+        let header = |flags: u16, answers: u16| [7, flags, 1, answers, 0, 0].map(u16::to_be_bytes).concat();
+        let target = labels(alias);
+        let record = [&[0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, target.len() as u8], target.as_slice()].concat();
+        self.datagram(client, server, &[header(0x0100, 0), question.clone()].concat());
+        self.datagram(server, client, &[header(0x8180, 1), question, record].concat());
+        self.pause(50);
+    }
+
     /// Lets time pass.
     pub fn pause(&mut self, milliseconds: i64) {
         self.now = self.now.plus(milliseconds * 1_000_000);

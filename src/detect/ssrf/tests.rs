@@ -1,6 +1,9 @@
 //! Tests of the search for targets that a request names: each place, each disguise, and what is no attempt.
 
+use super::headers::{HeaderKind, header_kind, known_headers};
+use super::text::may_be_url;
 use super::*;
+use crate::detect::CandidateKind;
 use crate::proto::http::message::{Body, Head, Start};
 
 /// A request as text: request line, header lines, blank line, body.
@@ -24,7 +27,7 @@ fn message(text: &str) -> Message {
         last: Default::default(),
         first_index: 0,
         head: Head { start, version: None, fields, complete: true, raw },
-        body: Body { len: body.len() as u64, captured: body.as_bytes().to_vec(), whole: true },
+        body: Body { len: body.len() as u64, captured: body.as_bytes().to_vec(), whole: true, later: None },
         bytes: 0,
         gap: false,
         cut: false,
@@ -37,7 +40,7 @@ fn catalogue() -> Catalogue {
 }
 
 fn find(text: &str) -> Vec<Candidate> {
-    candidates(&message(text), Hosts::Unknown, &catalogue())
+    candidates(&message(text), Hosts::Unknown, &catalogue()).0
 }
 
 /// The strongest kind found, with the place and path of the first of that kind.
@@ -145,7 +148,6 @@ fn text_commands_and_excluded_headers_are_mentions() {
         "GET /ping?host=;curl+169.254.169.254/latest/user-data".to_owned(),
         "GET /ping?host=$(curl+0xa9fea9fe/latest/user-data)".to_owned(),
         "GET /t?q={{fetch('http://169.254.169.254/latest/user-data')}}".to_owned(),
-        "GET /open?u=http://trusted.example/r?u=http://169.254.169.254/latest/user-data".to_owned(),
         format!("GET /run?c=echo+{encoded}|base64+-d|sh"),
         format!("GET /run?c=x{encoded}"),
         format!("GET /run?c=powershell+-enc+{utf16}"),
@@ -187,7 +189,7 @@ fn what_only_looks_like_it_is_nothing() {
     for (request, host) in [
         ("GET /fetch?url=http://cdn.partner.example/x.png", "cdn.partner.example"),
         ("GET /fetch?url=http://169.254.7.7/", "169.254.7.7"),
-        ("GET /fetch?url=http://169.254.169.253/latest/meta-data", "169.254.169.253"),
+        ("GET /fetch?url=http://169.254.169.249/latest/meta-data", "169.254.169.249"),
         ("GET /fetch?url=http://127.0.0.1/latest/user-data", "127.0.0.1"),
     ] {
         let found = find(request);
@@ -221,7 +223,8 @@ fn candidates_are_bounded() {
     let many: String =
         (0..200).map(|i| format!("u{i}=http://h{i}.example/&v{i}=http://169.254.169.254/{i}&")).collect();
     let found = find(&format!("POST /p\nContent-Type: application/x-www-form-urlencoded\n\n{many}"));
-    assert!(found.len() == FOUND && found.iter().filter(|c| c.kind == CandidateKind::Url).count() <= 16);
+    let of_kind = |kind| found.iter().filter(|candidate| candidate.kind == kind).count();
+    assert_eq!((of_kind(CandidateKind::Attempt), of_kind(CandidateKind::Url)), (ATTEMPTS, ORDINARY));
 }
 
 #[test]
@@ -251,7 +254,8 @@ fn no_bytes_break_it() {
         let line = text.replace([' ', '\n', '\r'], "");
         let mut request = message(&format!("POST /{line} x\nContent-Type: {kind}\nX-A: v{line}"));
         request.body.captured = text.into_bytes();
-        prop_assert!(candidates(&request, Hosts::Unknown, &catalogue).len() <= FOUND);
+        let found = candidates(&request, Hosts::Unknown, &catalogue).0;
+        prop_assert!(found.len() <= ATTEMPTS + 2 * MENTIONS + ORDINARY);
         Ok(())
     };
     runner.run(&requests, check).unwrap();
@@ -283,10 +287,313 @@ fn what_may_be_a_url_is_told_by_its_beginning_or_its_marks() {
 fn hosts_that_were_looked_up_are_looked_at_again_only_where_they_hide_something() {
     let found = |host: &str| {
         let message = message(&format!("GET /latest HTTP/1.1\nHost: {host}"));
-        let find = |hosts| candidates(&message, hosts, &catalogue()).len();
+        let find = |hosts| candidates(&message, hosts, &catalogue()).0.len();
         (find(Hosts::Unknown), find(Hosts::Ordinary))
     };
     assert_eq!(found("shop.example.com"), (0, 0));
     assert_eq!(found("169.254.169.254"), (1, 0));
     assert_eq!(found("fd00:ec2::254%25@x"), (1, 1));
+}
+
+/// Steps that the search of a request with `body` takes, and whether it was cut.
+fn steps(kind: &str, target: &[u8], body: &[u8]) -> (usize, bool) {
+    let mut request = message(&format!("POST /TARGET HTTP/1.1\nContent-Type: {kind}"));
+    let Start::Request { target: range, .. } = &mut request.head.start else { unreachable!() };
+    *range = request.head.raw.len() as u32..(request.head.raw.len() + target.len()) as u32;
+    request.head.raw.extend_from_slice(target);
+    request.body.captured = body.to_vec();
+    let catalogue = catalogue();
+    let mut search = Search::new(&catalogue, request.head.raw.len() + body.len());
+    search.target(&request);
+    search.headers(&request, Hosts::Unknown);
+    search.body(&request);
+    (search.budget.spent(), search.budget.is_cut())
+}
+
+const KINDS: [&str; 6] = [
+    "application/json",
+    "text/xml",
+    "text/html",
+    "multipart/form-data; boundary=XX",
+    "application/x-www-form-urlencoded",
+    "text/plain",
+];
+
+/// Any piece, again and again: twice the bytes never take much more than twice the steps, and no bytes more than the
+/// budget has for each.
+#[test]
+fn work_is_linear_in_bytes_whatever_they_are() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+    let mark = prop::sample::select(vec![
+        "/",
+        "//",
+        "http:",
+        "http://",
+        "@",
+        "@1",
+        "1.1",
+        "%2f",
+        "%25",
+        "%252525",
+        "\\",
+        "\\/",
+        "\\u002f",
+        "&",
+        "=",
+        "?",
+        "#",
+        "\"",
+        "'",
+        "<",
+        "<a ",
+        "<iframe src=",
+        "<iframe/srcdoc=",
+        "<script>",
+        "<style>",
+        "url(",
+        "{",
+        "[",
+        ":",
+        ",",
+        ";",
+        "\n",
+        "--XX",
+        "\r\n\r\n",
+        "eyJ",
+        "aHR0cDovLzE",
+        "687474703a2f2f",
+        "169.254.169.254",
+        "metadata",
+        "latest/meta-data",
+        "&#47;",
+        "\u{ff0f}",
+        "\u{2460}",
+        "\u{fdfa}",
+        "\u{6f22}",
+        "[::",
+        "0x",
+        "-",
+        "x",
+        "#EXTM3U\n",
+        "PK\u{3}\u{4}",
+        " ",
+    ]);
+    let pieces = prop::collection::vec(mark, 1..6).prop_map(|marks| marks.concat());
+    let inputs = (prop::sample::select(KINDS.to_vec()), pieces, any::<bool>());
+    let mut runner =
+        TestRunner::new_with_rng(Config::with_cases(250), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let check = |(kind, piece, in_target): (&str, String, bool)| {
+        let of = |bytes: usize| {
+            let text = piece.repeat(bytes / piece.len() + 1).into_bytes();
+            match in_target {
+                true => (text.len(), steps(kind, &[b"/", &text[..]].concat(), b"")),
+                false => (text.len(), steps(kind, b"/", &text)),
+            }
+        };
+        let ((few_bytes, (few, few_cut)), (many_bytes, (many, many_cut))) = (of(4_000), of(16_000));
+        let per_byte = |bytes: usize, steps: usize| steps.saturating_sub(8 * 1024) / bytes;
+        prop_assert!(per_byte(few_bytes, few) <= 33 && per_byte(many_bytes, many) <= 33, "{few} {many}");
+        if !few_cut && !many_cut {
+            prop_assert!(many <= 5 * few + 8 * 1024, "{few} for {few_bytes} bytes, {many} for {many_bytes}");
+        }
+        Ok(())
+    };
+    runner.run(&inputs, check).unwrap();
+}
+
+/// What applications send costs far less than it may.
+#[test]
+fn ordinary_messages_are_searched_to_the_end() {
+    let row = r#"{"id":48213,"name":"Müller & Söhne","avatar":"https://static.acme.test/u/48213.png?s=64","tags":["a/b","c"],"note":"see https://wiki.acme.test/x/y?id=7 and \"call\" back","token":"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"},"#;
+    let json = format!("[{}]", row.repeat(200));
+    let html = format!(
+        "<html>{}</html>",
+        "<a href='/help/faq'>?</a><img src=\"https://static.acme.test/img/1.svg\">".repeat(400)
+    );
+    let form = "name=J%C3%BCrgen+M&next=https%3A%2F%2Fshop.acme.test%2Fcart%3Fid%3D1&csrf=hB4tYq0lX2mZp8vRk1sWcN3e&"
+        .repeat(150);
+    let picture = format!(
+        "{{\"logo\":\"data:image/gif;base64,{}\"}}",
+        "a7G0JZpa03UBS92nWf0rL1tbG0pwosBC2XVwycNSPy8ro93P/".repeat(900)
+    );
+    let chinese = format!("{{\"t\":\"{}\"}}", "漢字仮名交じり文を読む。次の行も同じ、".repeat(600));
+    for (kind, body) in [
+        ("application/json", &json),
+        ("text/html", &html),
+        ("application/x-www-form-urlencoded", &form),
+        ("application/json", &picture),
+        ("application/json", &chinese),
+    ] {
+        let (steps, cut) = steps(kind, b"/api/v1/items?page=2&sort=name", body.as_bytes());
+        assert!(!cut && steps < 16 * body.len(), "{kind} {steps} for {}", body.len());
+    }
+}
+
+/// However dear what stands before it: a plainly written target is found, by the literal pass if need be.
+#[test]
+fn what_the_work_was_used_up_before_is_found_literally() {
+    let dear = "/http:%252525252f%252525252f@1@2".repeat(1500);
+    for text in [
+        format!("POST {dear}\nHost: web\n\nu=http://169.254.169.254{ROLE}"),
+        format!("POST /x\nContent-Type: text/plain\nX-A: {dear}\n\n{} http://metadata.google.internal{ROLE} ", dear),
+        format!(
+            "POST /x\nContent-Type: application/json\n\n[\"{}\",\"http://0xa9fea9fe{ROLE}\"]",
+            dear.replace('/', "\\u002f")
+        ),
+    ] {
+        let (found, _) = candidates(&message(&text), Hosts::Unknown, &catalogue());
+        assert!(found.iter().any(|c| c.path.as_deref() == Some(ROLE) && c.is_metadata), "{found:?}");
+    }
+}
+
+#[test]
+fn harmless_links_use_up_nothing() {
+    let links: String = (0..400)
+        .map(|i| format!("<a href='/help/faq{i}'>?</a><img src='https://cdn{i}.example/img/{i}.svg'>"))
+        .collect();
+    let body = format!("{{\"page\":\"{links}<iframe src='http://169.254.169.254{ROLE}'>\"}}");
+    let expected = attempt(Place::Json("page".into()), ROLE);
+    assert_eq!(strongest(&format!("POST /render\nContent-Type: application/json\n\n{body}")), expected);
+    let rows: String = (0..400).map(|i| format!("{i};https://static.example/p/{i}.webp\n")).collect();
+    let found = find(&format!("POST /rows\nContent-Type: text/csv\n\n{rows}9;http://169.254.169.254{ROLE}\n"));
+    assert!(found.iter().any(|c| c.path.as_deref() == Some(ROLE)));
+}
+
+#[test]
+fn renderers_load_some_things_and_not_others() {
+    let url = format!("http://169.254.169.254{ROLE}");
+    for page in [
+        format!("<iframe src='{url}'>"),
+        format!("<p><object data={url} type=text/html>"),
+        format!("<LINK REL=stylesheet HREF=\"{url}\">"),
+        format!("<img srcset='a.png 1x, {url} 2x'>"),
+        format!("<div style=\"background:url({url})\">"),
+        format!("<style>@import '{url}';</style>"),
+        format!("<meta http-equiv=refresh content=\"0; URL='{url}'\">"),
+        format!("<svg><image xlink:href=\"{url}\"/></svg>"),
+        format!("<iframe srcdoc=\"<img src='{url}'>\">"),
+        format!("#EXTM3U\n#EXTINF:1,\n{url}\n"),
+        format!("#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"{url}\"\na.ts\n"),
+    ] {
+        let found =
+            strongest(&format!("POST /render\nContent-Type: text/html\n\n{page}")).map(|(kind, _, path)| (kind, path));
+        assert_eq!(found, Some((CandidateKind::Attempt, Some(ROLE.to_owned()))), "{page}");
+    }
+    for page in [
+        format!("<p><a href='{url}'>x</a>"),
+        format!("<p><!-- <img src='{url}'> -->"),
+        format!("<script>x='{url}'</script>"),
+    ] {
+        let found = strongest(&format!("POST /wiki\nContent-Type: text/html\n\n{page}")).map(|(kind, ..)| kind);
+        assert_eq!(found, Some(CandidateKind::Mention), "{page}");
+    }
+    let pieces = format!("<script>let a=['169','254'];load('http://'+a.concat(a).join('.')+'{ROLE}')</script>");
+    assert_eq!(strongest(&format!("POST /r\nContent-Type: text/html\n\n{pieces}")).unwrap().2.unwrap(), ROLE);
+}
+
+#[test]
+fn disguises_of_where_a_url_stands_are_undone() {
+    let url = format!("http://169.254.169.254{ROLE}");
+    let hex: String = url.bytes().map(|b| format!("{b:02X}")).collect();
+    use base64::Engine as _;
+    let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&url);
+    for (request, kind) in [
+        (format!("GET /p/5f4dcc3b5aa765d61d8327deb882cf99/{hex}"), CandidateKind::Attempt),
+        (format!("GET /img/{base64}"), CandidateKind::Attempt),
+        (format!("GET @169.254.169.254{ROLE}"), CandidateKind::Attempt),
+        (format!("GET :80@169.254.169.254{ROLE}"), CandidateKind::Attempt),
+        (format!("GET /f?u=jar:{url}!/META-INF/x"), CandidateKind::Attempt),
+        (
+            "POST /i\nContent-Type: application/json\n\n{\"dsn\":\"jdbc:mysql://169.254.169.254:80/x\"}".into(),
+            CandidateKind::Attempt,
+        ),
+        (format!("GET /f?u=http://169.254.169.254%00.acme.test{ROLE}"), CandidateKind::Attempt),
+        (format!("GET /f?u=https://r.example/to?url={url}"), CandidateKind::Attempt),
+        (format!("GET /f?u=https://r.example/{url}"), CandidateKind::Attempt),
+        ("GET /f?u=http://169.254.169.254/latest/user-data%3Fa+b".into(), CandidateKind::Attempt),
+        (
+            format!(
+                "POST /p\nContent-Type: multipart/form-data; boundary=b\n\n--b\r\nContent-Disposition: form-data; name=\"u\"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nhttp:=2F=2F169.254.169.254=2Flatest=\r\n/user-data\r\n--b--"
+            ),
+            CandidateKind::Attempt,
+        ),
+        (
+            format!(
+                "GET /\nAuthorization: Bearer {}.e30.c2ln",
+                base64::engine::general_purpose::URL_SAFE_NO_PAD
+                    .encode(format!("{{\"alg\":\"ES256\",\"jku\":\"{url}\"}}"))
+            ),
+            CandidateKind::Mention,
+        ),
+        (
+            format!("POST /p\nContent-Type: application/json\n\n{{\"host\":\"169.254.169.254\",\"uri\":\"{ROLE}\"}}"),
+            CandidateKind::Mention,
+        ),
+        (format!("GET /probe?ip=169.254.169.254&port=80&uri={}", ROLE.replace('/', "%2F")), CandidateKind::Mention),
+    ] {
+        assert_eq!(strongest(&request).map(|found| found.0), Some(kind), "{request}\n{:?}", find(&request));
+    }
+}
+
+#[test]
+fn records_and_inventories_are_no_attempts() {
+    let url = "http://169.254.169.254/latest/meta-data/iam/security-credentials/demo";
+    for request in [
+        format!(
+            "POST /v1/traces\nContent-Type: application/json\n\n{{\"resourceSpans\":[{{\"v\":{{\"stringValue\":\"{url}\"}}}}]}}"
+        ),
+        format!(
+            "POST /any\nContent-Type: application/json\n\n[{{\"traceId\":\"9\",\"tags\":{{\"http.url\":\"{url}\"}}}}]"
+        ),
+        format!("POST /api/4/store/\nContent-Type: application/json\n\n{{\"x\":\"{url}\"}}"),
+        format!(
+            "POST /ingest\nContent-Type: application/json\n\n[{{\"event\":{{\"kind\":\"event\"}},\"url\":{{\"full\":\"{url}\"}}}}]"
+        ),
+        format!("PUT /logs-2026/_create/1\nContent-Type: application/json\n\n{{\"u\":\"{url}\"}}"),
+        format!("POST /services/collector\nContent-Type: application/json\n\n{{\"event\":{{\"uri\":\"{url}\"}}}}"),
+        format!(
+            "POST /apis/apps/v1/deployments\nContent-Type: application/json\n\n{{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"spec\":{{\"u\":\"{url}\"}}}}"
+        ),
+        format!(
+            "POST /apis/apps/v1/deployments\nContent-Type: application/yaml\n\napiVersion: apps/v1\nkind: Deployment\nspec:\n  url: {url}\n"
+        ),
+        format!(
+            "POST /tasks\nContent-Type: application/json\n\n{{\"environment\":[{{\"name\":\"A\",\"value\":\"{url}\"}}]}}"
+        ),
+    ] {
+        let found = find(&request);
+        assert!(
+            !found.is_empty() && found.iter().all(|c| c.kind == CandidateKind::Mention && c.while_open),
+            "{request}\n{found:?}"
+        );
+    }
+    for request in [
+        "GET /api/v1/ip/169.254.169.254/history",
+        "GET /orders/list\nHost: data-server:3000",
+        "GET /x?u=http://metadata/x",
+    ] {
+        let strong = find(request).into_iter().filter(|c| c.kind == CandidateKind::Attempt).count();
+        assert_eq!(strong, 0, "{request}\n{:?}", find(request));
+    }
+    assert_eq!(
+        strongest("GET /x?u=http://metadata/computeMetadata/v1/instance/zone").unwrap().0,
+        CandidateKind::Attempt
+    );
+}
+
+#[test]
+fn long_bodies_are_read_to_the_end_in_pieces() {
+    use crate::proto::http::later::Watch as _;
+    let watch = LaterTargets::new(std::sync::Arc::new(catalogue()));
+    let look = |block: String| {
+        let mut found = Vec::new();
+        watch.look(block.as_bytes(), &mut found);
+        String::from_utf8(found).unwrap()
+    };
+    let filler = "QUJD".repeat(2000);
+    assert_eq!(look(format!("{filler}\",\"u\":\"http://169.254.169.254/a\"}}")), "vhttp://169.254.169.254/a\n");
+    assert_eq!(look(format!("{filler}\r\n\r\nhttp:\\/\\/0xa9fea9fe/a\r\n--b")), "vhttp://0xa9fea9fe/a\n");
+    assert_eq!(look(format!("{filler} see http://169.254.169.254/a for it")), "mhttp://169.254.169.254/a\n");
+    assert_eq!(look(format!("{filler} https://cdn.example/a")), "");
 }

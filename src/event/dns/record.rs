@@ -12,7 +12,7 @@ use super::super::{Masker, Precision, Stamps};
 use super::Names;
 use crate::bytes::Reader;
 use crate::packet::Timestamp;
-use crate::proto::dns::{Name, RData, Record, names};
+use crate::proto::dns::{Message, Name, RData, Record, Transaction, names};
 
 /// One of `dns.answers`, `dns.authorities`, `dns.additionals`.
 #[derive(Debug)]
@@ -55,13 +55,71 @@ impl Serialize for RecordDoc<'_> {
 }
 
 /// The records of a section that Packetbeat lists: not EDNS, not addresses without data.
-pub(super) fn list<'a>(records: &'a [Record], names: Names<'a>, mask: &Masker<'a>) -> Vec<RecordDoc<'a>> {
-    let doc = |record: &'a Record| {
-        let mut shown = shape(record)?;
+pub(super) fn list<'a>(
+    records: &'a [Record],
+    names: Names<'a>,
+    mask: &Masker<'a>,
+    room: &mut Room,
+) -> Vec<RecordDoc<'a>> {
+    let mut out = Vec::new();
+    for (place, record) in records.iter().enumerate() {
+        let Some(mut shown) = shape(record) else { continue };
         shown.data = mask.text(shown.data);
-        Some(RecordDoc { name: mask.text(names.text(&record.name)), record, shown })
-    };
-    records.iter().filter_map(doc).collect()
+        for (_, value) in &mut shown.keys {
+            if let Value::Text(text) = value {
+                *text = mask.text(std::mem::take(text));
+            }
+        }
+        let doc = RecordDoc { name: mask.text(names.text(&record.name)), record, shown };
+        if !room.takes(doc.len()) {
+            room.left_out += records.len() - place;
+            break;
+        }
+        out.push(doc);
+    }
+    out
+}
+
+/// What the records of one event may take: names that point at each other make records far longer than they are on the
+/// wire.
+pub(super) struct Room {
+    bytes: usize,
+    /// Records for which there was none.
+    pub(super) left_out: usize,
+}
+
+impl Room {
+    /// Bytes of an event without records and addresses.
+    const REST: usize = 1800;
+    /// Bytes of an address, twice.
+    const ADDRESSES: usize = 36;
+
+    pub(super) fn new(tx: &Transaction, shown: &Message) -> Self {
+        let addresses = shown.answers.iter().filter_map(address).count();
+        let taken = Self::REST + Self::ADDRESSES * addresses;
+        Self { bytes: super::super::most(super::bytes(tx)).saturating_sub(taken), left_out: 0 }
+    }
+
+    fn takes(&mut self, bytes: usize) -> bool {
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+impl RecordDoc<'_> {
+    /// Bytes that it is written in, about.
+    fn len(&self) -> usize {
+        const NAMES: usize = 64;
+        let key = |(key, value): &(&str, Value<'_>)| {
+            let value = match value {
+                Value::Number(_) => 8,
+                Value::Text(text) => text.len(),
+            };
+            key.len() + value + 6
+        };
+        NAMES + self.name.len() + self.shown.data.len() + self.shown.keys.iter().map(key).sum::<usize>()
+    }
 }
 
 /// The address that a record gives.

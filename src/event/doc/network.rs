@@ -11,6 +11,7 @@ use super::{ProcessDoc, Text};
 use crate::decode::meta::{Hop, Mac};
 use crate::event::envelope::CommunityId;
 use crate::event::flow::FlowId;
+use crate::text::hex;
 
 /// ECS `network`.
 #[skip_serializing_none]
@@ -136,10 +137,8 @@ pub struct MacText(pub Mac);
 
 impl MacText {
     fn write(self, text: &mut [u8; 17]) -> &str {
-        const HEX: &[u8; 16] = b"0123456789ABCDEF";
         for (pair, byte) in text.chunks_mut(3).zip(self.0) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
+            pair[..2].copy_from_slice(&hex::upper(byte));
         }
         str::from_utf8(text).unwrap_or_default()
     }

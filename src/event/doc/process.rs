@@ -68,8 +68,8 @@ impl<'a> ProcessDoc<'a> {
     pub fn new(process: &'a Process, stamp: impl Fn(Timestamp) -> Stamp, mask: &Masker<'_>) -> Self {
         Self {
             pid: Some(process.pid),
-            name: Some(Cow::Borrowed(&process.name)),
-            executable: process.executable.as_deref().map(Cow::Borrowed),
+            name: Some(mask.text(Cow::Borrowed(&process.name))),
+            executable: process.executable.as_deref().map(|path| mask.text(Cow::Borrowed(path))),
             args: process.args.iter().map(|arg| mask.text(Cow::Borrowed(arg))).collect(),
             start: process.start.map(stamp),
             entity_id: process.entity_id.as_deref().map(Cow::Borrowed),

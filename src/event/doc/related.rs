@@ -63,9 +63,12 @@ impl<'a> Related<'a> {
     }
 }
 
+/// Most entries of each list; what else an event names stands in its other fields.
+const MOST: usize = 256;
+
 /// Adds to a small list that is a set.
 fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
-    if !list.contains(&item) {
+    if list.len() < MOST && !list.contains(&item) {
         list.push(item);
     }
 }

@@ -1,13 +1,14 @@
 //! One direction of an HTTP/2 connection: bytes and gaps in, frames out (RFC 9113 section 4 and 6).
 //!
 //! Header blocks come out whole, with padding, priority and CONTINUATION undone; DATA comes out piece by piece; of other
-//! frames only RST_STREAM is told. Bounds: [`MAX_BLOCK`] bytes of a header block; other payloads are skipped by length.
+//! frames only RST_STREAM is told. Bounds: [`MAX_BLOCK`] bytes of a header block, longer ones are passed over; other
+//! payloads are skipped by length.
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use super::probe::PREFACE;
 use crate::bytes::Reader;
 
-/// Bytes of one header block, frames of CONTINUATION included; a longer one ends the decoding.
+/// Bytes of one header block, frames of CONTINUATION included.
 const MAX_BLOCK: usize = 64 * 1024;
 /// Longest frame that is believed when frames are looked for after a loss.
 const MAX_BELIEVED: u32 = 1 << 20;
@@ -40,7 +41,9 @@ pub(super) enum Event<'a> {
     Data { stream: u32, bytes: &'a [u8], end: bool, wire: u64 },
     /// The stream was given up.
     Reset { stream: u32 },
-    /// This is no HTTP/2, or a header block is too long.
+    /// A header block was too long to be kept: what it added to the table is not known.
+    TooLong { stream: u32 },
+    /// This is no HTTP/2.
     Broken,
 }
 
@@ -136,6 +139,8 @@ pub(super) struct Frames {
     block: Vec<u8>,
     /// HEADERS or PUSH_PROMISE that CONTINUATION follows.
     open: Option<FrameHead>,
+    /// The block that `open` began is too long.
+    too_long: bool,
     wire: u64,
     /// Frames read.
     seen: u64,
@@ -147,7 +152,16 @@ impl Frames {
     /// For the side that sends the preface (`client`) or the other one.
     pub(super) fn new(client: bool) -> Self {
         let state = if client { State::Preface(0) } else { State::Header };
-        Self { state, frame: Vec::new(), block: Vec::new(), open: None, wire: 0, seen: 0, resumed: false }
+        Self {
+            state,
+            frame: Vec::new(),
+            block: Vec::new(),
+            open: None,
+            too_long: false,
+            wire: 0,
+            seen: 0,
+            resumed: false,
+        }
     }
 
     /// The header block that [`Event::Headers`] told of.
@@ -176,6 +190,7 @@ impl Frames {
         self.frame.clear();
         self.block.clear();
         self.open = None;
+        self.too_long = false;
         self.resumed = true;
     }
 
@@ -273,10 +288,9 @@ impl Frames {
         self.seen = self.seen.saturating_add(1);
         match head.kind {
             HEADERS | PUSH_PROMISE | CONTINUATION => {
-                if self.block.len().saturating_add(head.len as usize) > MAX_BLOCK && self.open.is_some()
-                    || head.len as usize > MAX_BLOCK
-                {
-                    return Some(Event::Broken);
+                let before = if self.open.is_some() { self.block.len() } else { 0 };
+                if self.too_long || before.saturating_add(head.len as usize) > MAX_BLOCK {
+                    return self.pass_over(head);
                 }
                 self.state = State::Block { head };
                 if head.len == 0 { self.payload_done(head) } else { None }
@@ -296,6 +310,16 @@ impl Frames {
                 None
             }
         }
+    }
+
+    /// Passes over a frame of a header block that is too long.
+    fn pass_over<'i>(&mut self, head: FrameHead) -> Option<Event<'i>> {
+        let first = self.open.take().unwrap_or(head);
+        self.block.clear();
+        self.too_long = !head.has(END_HEADERS);
+        self.open = self.too_long.then_some(first);
+        self.state = if head.len == 0 { State::Header } else { State::Skip(head.len) };
+        (!self.too_long).then_some(Event::TooLong { stream: first.stream })
     }
 
     fn payload<'i>(&mut self, head: FrameHead, input: &mut &'i [u8]) -> Option<Event<'i>> {

@@ -14,6 +14,7 @@ use super::message::{Message, wipe};
 use super::parser::Env;
 use super::probe::PREFACE;
 use super::reader::{Reader, Step, message_memory, wire};
+use super::upgrade::Upgrade;
 use crate::conn::Bytes;
 use crate::stream::{Context, Dir, End};
 
@@ -34,8 +35,10 @@ pub(super) enum Turn {
     Tunnel { via: Bytes, held: Vec<u8> },
     /// An upgrade to HTTP/2 was accepted: `request` is answered on stream 1.
     Http2 { request: Option<Message>, held: Vec<u8> },
-    /// Another protocol was agreed on, or it never was HTTP.
-    Dead,
+    /// A WebSocket was agreed on; `held`: its first client bytes.
+    WebSocket { upgrade: Box<Upgrade>, held: Vec<u8> },
+    /// Another protocol was agreed on, or it never was HTTP; `held`: its first client bytes.
+    Other { held: Vec<u8> },
 }
 
 /// A request waiting for its response; `request` is there once it ended.
@@ -268,7 +271,7 @@ impl Http1 {
                 }
             }
         }
-        if self.client.is_hopeless() && self.server.seen() == 0 { Turn::Dead } else { Turn::Stay }
+        if self.client.is_hopeless() && self.server.seen() == 0 { Turn::Other { held: Vec::new() } } else { Turn::Stay }
     }
 
     fn responses(&mut self, bytes: &[u8], at: Context, env: &mut Env<'_>) -> (usize, Turn) {
@@ -298,7 +301,7 @@ impl Http1 {
             }
         }
         let dead = self.server.is_hopeless() && self.client.seen() == 0;
-        (bytes.len(), if dead { Turn::Dead } else { Turn::Stay })
+        (bytes.len(), if dead { Turn::Other { held: Vec::new() } } else { Turn::Stay })
     }
 
     /// Frames the response whose head is known by the request it answers.
@@ -344,10 +347,17 @@ impl Http1 {
             let request = self.open.pop_front().and_then(|open| open.request);
             return Turn::Http2 { request, held };
         }
+        let socket = upgrades_to(&response.head, b"websocket").then(|| {
+            let request = self.answered().and_then(|open| open.request.as_ref());
+            Box::new(Upgrade::new(request.map(|request| &request.head), &response.head))
+        });
         self.response_done(response, env);
+        if let Some(upgrade) = socket {
+            return Turn::WebSocket { upgrade, held };
+        }
         match (kind, target) {
             (Some(Kind::Connect), Some(via)) => Turn::Tunnel { via, held },
-            _ => Turn::Dead,
+            _ => Turn::Other { held },
         }
     }
 
@@ -368,7 +378,10 @@ impl Http1 {
     fn hold(&mut self, bytes: &[u8], at: Context, env: &mut Env<'_>) -> Turn {
         if self.held.len().saturating_add(bytes.len()) > HOLD {
             let turn = self.give_up_waiting();
-            return if matches!(turn, Turn::Stay) { Turn::Dead } else { turn };
+            return match turn {
+                Turn::Stay => Turn::Other { held: std::mem::take(&mut self.held) },
+                turn => turn,
+            };
         }
         self.held.extend_from_slice(bytes);
         match self.open.back_mut() {

@@ -16,6 +16,10 @@ use super::parser::Env;
 use super::reader::{capture, message_memory};
 use crate::stream::{Context, Dir};
 
+/// Bytes that any header block may stand for, and so many more for each of its own: references to one long entry of the
+/// table cost their sender next to nothing.
+const EXPANDED: usize = 16 * 1024;
+const RATIO: usize = 8;
 /// Streams that were written before their end and whose late frames are still ignored.
 const MAX_CLOSED: usize = 256;
 
@@ -98,6 +102,12 @@ impl Http2 {
                     self.body(dir, stream, bytes, end, wire, at, env);
                     true
                 }
+                Event::TooLong { stream } => {
+                    self.side(dir).decoder.forget();
+                    env.counters.header_lists_cut = env.counters.header_lists_cut.saturating_add(1);
+                    self.close(stream, env);
+                    true
+                }
                 Event::Reset { stream } => {
                     self.close(stream, env);
                     true
@@ -161,9 +171,11 @@ impl Http2 {
         at: Context,
         env: &mut Env<'_>,
     ) -> Result<(), Malformed> {
-        let mut fields = Fields::new(env.limits.head);
         let side = self.side(dir);
+        let expanded = EXPANDED.saturating_add(side.frames.block().len().saturating_mul(RATIO));
+        let mut fields = Fields::new(env.limits.head.min(expanded));
         let whole = side.decoder.decode(side.frames.block(), |name, value| fields.push(name, value))?;
+        env.counters.header_lists_cut = env.counters.header_lists_cut.saturating_add(u64::from(fields.head.is_cut()));
         if pushed || id % 2 == 0 || self.closed.contains(&id) {
             return Ok(());
         }

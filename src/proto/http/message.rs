@@ -196,6 +196,11 @@ impl HeadBuilder {
         self.fields.insert(0, (name, value));
     }
 
+    /// Whether something was left out.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.whole
+    }
+
     /// Something is missing.
     pub(super) fn cut(&mut self) {
         self.whole = false;
@@ -229,6 +234,8 @@ pub struct Body {
     pub captured: Vec<u8>,
     /// Whether `captured` is the whole body.
     pub whole: bool,
+    /// What there is of the rest, of requests whose body is not compressed.
+    pub later: Option<Box<super::later::Later>>,
 }
 
 /// Overwrites and empties a buffer that may hold secrets. (`Vec::zeroize` writes byte by byte, also where nothing was.)
@@ -244,6 +251,7 @@ impl Body {
     pub fn release(&mut self) {
         wipe(&mut self.captured);
         self.captured = Vec::new();
+        self.later = None;
     }
 }
 
@@ -288,7 +296,7 @@ impl Message {
     /// says whether that is all.
     pub fn new(head: Head, body: Vec<u8>, whole: bool, time: Timestamp, index: u64) -> Self {
         let bytes = (head.raw.len() as u64).saturating_add(body.len() as u64);
-        let body = Body { len: body.len() as u64, captured: body, whole };
+        let body = Body { len: body.len() as u64, captured: body, whole, later: None };
         Self { first: time, last: time, first_index: index, head, body, bytes, gap: false, cut: false, complete: true }
     }
 }

@@ -10,18 +10,23 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// [`Probe::More`] is never answered for more bytes than this.
 pub const MAX_PROBE: usize = 512;
 
-/// What first bytes are.
+/// What first bytes of HTTP are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
+pub enum Kind {
     /// An HTTP/1 request line, or what so far can only be one.
     Http1,
     /// An HTTP/1 status line: these bytes come from the server, whatever side was taken for it.
     Response,
     /// The HTTP/2 preface, or frames of a client's HTTP/2 stream (only from [`probe_resumed`]).
     Http2,
-    /// A SOCKS 4 or 5 client.
-    Socks,
-    /// None of these.
+}
+
+/// What first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// HTTP.
+    Is(Kind),
+    /// Something else.
     No,
     /// Too few bytes to tell: ask again with these and the ones that follow.
     More,
@@ -34,11 +39,8 @@ pub fn probe(bytes: &[u8]) -> Probe {
     let Some(first) = bytes.first() else {
         return if blank < MAX_PROBE { Probe::More } else { Probe::No };
     };
-    if matches!(first, 4 | 5) {
-        return if blank == 0 { probe_socks(bytes) } else { Probe::No };
-    }
     if blank == 0 && bytes.starts_with(PREFACE) {
-        return Probe::Http2;
+        return Probe::Is(Kind::Http2);
     }
     if blank == 0 && PREFACE.starts_with(bytes) {
         return Probe::More;
@@ -47,37 +49,18 @@ pub fn probe(bytes: &[u8]) -> Probe {
         return Probe::No;
     }
     match (head::begins(Role::Response, bytes), head::begins(Role::Request, bytes)) {
-        (Some(true), _) => Probe::Response,
-        (_, Some(true)) => Probe::Http1,
+        (Some(true), _) => Probe::Is(Kind::Response),
+        (_, Some(true)) => Probe::Is(Kind::Http1),
         (None, _) | (_, None) if bytes.len() < MAX_PROBE => Probe::More,
         _ => Probe::No,
     }
 }
 
 /// Judges a segment of a connection whose beginning was not captured, or that follows a gap: the frames of an HTTP/2
-/// client count too if the head of a request is among them; SOCKS only comes first.
+/// client count too if the head of a request is among them.
 pub fn probe_resumed(bytes: &[u8]) -> Probe {
     match probe(bytes) {
-        Probe::No if frames::believable(bytes) == Some(true) => Probe::Http2,
-        Probe::Socks => Probe::No,
+        Probe::No if frames::believable(bytes) == Some(true) => Probe::Is(Kind::Http2),
         other => other,
-    }
-}
-
-/// SOCKS 5 (RFC 1928): version, number of methods, that many methods. SOCKS 4: version, command, port,
-/// address, user id with its end.
-fn probe_socks(bytes: &[u8]) -> Probe {
-    match bytes {
-        [5] | [4] => Probe::More,
-        [5, 0, ..] => Probe::No,
-        [5, count, rest @ ..] => match rest.get(usize::from(*count)..) {
-            // a hasty client sends its request (which begins with the version again) at once
-            Some([] | [5, ..]) => Probe::Socks,
-            Some(_) => Probe::No,
-            None => Probe::More,
-        },
-        [4, 1 | 2, _, _, _, _, _, _, user @ ..] if user.last() == Some(&0) => Probe::Socks,
-        [4, 1 | 2, ..] if bytes.len() < MAX_PROBE => Probe::More,
-        _ => Probe::No,
     }
 }

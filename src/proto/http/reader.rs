@@ -489,8 +489,14 @@ impl Reader {
         self.count(bytes.len(), at);
         self.received = self.received.saturating_add(bytes.len() as u64);
         let limit = if limits.every_response { limits.body } else { limits.body.min(self.of_use) };
-        if let Some(message) = &mut self.message {
-            capture(&mut message.body.captured, bytes, limit, left);
+        let Some(message) = &mut self.message else { return };
+        let room = limit.saturating_sub(message.body.captured.len());
+        capture(&mut message.body.captured, bytes, limit, left);
+        let rest = bytes.get(room..).unwrap_or_default();
+        if let Some(watch) = limits.watch.filter(|_| self.role == Role::Request && !rest.is_empty())
+            && message.head.field("content-encoding").is_none()
+        {
+            message.body.later.get_or_insert_default().take(rest, watch);
         }
     }
 
@@ -579,5 +585,7 @@ pub(super) fn wire(message: &Message) -> Option<Vec<u8>> {
 pub(super) fn message_memory(message: &Message) -> usize {
     let fields =
         message.head.fields.capacity().saturating_mul(size_of::<(std::ops::Range<u32>, std::ops::Range<u32>)>());
-    message.head.raw.capacity().saturating_add(message.body.captured.capacity()).saturating_add(fields)
+    let later = message.body.later.as_ref().map_or(0, |later| later.memory());
+    let body = message.body.captured.capacity().saturating_add(later);
+    message.head.raw.capacity().saturating_add(body).saturating_add(fields)
 }

@@ -45,6 +45,18 @@ fn conversations() -> Vec<Vec<(Dir, Vec<u8>)>> {
             c(GET),
             s(OK),
         ],
+        vec![
+            c(b"PROXY TCP6 2001:db8::7 fd00::5 56324 80\r\n"),
+            c(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x0a\0\0\x05\xdc\x04\0\x50"),
+            c(GET),
+            s(OK),
+        ],
+        vec![
+            c(b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n"),
+            s(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),
+            c(&websocket(GET)),
+            s(&websocket(OK)),
+        ],
         vec![c(&first), s(&second)],
         vec![
             c(upgrade),
@@ -59,6 +71,13 @@ fn conversations() -> Vec<Vec<(Dir, Vec<u8>)>> {
             s(b"HTTP/1.1 204 No\r\n\r\n"),
         ],
     ]
+}
+
+/// A masked frame with these bytes.
+fn websocket(bytes: &[u8]) -> Vec<u8> {
+    let mask = [1, 2, 3, 4];
+    let masked = bytes.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+    [0x82, 0x80 | bytes.len() as u8].into_iter().chain(mask).chain(masked).collect()
 }
 
 fn events(pieces: &[(Dir, Vec<u8>)]) -> Vec<Ev<'_>> {

@@ -418,20 +418,17 @@ fn bodies_of_no_use_are_skipped_until_they_are() {
     let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
     for (target, search, captured) in [("/bulk", false, ""), ("/bulk", true, "def"), ("/secret", false, "abcdef")] {
         let mut found = Vec::new();
-        let mut http = HttpStream::default();
+        let mut layers = Layers::default();
+        let (mut counters, mut dns, mut ordinal) = (Counters::default(), dns::Tracker::new(dns::Config::default()), 0);
         let request = format!("GET {target} HTTP/1.1\r\n\r\n");
         let pieces = [(ToServer, request.as_bytes()), (ToClient, response), (ToClient, b"3\r\ndef\r\n0\r\n\r\n")];
         for (nth, (dir, bytes)) in pieces.into_iter().enumerate() {
             let limits = Limits { every_response: search && nth == 2, ..Limits::default() };
-            let mut sink = Sink {
-                conn: &conn,
-                limits: &limits,
-                is_of_use: &|request| request.head.target() == b"/secret",
-                counters: &mut Counters::default(),
-                out: &mut |tx| found.push(tx),
-            };
+            let mut out = |told: Found<'_>| found.extend(transaction(told));
+            let mut sink = sink(&limits, &mut counters, &mut dns, &mut ordinal, &mut out);
+            sink.keeps_body = &|request| request.head.target() == b"/secret";
             let at = Context { time: Timestamp(0), index: nth as u64 };
-            http.feed(dir, Chunk::Data(bytes), at, true, &mut sink);
+            layers.feed(Delivery { dir, chunk: Chunk::Data(bytes), at, from_start: true }, &mut sink);
         }
         let body = &found[0].response.as_ref().unwrap().body;
         assert_eq!((body.len, body.captured.as_slice()), (6, captured.as_bytes()), "{target} {search}");

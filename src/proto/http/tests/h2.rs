@@ -180,7 +180,7 @@ fn a_connection_without_its_beginning_is_read_as_far_as_it_goes() {
     get(&mut c, 1, "/1");
     let ask = [frame(8, 0, 0, &[0, 0, 1, 0]), get(&mut c, 3, "/3")].concat();
     assert_eq!(probe(&ask), Probe::No);
-    assert_eq!(probe_resumed(&ask), Probe::Http2);
+    assert_eq!(probe_resumed(&ask), Probe::Is(Kind::Http2));
     let answer = ok(&mut s, 3, b"three");
     let (found, _) = run_from(false, &Limits::default(), &[C(&ask), S(&answer)]);
     assert_eq!(short(&found), ["3: GET h /3 200 5 three whole"]);
@@ -198,6 +198,24 @@ fn floods_are_bounded() {
     let flood = [preface(), frame(1, 0, 1, &[0x82]), endless].concat();
     let (found, counters) = run_with(&limits, &[C(&flood), C(&get(&mut c, 201, "/"))]);
     assert_eq!((found.len(), counters.http2_abandoned), (0, 1));
+}
+
+#[test]
+fn a_header_list_that_is_too_long_loses_its_stream_alone() {
+    let mut c = fluke_hpack::Encoder::new();
+    let long = [frame(1, 0, 1, &[0x82; 60_000]), frame(9, 0, 1, &[0x82; 60_000]), frame(9, END_HEADERS, 1, &[0x82])];
+    let (found, counters) =
+        run_with(&Limits::default(), &[C(&preface()), C(&long.concat()), C(&get(&mut c, 3, "/next"))]);
+    assert_eq!(short(&found), ["3: GET h /next  UnmatchedRequest"]);
+    assert_eq!((counters.http2_abandoned, counters.header_lists_cut), (0, 1));
+    let large = [&b"\x82\x84\x40\x01a\x7f\xa1\x1e"[..], &[b'x'; 4000]].concat();
+    let bomb = [
+        frame(1, END_HEADERS | 1, 1, &large),
+        frame(1, END_HEADERS | 1, 3, &[&[0x82, 0x84], &[0xbe; 600][..]].concat()),
+    ];
+    let (found, counters) = run_with(&Limits::default(), &[C(&preface()), C(&bomb.concat()), C(&get(&mut c, 5, "/"))]);
+    assert_eq!((found.len(), counters.http2_abandoned, counters.header_lists_cut), (3, 0, 1));
+    assert!(found.iter().all(|tx| tx.request.as_ref().unwrap().head.raw.len() < 32 * 1024));
 }
 
 #[test]

@@ -12,6 +12,8 @@ use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use super::*;
 use crate::conn::{Conn, Endpoint, Proto};
 use crate::packet::Timestamp;
+use crate::proto::dns;
+use crate::proto::layers::{Delivery, Found, Layers, Sink};
 use crate::stream::{Chunk, Context, Dir, End};
 
 /// The same cases in every run.
@@ -57,12 +59,11 @@ fn run_with(limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transaction>, Counters) 
 fn run_from(from_start: bool, limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transaction>, Counters) {
     let mut found = Vec::new();
     let mut counters = Counters::default();
-    let mut http = HttpStream::default();
+    let mut layers = Layers::default();
+    let (mut dns, mut ordinal) = (dns::Tracker::new(dns::Config::default()), 0);
     let mut at = Context { time: Timestamp(0), index: 0 };
     for event in events {
         at = Context { time: at.time.plus(1000), index: at.index + 1 };
-        let mut out = |transaction| found.push(transaction);
-        let mut sink = Sink { conn: &conn, limits, is_of_use: &|_| true, counters: &mut counters, out: &mut out };
         let (dir, chunk) = match *event {
             C(bytes) => (ToServer, Chunk::Data(bytes)),
             S(bytes) => (ToClient, Chunk::Data(bytes)),
@@ -71,14 +72,33 @@ fn run_from(from_start: bool, limits: &Limits, events: &[Ev<'_>]) -> (Vec<Transa
             Ev::Gap(dir, len, cut) => (dir, Chunk::Gap { len, cut }),
             Ev::End(dir, end) => (dir, Chunk::End(end)),
         };
-        http.feed(dir, chunk, at, from_start, &mut sink);
+        let mut out = |told: Found<'_>| found.extend(transaction(told));
+        let mut sink = sink(limits, &mut counters, &mut dns, &mut ordinal, &mut out);
+        layers.feed(Delivery { dir, chunk, at, from_start }, &mut sink);
     }
-    let mut out = |transaction| found.push(transaction);
-    let mut sink = Sink { conn: &conn, limits, is_of_use: &|_| true, counters: &mut counters, out: &mut out };
-    http.finish(at, &mut sink);
-    assert!(!http.wants_more() && http.memory() == 0);
+    let mut out = |told: Found<'_>| found.extend(transaction(told));
+    layers.finish(at, &mut sink(limits, &mut counters, &mut dns, &mut ordinal, &mut out));
+    assert!(!layers.wants_more() && layers.memory() == 0);
     assert!(found.iter().enumerate().all(|(n, transaction)| transaction.ordinal as usize == n));
     (found, counters)
+}
+
+fn transaction(told: Found<'_>) -> Option<Transaction> {
+    match told {
+        Found::Http(transaction) => Some(transaction),
+        _ => None,
+    }
+}
+
+fn sink<'a>(
+    limits: &'a Limits,
+    counters: &'a mut Counters,
+    dns: &'a mut dns::Tracker,
+    ordinal: &'a mut u32,
+    out: &'a mut dyn FnMut(Found<'_>),
+) -> Sink<'a> {
+    let ports = [40000, 80];
+    Sink { conn: &conn, ports, limits, keeps_body: &|_| true, searches: true, ordinal, counters, dns, out }
 }
 
 /// Everything that counts about a transaction in one line. Sizes are message/body/captured.

@@ -6,9 +6,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::message::wipe;
+use super::Next;
+use super::probe::{Kind, Probe};
 use crate::bytes::Reader;
 use crate::conn::Bytes;
+use crate::proto::http::{MAX_PROBE, wipe};
 use crate::stream::Dir;
 
 /// Bytes kept per side until the conversation ends.
@@ -21,25 +23,34 @@ pub(super) struct Socks {
     server: Vec<u8>,
 }
 
-/// State of the conversation after some bytes.
-pub(super) enum Progress {
-    /// It goes on.
-    More,
-    /// Refused, or no SOCKS.
-    Over,
-    /// The stream to `via` follows; `held` and `early` are its first bytes from the client and the server.
-    Accepted { via: Bytes, held: Vec<u8>, early: Vec<u8> },
+/// Whether a client's first bytes begin a conversation. SOCKS 5 (RFC 1928): version, number of methods, that many methods.
+/// SOCKS 4: version, command, port, address, user id with its end.
+pub(super) fn probe(bytes: &[u8]) -> Probe {
+    const SOCKS: Probe = Probe::Is(Kind::Socks);
+    match bytes {
+        [5] | [4] => Probe::More,
+        [5, 0, ..] => Probe::No,
+        [5, count, rest @ ..] => match rest.get(usize::from(*count)..) {
+            // a hasty client sends its request (which begins with the version again) at once
+            Some([] | [5, ..]) => SOCKS,
+            Some(_) => Probe::No,
+            None => Probe::More,
+        },
+        [4, 1 | 2, _, _, _, _, _, _, user @ ..] if user.last() == Some(&0) => SOCKS,
+        [4, 1 | 2, ..] if bytes.len() < MAX_PROBE => Probe::More,
+        _ => Probe::No,
+    }
 }
 
 impl Socks {
-    /// Feeds bytes of one side.
-    pub(super) fn data(&mut self, dir: Dir, bytes: &[u8]) -> Progress {
+    /// Feeds bytes of one side; `via` takes the target, as `host:port`.
+    pub(super) fn feed(&mut self, dir: Dir, bytes: &[u8], via: &mut Option<Bytes>) -> Next {
         let side = match dir {
             Dir::ToServer => &mut self.client,
             Dir::ToClient => &mut self.server,
         };
         if side.len().saturating_add(bytes.len()) > MAX {
-            return Progress::Over;
+            return Next::Nothing;
         }
         side.extend_from_slice(bytes);
         let (mut client, mut server) = (Reader::new(&self.client), Reader::new(&self.server));
@@ -49,9 +60,12 @@ impl Socks {
             _ => Err(Stop::Over),
         };
         match target {
-            Ok(via) => Progress::Accepted { via, held: client.rest().to_vec(), early: server.rest().to_vec() },
-            Err(Stop::More) => Progress::More,
-            Err(Stop::Over) => Progress::Over,
+            Ok(target) => {
+                *via = Some(target);
+                Next::Inner { client: client.rest().to_vec(), server: server.rest().to_vec() }
+            }
+            Err(Stop::More) => Next::Stay,
+            Err(Stop::Over) => Next::Nothing,
         }
     }
 

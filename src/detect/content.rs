@@ -1,0 +1,247 @@
+//! Content with its encodings undone: one place for everybody who looks into bodies (targets, issued secrets, proof).
+//!
+//! * [`Content`]: a body with its `Content-Encoding` undone (gzip, deflate, brotli, zstd; at most [`LAYERS`] of them).
+//! * [`documents`]: every document inside a body: itself, what its encodings hide, archives unpacked (zip, and so office
+//!   documents), UTF-16 made UTF-8. What both the search for targets and the search for secrets look through.
+//! * [`decode`] and [`Coding::begins`]: one encoding, by name or by its first bytes, for content inside content.
+//! * [`archive::entries`] and [`utf16`]: the parts of that.
+//!
+//! Input may be cut or damaged: what comes out before that is used. Bounds: no call gives more than the `limit` that it is
+//! called with, and none more than [`allowance`] of its input, so that the work is linear in bytes that were captured.
+//! Everything that is decoded is wiped when it is dropped.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+pub mod archive;
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// Most bytes that a compressed body may become; the rest is cut off.
+pub const MAX_DECODED: usize = 256 * 1024;
+/// Most encodings of one body that are undone (RFC 9110 section 8.4 sets no bound).
+pub const LAYERS: usize = 2;
+/// Bytes that anything may become, however short it is.
+const LEAST: usize = 16 * 1024;
+/// How many times its length content may become beyond [`LEAST`]: text seldom shrinks to less than a twentieth.
+const RATIO: usize = 64;
+/// Largest window of zstd frames, as a power of two (RFC 9659: 8 MB on the web).
+const ZSTD_WINDOW: u32 = 23;
+/// Bytes read from a decoder at a time.
+const CHUNK: usize = 8192;
+
+/// Bytes that `len` bytes may become.
+pub fn allowance(len: usize) -> usize {
+    len.saturating_mul(RATIO).saturating_add(LEAST)
+}
+
+/// Bytes that are wiped when dropped.
+pub type Decoded = Zeroizing<Vec<u8>>;
+
+/// An encoding of content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1950 (zlib), or RFC 1951 as some send it.
+    Deflate,
+    /// RFC 7932. Has no first bytes to be known by.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl Coding {
+    /// The encoding that a `Content-Encoding` calls so.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        const NAMES: [(&str, Coding); 6] = [
+            ("gzip", Coding::Gzip),
+            ("x-gzip", Coding::Gzip),
+            ("deflate", Coding::Deflate),
+            ("br", Coding::Brotli),
+            ("brotli", Coding::Brotli),
+            ("zstd", Coding::Zstd),
+        ];
+        let is = |known: &&(&str, Self)| name.eq_ignore_ascii_case(known.0.as_bytes());
+        NAMES.iter().find(is).map(|(_, coding)| *coding)
+    }
+
+    /// The encoding that content is in by its first bytes.
+    pub fn begins(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0x1F, 0x8B, 8, ..] => Some(Self::Gzip),
+            [0x28, 0xB5, 0x2F, 0xFD, ..] => Some(Self::Zstd),
+            // a window of 32 KB and one of the four levels; the two bytes are a multiple of 31
+            [0x78, 0x01 | 0x5E | 0x9C | 0xDA, ..] => Some(Self::Deflate),
+            _ => None,
+        }
+    }
+}
+
+/// What comes out of `bytes` before `limit` bytes, their [`allowance`], the end or the first error; whether there would be
+/// more.
+pub fn decode(coding: Coding, bytes: &[u8], limit: usize) -> (Decoded, bool) {
+    let limit = limit.min(allowance(bytes.len()));
+    match coding {
+        Coding::Gzip => read(flate2::read::MultiGzDecoder::new(bytes), limit),
+        Coding::Deflate => match read(flate2::read::ZlibDecoder::new(bytes), limit) {
+            (empty, _) if empty.is_empty() => read(flate2::read::DeflateDecoder::new(bytes), limit),
+            decoded => decoded,
+        },
+        Coding::Brotli => read(brotli_decompressor::Decompressor::new(bytes, CHUNK), limit),
+        Coding::Zstd => {
+            let Ok(mut decoder) = zstd::stream::read::Decoder::with_buffer(bytes) else { return Default::default() };
+            match decoder.window_log_max(ZSTD_WINDOW) {
+                Ok(()) => read(decoder, limit),
+                Err(_) => Default::default(),
+            }
+        }
+    }
+}
+
+/// Everything that comes out before the limit, the end or the first error, and whether the limit was in the way.
+fn read(mut reader: impl Read, limit: usize) -> (Decoded, bool) {
+    let mut out = Zeroizing::new(Vec::new());
+    let mut chunk = Zeroizing::new([0; CHUNK]);
+    while let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) {
+        let room = limit.saturating_sub(out.len());
+        let bytes = chunk.get(..count.min(room)).unwrap_or_default();
+        if bytes.len() > out.capacity().saturating_sub(out.len()) {
+            // A vector that grows by itself leaves its old content in freed memory.
+            let mut larger = Vec::with_capacity(out.capacity().saturating_mul(2).max(2 * CHUNK));
+            larger.extend_from_slice(&out);
+            out = Zeroizing::new(larger);
+        }
+        out.extend_from_slice(bytes);
+        if count > room {
+            return (out, true);
+        }
+    }
+    (out, false)
+}
+
+/// Content with its encoding undone; wiped when dropped.
+#[derive(Debug)]
+pub enum Content<'b> {
+    /// Not encoded.
+    Plain(&'b [u8]),
+    /// Decompressed, perhaps only the first part.
+    Decoded(Decoded),
+}
+
+impl<'b> Content<'b> {
+    /// Undoes a `Content-Encoding`; the first bytes of gzip and zstd are believed without one. Content in another encoding,
+    /// or that is not in the encoding that it is said to be in, is left as it is.
+    pub fn new(bytes: &'b [u8], encoding: Option<&[u8]>) -> Self {
+        let mut content = Self::Plain(bytes);
+        let names = encoding.unwrap_or_default().rsplit(|b| *b == b',').take(LAYERS).map(<[u8]>::trim_ascii);
+        for name in names {
+            let input = content.bytes();
+            let by_bytes = Coding::begins(input).filter(|coding| *coding != Coding::Deflate);
+            let Some(coding) = by_bytes.or_else(|| Coding::named(name)) else { continue };
+            match decode(coding, input, MAX_DECODED) {
+                (decoded, _) if decoded.is_empty() && by_bytes.is_none() => {}
+                (decoded, _) => content = Self::Decoded(decoded),
+            }
+        }
+        content
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Plain(bytes) => bytes,
+            Self::Decoded(bytes) => bytes,
+        }
+    }
+}
+
+/// Calls `visit` with every document in a body: the body with its encodings undone as UTF-8, or, if it is an archive, each
+/// file in that. At most `limit` bytes in all.
+pub fn documents(bytes: &[u8], encoding: Option<&[u8]>, limit: usize, visit: &mut dyn FnMut(&[u8])) {
+    let content = Content::new(bytes, encoding);
+    let bytes = content.bytes();
+    if archive::is_archive(bytes) {
+        archive::entries(bytes, limit, &mut |_, file| visit(&utf8(file)));
+    } else {
+        visit(&utf8(bytes.get(..limit).unwrap_or(bytes)));
+    }
+}
+
+/// Text as UTF-8; what is not UTF-16 is given back as it is.
+pub fn utf8(bytes: &[u8]) -> Text<'_> {
+    match utf16(bytes) {
+        Some(text) => Text(Cow::Owned(text)),
+        None => Text(Cow::Borrowed(bytes)),
+    }
+}
+
+/// Bytes, wiped when dropped if they are a copy.
+pub struct Text<'b>(Cow<'b, [u8]>);
+
+impl std::ops::Deref for Text<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Text<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(bytes) = &mut self.0 {
+            bytes.zeroize();
+        }
+    }
+}
+
+/// Byte order of UTF-16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ByteOrder {
+    Little,
+    Big,
+}
+
+/// Bytes of a text that tell whether it is UTF-16.
+const SAMPLE: usize = 64;
+
+/// UTF-16 of either byte order, with its mark or known by the zeros of its first characters, as UTF-8; `None` if it is not.
+pub fn utf16(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (order, text) = match bytes {
+        [0xFF, 0xFE, text @ ..] => (ByteOrder::Little, text),
+        [0xFE, 0xFF, text @ ..] => (ByteOrder::Big, text),
+        _ => (zeros_of(bytes)?, bytes),
+    };
+    let mut out = Vec::with_capacity(text.len().saturating_mul(3).div_ceil(2));
+    let units = text.as_chunks::<2>().0.iter().map(|pair| match order {
+        ByteOrder::Little => u16::from_le_bytes(*pair),
+        ByteOrder::Big => u16::from_be_bytes(*pair),
+    });
+    for c in char::decode_utf16(units) {
+        let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    Some(out)
+}
+
+/// The byte order in which nearly all first characters are ASCII.
+fn zeros_of(bytes: &[u8]) -> Option<ByteOrder> {
+    // ASCII has none, and most bodies are
+    let head = bytes.get(..SAMPLE.min(bytes.len()))?;
+    let pairs = head.as_chunks::<2>().0;
+    let is_text = |b: u8| b.is_ascii_graphic() || b.is_ascii_whitespace();
+    let big = pairs.iter().filter(|[high, low]| *high == 0 && is_text(*low)).count();
+    let little = pairs.iter().filter(|[low, high]| *high == 0 && is_text(*low)).count();
+    let nearly_all = |count: usize| pairs.len() >= 4 && count >= pairs.len().saturating_sub(pairs.len() / 8);
+    match () {
+        () if nearly_all(little) => Some(ByteOrder::Little),
+        () if nearly_all(big) => Some(ByteOrder::Big),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+mod tests;

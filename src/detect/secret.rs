@@ -1,0 +1,307 @@
+//! Secrets as they are remembered: keyed hashes, never text.
+//!
+//! A secret gives two lists. *Grams* are hashes of every [`GRAM`] characters in a row: whoever has a text asks whether any
+//! 16 characters of it are in a secret ([`Grams`]). *Anchors* are hashes of some of its [`ANCHOR`] characters in a row,
+//! chosen by what they are, so that every 16 characters hold one: few enough that workers hand on those of all text.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use zeroize::Zeroizing;
+
+use super::tokens::{MIN_TOKEN, is_token, is_token_byte, next_run};
+
+/// Characters of which two texts are compared.
+pub const GRAM: usize = MIN_TOKEN;
+/// Characters of an anchor.
+pub const ANCHOR: usize = 12;
+/// Anchors that begin in [`GRAM`] characters: the one with the least hash is chosen.
+const WINDOW: usize = GRAM - ANCHOR + 1;
+/// Longest secret that is remembered, in bytes; longer ones are as far as this.
+pub const MAX_SECRET: usize = 8 * 1024;
+/// Fewer different characters than this are no mark of one secret.
+const MIN_DIFFERENT: u32 = 5;
+
+/// Which part of a credential a secret is: where it belongs follows from that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Never leaves its holder.
+    Key,
+    /// Goes with what a key has signed, under the signing names.
+    Session,
+    /// Goes to services in `Authorization`.
+    Bearer,
+    /// A metadata service's own token, good at that service alone: hidden, but no credential.
+    Access,
+}
+
+/// Hashes of one secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// What it is.
+    pub part: Part,
+    /// Of every [`GRAM`] characters.
+    pub grams: Box<[u64]>,
+    /// Of what lies behind the beginning that every secret of its kind has.
+    pub anchors: Box<[u64]>,
+}
+
+impl Secret {
+    /// A secret of this value, its lines joined. `None` where it has no [`GRAM`] characters in a row.
+    pub fn new(value: &[u8], part: Part) -> Option<Self> {
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let joined = Zeroizing::new(value.iter().filter(|byte| !is_break(byte)).copied().collect::<Vec<u8>>());
+        Self::of_runs(&joined, part, |_| true)
+    }
+
+    /// The secrets in a document of which nobody knows where in it they stand: words, paths and addresses are none.
+    pub fn in_text(text: &[u8], part: Part) -> Option<Self> {
+        let is_path = |run: &[u8]| run.starts_with(b"/") || run.split(|byte| *byte == b'/').count() > 4;
+        Self::of_runs(text, part, |run| is_token(run) && !is_path(run))
+    }
+
+    fn of_runs(value: &[u8], part: Part, is_secret: impl Fn(&[u8]) -> bool) -> Option<Self> {
+        let value = value.get(..MAX_SECRET).unwrap_or(value);
+        let (mut grams, mut anchors) = (Vec::new(), Vec::new());
+        let mut rest = value;
+        while let Some((run, after)) = next_run(rest, |byte| byte > b' ' && byte < 0x7F) {
+            rest = after;
+            if !is_secret(run) {
+                continue;
+            }
+            grams.extend(run.windows(GRAM).filter_map(gram));
+            let mut own = run.get(common(run)..).unwrap_or_default();
+            while let Some((token, after)) = next_run(own, is_token_byte) {
+                own = after;
+                each_anchor(token, |at, hash| {
+                    let chars = token.get(at..at.saturating_add(ANCHOR)).unwrap_or_default();
+                    if different(chars) >= MIN_DIFFERENT {
+                        anchors.push(hash);
+                    }
+                });
+            }
+        }
+        let is_any = !grams.is_empty();
+        is_any.then(|| Self { part, grams: grams.into(), anchors: anchors.into() })
+    }
+}
+
+/// How many characters every secret of its kind begins with.
+fn common(secret: &[u8]) -> usize {
+    const STS: &[u8] = b"IQoJb3JpZ2luX2Vj";
+    const REGION: &[u8] = b"//////////wEa";
+    if secret.starts_with(b"eyJ") {
+        return memchr::memchr(b'.', secret).map_or(0, |dot| dot.saturating_add(1));
+    }
+    if secret.starts_with(STS) {
+        // Time of issue, then the region and the beginning of a signature.
+        let region = secret.get(..48).and_then(|head| memchr::memmem::find(head, REGION));
+        return region.map_or(STS.len(), |at| at.saturating_add(REGION.len()).saturating_add(24));
+    }
+    match secret {
+        [b'y', b'a', b'2', b'9', b'.', ..] => 5,
+        // a key in DER: its algorithm and size
+        [b'M', b'I', b'I', ..] => 36,
+        _ => 0,
+    }
+}
+
+fn different(chars: &[u8]) -> u32 {
+    chars.iter().fold(0u128, |seen, byte| seen | 1 << (byte & 127)).count_ones()
+}
+
+/// Hash of the first [`GRAM`] characters.
+pub fn gram(chars: &[u8]) -> Option<u64> {
+    Some(mix(word(chars, 0)?, word(chars, 8)?, KEYS[0]))
+}
+
+/// Hash of the first [`ANCHOR`] characters.
+fn anchor(chars: &[u8]) -> Option<u64> {
+    Some(mix(word(chars, 0)?, word(chars, ANCHOR.saturating_sub(8))?, KEYS[1]))
+}
+
+fn word(chars: &[u8], at: usize) -> Option<u64> {
+    chars.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Fixed, so that replays and sensors agree; hashes are never written.
+const KEYS: [[u64; 2]; 2] =
+    [[0x2D35_8DCC_AA6C_78A5, 0x8BB8_4B93_962E_ACC9], [0x4B33_A62E_D433_D4A3, 0x4D5A_2DA5_1DE1_AA47]];
+
+/// Both halves of the product, twice: one multiplication alone leaves runs of equal characters alike.
+#[inline]
+fn mix(low: u64, high: u64, [first, second]: [u64; 2]) -> u64 {
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a).wrapping_mul(u128::from(b));
+        product as u64 ^ (product >> 64) as u64
+    };
+    fold(fold(low ^ first, high ^ second) ^ second, first)
+}
+
+/// Hands out the anchors of a run without gaps: where each begins, and its hash.
+pub fn each_anchor(run: &[u8], mut take: impl FnMut(usize, u64)) {
+    let mut recent = [u64::MAX; WINDOW];
+    let mut last = None;
+    for (at, chars) in run.windows(ANCHOR).enumerate() {
+        let Some(hash) = anchor(chars) else { return };
+        if let Some(slot) = recent.get_mut(at % WINDOW) {
+            *slot = hash;
+        }
+        let Some(first) = at.checked_sub(WINDOW.saturating_sub(1)) else { continue };
+        let (mut least, mut place) = (u64::MAX, at);
+        for candidate in first..=at {
+            let hash = recent.get(candidate % WINDOW).copied().unwrap_or(u64::MAX);
+            if hash <= least {
+                (least, place) = (hash, candidate);
+            }
+        }
+        if last != Some(place) {
+            last = Some(place);
+            take(place, least);
+        }
+    }
+}
+
+/// Grams of the secrets that were issued. Bound: a number of grams, the oldest out first, half of them at a time.
+#[derive(Debug)]
+pub struct Grams {
+    young: HashSet<u64, RandomState>,
+    old: HashSet<u64, RandomState>,
+    /// Most grams of each.
+    half: usize,
+    /// A bit for each gram by its low bits: most that are asked for are in neither.
+    filter: Box<[u64]>,
+}
+
+/// Words of [`Grams::filter`].
+const FILTER: usize = 1 << 12;
+
+impl Grams {
+    /// None, and room for `limit`.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            young: HashSet::default(),
+            old: HashSet::default(),
+            half: (limit / 2).max(2 * MAX_SECRET),
+            filter: Vec::new().into(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
+    /// Adds those of a secret; whether older ones made room for it.
+    pub fn add(&mut self, secret: &Secret) -> bool {
+        let is_full = self.young.len().saturating_add(secret.grams.len()) > self.half;
+        if is_full {
+            self.old = std::mem::take(&mut self.young);
+            self.filter = Vec::new().into();
+            let known: Vec<u64> = self.old.iter().copied().collect();
+            known.into_iter().for_each(|gram| self.mark(gram));
+        }
+        for gram in &secret.grams {
+            self.young.insert(*gram);
+            self.mark(*gram);
+        }
+        is_full
+    }
+
+    /// Whether 16 characters with this hash are in a secret.
+    #[inline]
+    pub fn has(&self, gram: u64) -> bool {
+        let (word, bit) = place(gram);
+        self.filter.get(word).is_some_and(|word| word & bit != 0)
+            && (self.young.contains(&gram) || self.old.contains(&gram))
+    }
+
+    fn mark(&mut self, gram: u64) {
+        if self.filter.is_empty() {
+            self.filter = vec![0; FILTER].into();
+        }
+        let (word, bit) = place(gram);
+        if let Some(word) = self.filter.get_mut(word) {
+            *word |= bit;
+        }
+    }
+}
+
+fn place(gram: u64) -> (usize, u64) {
+    ((gram >> 6) as usize % FILTER, 1 << (gram & 63))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+    fn anchors(run: &[u8]) -> Vec<u64> {
+        let mut out = Vec::new();
+        each_anchor(run, |_, hash| out.push(hash));
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn any_sixteen_characters_share_an_anchor(
+            secret in "[A-Za-z0-9+/]{16,120}", before in "[a-z/]{0,20}", after in "[A-Z]{0,20}", at in 0usize..120,
+        ) {
+            let at = at % (secret.len() - GRAM + 1);
+            let text = format!("{before}{}{after}", &secret[at..at + GRAM]);
+            let known = anchors(secret.as_bytes());
+            prop_assert!(anchors(text.as_bytes()).iter().any(|hash| known.contains(hash)));
+        }
+    }
+
+    #[test]
+    fn anchors_are_a_third_of_the_characters() {
+        let text: String =
+            (0..2000u32).map(|n| char::from(b'A' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
+        let count = anchors(text.as_bytes()).len();
+        assert!((500..900).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn what_many_secrets_begin_with_is_no_anchor() {
+        let of = |text: &str| Secret::new(text.as_bytes(), Part::Session).unwrap();
+        let one = of("IQoJb3JpZ2luX2VjEJ3//////////wEaCXVzLWVhc3QtMSJHMEUCIQCabcdefghijklmnopqrstuvwx");
+        let two = of("IQoJb3JpZ2luX2VjEKb//////////wEaCXVzLWVhc3QtMSJHMEUCIDqrstuvwxyzABCDEFGHIJKLMNOP");
+        assert!(!one.anchors.is_empty() && !one.anchors.iter().any(|hash| two.anchors.contains(hash)));
+        assert!(one.grams.iter().any(|hash| two.grams.contains(hash)));
+        let jwt = |rest: &str| of(&format!("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.{rest}"));
+        let (one, two) = (jwt("eyJzdWIiOiIxMjM0NTY3ODkwIn0"), jwt("AbCdEfGhIjKlMnOpQrStUvWxYz01"));
+        assert!(!one.anchors.iter().any(|hash| two.anchors.contains(hash)));
+    }
+
+    #[test]
+    fn words_and_paths_of_a_document_are_no_secrets() {
+        for text in ["latest-meta-data-iam-security-credentials", "/latest/meta-data/iam/Info1", "a/b/c/d/Info1/2222"] {
+            assert_eq!(Secret::in_text(text.as_bytes(), Part::Key), None, "{text}");
+        }
+        assert!(Secret::in_text(format!("key: {KEY}\n").as_bytes(), Part::Key).is_some());
+        assert!(Secret::new(b"short", Part::Key).is_none());
+    }
+
+    #[test]
+    fn grams_are_bounded_and_the_oldest_go_first() {
+        let mut grams = Grams::new(0);
+        let secret = |n: u32| {
+            let letter = |at: u32| char::from(b'a' + (gram(format!("{n:08}{at:08}").as_bytes()).unwrap() % 26) as u8);
+            Secret::new((0..4096).map(letter).collect::<String>().as_bytes(), Part::Key).unwrap()
+        };
+        let all: Vec<_> = (0..40).map(secret).collect();
+        all.iter().for_each(|secret| {
+            grams.add(secret);
+        });
+        let has = |secret: &Secret| secret.grams.iter().all(|gram| grams.has(*gram));
+        assert!(has(&all[39]) && !has(&all[0]));
+        assert!(grams.young.len() + grams.old.len() <= 4 * MAX_SECRET);
+    }
+}

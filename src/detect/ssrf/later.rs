@@ -1,0 +1,53 @@
+//! Bodies beyond the part that is captured, looked at piece by piece as they pass.
+//!
+//! A piece is read as text: its escapes are undone, base64 in it is decoded, and a URL is a value's if it stands behind a
+//! quote, an equals sign, a tag or a line end. What names a metadata service is kept, a line for each.
+
+use std::sync::Arc;
+
+use super::search::Search;
+use crate::catalogue::Catalogue;
+use crate::detect::{CandidateKind, Place};
+use crate::proto::http::later::Watch;
+
+/// How a line begins that holds a whole value, and one that holds what is only mentioned.
+pub(super) const VALUE: u8 = b'v';
+pub(super) const MENTION: u8 = b'm';
+
+/// Looks for targets in the later parts of bodies.
+#[derive(Debug)]
+pub struct LaterTargets {
+    catalogue: Arc<Catalogue>,
+}
+
+impl LaterTargets {
+    /// Of these services.
+    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+        Self { catalogue }
+    }
+}
+
+impl Watch for LaterTargets {
+    fn look(&self, block: &[u8], found: &mut Vec<u8>) {
+        let mut search = Search::new(&self.catalogue, block.len());
+        search.piece(block);
+        for candidate in search.found.iter().filter(|candidate| candidate.is_metadata) {
+            found.push(if candidate.kind == CandidateKind::Attempt { VALUE } else { MENTION });
+            found.extend(candidate.url.bytes().filter(|b| *b != b'\n'));
+            found.push(b'\n');
+        }
+    }
+}
+
+impl Search<'_> {
+    /// A piece of a body.
+    pub(super) fn piece(&mut self, piece: &[u8]) {
+        self.is_piece = true;
+        self.carries(&|| Place::Body, piece, CandidateKind::Attempt);
+        self.is_piece = false;
+        if self.budget.is_cut() {
+            let mut hits = super::literal::HITS;
+            self.literally_in(&Place::Body, piece, &mut hits);
+        }
+    }
+}

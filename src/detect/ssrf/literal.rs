@@ -1,0 +1,54 @@
+//! What is done when the work for a message is used up: its bytes are read once more, for addresses and names of metadata
+//! services as they are usually written.
+
+use super::search::Search;
+use super::{is_target, text};
+use crate::detect::canonical::{self, Parsed};
+use crate::detect::content::{Content, utf8};
+use crate::detect::{CandidateKind, Place};
+use crate::proto::http::Message;
+
+/// Most hits of one message that are read.
+pub(super) const HITS: usize = 128;
+/// Bytes before a host in which scheme, slashes and user may stand, and behind it, in which the path may.
+const BEFORE: usize = 64;
+const BEHIND: usize = 512;
+
+impl Search<'_> {
+    /// Searches head and body literally.
+    pub(super) fn literally(&mut self, request: &Message) {
+        let mut hits = HITS;
+        self.literally_in(&Place::Path, &request.head.raw, &mut hits);
+        let content = Content::new(&request.body.captured, request.head.field("content-encoding"));
+        self.literally_in(&Place::Body, &utf8(content.bytes()), &mut hits);
+    }
+
+    pub(super) fn literally_in(&mut self, place: &Place, bytes: &[u8], hits: &mut usize) {
+        let Some(literals) = self.catalogue.literals() else { return };
+        for found in literals.find_iter(bytes) {
+            let Some(left) = hits.checked_sub(1) else { return };
+            *hits = left;
+            let from = found.start().saturating_sub(BEFORE);
+            let before = bytes.get(from..found.start()).unwrap_or_default();
+            let start = before
+                .iter()
+                .rposition(|b| text::is_delimiter(*b) || matches!(b, b'=' | b'&'))
+                .map_or(0, |at| at.saturating_add(1));
+            let url = bytes.get(from.saturating_add(start)..found.end().saturating_add(BEHIND).min(bytes.len()));
+            let url = url.unwrap_or_default();
+            let end = url.iter().position(|b| text::is_delimiter(*b) || *b == b'&').unwrap_or(url.len());
+            self.literal(place, url.get(..end).unwrap_or_default());
+        }
+    }
+
+    fn literal(&mut self, place: &Place, url: &[u8]) {
+        let is_there = |parsed: &Parsed| is_target(self.catalogue, &parsed.host, parsed.port);
+        let (readings, kind) = match canonical::urls(url) {
+            none if none.is_empty() => (canonical::hosts(url), CandidateKind::Mention),
+            some => (some, CandidateKind::Attempt),
+        };
+        if let Some(parsed) = readings.into_iter().find(is_there) {
+            self.push(kind, &|| place.clone(), parsed, url);
+        }
+    }
+}

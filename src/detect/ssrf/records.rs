@@ -1,0 +1,147 @@
+//! Documents that report what happened, and configuration being stored: what they name, nobody fetches for them (contract
+//! section 4, "Records"). Known by their collector's path or by their shape.
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
+/// Keys, with their quotes, of which a document with all of one row is a record.
+const SHAPES: &[&[&str]] = &[
+    // OpenTelemetry
+    &["\"resourceSpans\""],
+    &["\"resourceLogs\""],
+    &["\"resourceMetrics\""],
+    // Zipkin and Jaeger
+    &["\"traceId\"", "\"tags\""],
+    &["\"traceId\"", "\"localEndpoint\""],
+    &["\"traceId\"", "\"annotations\""],
+    &["\"traceID\"", "\"spanID\""],
+    &["\"trace_id\"", "\"span_id\""],
+    // error reports
+    &["\"breadcrumbs\""],
+    &["\"stacktrace\"", "\"exception\""],
+    // events of the Elastic Common Schema, ours among them
+    &["\"@timestamp\""],
+    &["\"event\"", "\"kind\""],
+    &["\"event.kind\""],
+    &["\"url.full\""],
+    &["\"url.original\""],
+    &["\"source.ip\""],
+    &["\"http.request.method\""],
+    // log collectors
+    &["\"sourcetype\""],
+    &["\"short_message\"", "\"version\""],
+    &["\"ddsource\""],
+    &["\"streams\"", "\"stream\"", "\"values\""],
+    &["\"logEvents\""],
+    // sensors
+    &["\"event_type\"", "\"flow_id\""],
+    &["\"id.orig_h\""],
+    &["\"output_fields\"", "\"rule\""],
+    &["\"eventSource\"", "\"eventName\""],
+    // configuration of orchestrators
+    &["\"apiVersion\"", "\"spec\""],
+    &["\"apiVersion\"", "\"kind\""],
+];
+
+/// Lines, of which a document with all of one row is a record.
+const LINES: &[&[&str]] = &[&["apiVersion:", "kind:"]];
+
+/// Paths of collectors and stores: a whole segment or several.
+const COLLECTORS: &[&str] = &[
+    "/_bulk",
+    "/_create",
+    "/_doc",
+    "/_update",
+    "/v1/traces",
+    "/v1/logs",
+    "/v1/metrics",
+    "/api/v1/spans",
+    "/api/v2/spans",
+    "/api/traces",
+    "/services/collector",
+    "/loki/api/v1/push",
+    "/api/v2/logs",
+    "/v1/input",
+    "/intake/v2/events",
+    "/gelf",
+];
+
+/// Bytes in which a document shows its shape.
+const HEAD: usize = 16 * 1024;
+
+/// All words of the shapes at once, and which of them each shape needs, as bits.
+struct Words {
+    finder: AhoCorasick,
+    shapes: Vec<u128>,
+    lines: Vec<u128>,
+}
+
+static WORDS: LazyLock<Option<Words>> = LazyLock::new(|| {
+    let mut words: Vec<&str> = SHAPES.iter().chain(LINES).flat_map(|shape| shape.iter().copied()).collect();
+    words.sort_unstable();
+    words.dedup();
+    let shapes = SHAPES.iter().map(|shape| bits(&words, shape)).collect();
+    let lines = LINES.iter().map(|shape| bits(&words, shape)).collect();
+    Some(Words { finder: AhoCorasick::new(&words).ok()?, shapes, lines })
+});
+
+/// The words of a shape, a bit for each.
+fn bits(words: &[&str], shape: &[&str]) -> u128 {
+    let bit = |word: &&str| words.iter().position(|known| known == word).map_or(0, |at| 1 << (at % 128));
+    shape.iter().map(bit).fold(0, |all, bit| all | bit)
+}
+
+impl Words {
+    fn of(&self, text: &[u8]) -> u128 {
+        self.finder.find_overlapping_iter(text).fold(0, |all, found| all | 1 << (found.pattern().as_u32() % 128))
+    }
+}
+
+/// Whether a body is a record. Asked only of bodies in which something was found.
+pub(super) fn is_record(content_type: &[u8], target: &[u8], body: &[u8]) -> bool {
+    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+    let content_type = content_type.to_ascii_lowercase();
+    let is_collected = memchr::memmem::find(&content_type, b"ndjson").is_some()
+        || memchr::memmem::find(&content_type, b"x-sentry-envelope").is_some()
+        || COLLECTORS.iter().any(|known| has_segments(path, known.as_bytes()))
+        || is_error_store(path);
+    let head = body.get(..HEAD).unwrap_or(body);
+    let Some(words) = WORDS.as_ref() else { return is_collected };
+    let has_one = |shapes: &[u128]| {
+        let found = words.of(head);
+        shapes.iter().any(|shape| found & shape == *shape)
+    };
+    match head.trim_ascii_start().first() {
+        _ if is_collected => true,
+        Some(b'{' | b'[') => has_one(&words.shapes),
+        Some(b'a'..=b'z' | b'-' | b'#') => has_one(&words.lines),
+        _ => false,
+    }
+}
+
+/// Whether a path has `segments` as whole segments of it.
+fn has_segments(path: &[u8], segments: &[u8]) -> bool {
+    let ends = |at: usize| matches!(path.get(at.saturating_add(segments.len())), None | Some(b'/'));
+    memchr::memmem::find_iter(path, segments).any(ends)
+}
+
+/// `/api/PROJECT/store/` and `/api/PROJECT/envelope/`.
+fn is_error_store(path: &[u8]) -> bool {
+    let mut segments = path.split(|b| *b == b'/').skip_while(|segment| *segment != b"api");
+    let (_, project, kind) = (segments.next(), segments.next(), segments.next());
+    project.is_some_and(|project| !project.is_empty() && project.iter().all(u8::is_ascii_digit))
+        && matches!(kind, Some(b"store" | b"envelope" | b"minidump" | b"security"))
+}
+
+/// Whether a key is that of an environment: a list of variables with `name` and `value`.
+pub(super) fn is_environment(key: &[u8]) -> bool {
+    ["env", "environment", "environmentVariables", "variables"]
+        .iter()
+        .any(|known| key.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// Whether a key is one of a variable's.
+pub(super) fn is_of_variable(key: &[u8]) -> bool {
+    ["name", "value", "key", "valueFrom"].iter().any(|known| key.eq_ignore_ascii_case(known.as_bytes()))
+}

@@ -1,0 +1,310 @@
+//! Targets inside text: prose, shell commands, templates, and base64 or hex of those. They are mentions: something only
+//! when the host makes that request.
+//!
+//! A text is walked once, from slash to slash: what stands before a slash may be a host, what follows two of them an
+//! authority. Only what turns out to be a metadata service's is looked at further.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::search::Search;
+use super::{is_target, markup};
+use crate::bytes::find;
+use crate::detect::canonical::{self, Parsed, entities, json_unescape, percent_stable};
+use crate::detect::{CandidateKind, Place};
+
+/// Shortest run of base64 that is decoded (contract section 4).
+const RUN: usize = 16;
+/// Longest URL in text that is read, in bytes.
+const URL: usize = 1024;
+/// Longest path of an ordinary host that is compared with those of metadata services.
+const LIKELY: usize = 256;
+/// Steps that a host costs besides its bytes, where it is written plainly and where it is not.
+const PER_HOST: usize = 32;
+const PER_DISGUISE: usize = 128;
+
+impl Search<'_> {
+    /// Every target that `text` mentions, plainly or encoded.
+    pub(super) fn mentions(&mut self, place: &dyn Fn() -> Place, text: &[u8]) {
+        self.carries(place, text, CandidateKind::Mention);
+    }
+
+    /// The same, where whole URLs are of `kind`.
+    pub(super) fn carries(&mut self, place: &dyn Fn() -> Place, text: &[u8], kind: CandidateKind) {
+        let is_plain = memchr::memchr3(b'%', b'\\', b'&', text).is_none();
+        // five rounds of decoding, if there is anything to decode, and a look for runs of base64
+        let cost = if is_plain { text.len() } else { text.len().saturating_mul(6) };
+        if !self.budget.spend(cost) {
+            return;
+        }
+        let mut text = percent_stable(text);
+        for undo in [json_unescape, entities] {
+            if let Some(plainer) = undo(&text) {
+                text = plainer.into();
+            }
+        }
+        self.urls_in(place, &text, kind);
+        for run in text.split(|b| !is_base64(*b)).filter(|run| run.len() >= RUN) {
+            self.encoded(place, run);
+        }
+    }
+
+    /// A run of base64 (or hex): decoded at each of the four places where a group of it may begin.
+    fn encoded(&mut self, place: &dyn Fn() -> Place, run: &[u8]) {
+        if let Some(decoded) = unhex(run)
+            && self.budget.spend(run.len())
+        {
+            self.urls_in(place, &decoded, CandidateKind::Mention);
+        }
+        let run: Cow<'_, [u8]> = match memchr::memchr2(b'-', b'_', run) {
+            Some(_) => run.iter().map(|b| standard(*b)).collect(),
+            None => run.into(),
+        };
+        let mut decoded = Vec::with_capacity(run.len());
+        for offset in 0..4 {
+            if !self.budget.spend(run.len()) {
+                return;
+            }
+            let before = self.found.len();
+            let bytes = run.get(offset..).unwrap_or_default();
+            let whole = bytes.len().saturating_sub(usize::from(bytes.len() % 4 == 1));
+            decoded.clear();
+            if LENIENT.decode_vec(bytes.get(..whole).unwrap_or_default(), &mut decoded).is_err() {
+                continue;
+            }
+            self.decoded(place, &mut decoded);
+            if self.found.len() > before {
+                return;
+            }
+        }
+    }
+
+    /// What base64 stood for: text that mentions something, or a document for a renderer.
+    fn decoded(&mut self, place: &dyn Fn() -> Place, decoded: &mut Vec<u8>) {
+        // UTF-16, as PowerShell takes its commands
+        if decoded.get(1) == Some(&0) && decoded.get(3) == Some(&0) {
+            decoded.retain(|b| *b != 0);
+        }
+        if memchr::memchr2(b'/', b'\\', decoded).is_none() {
+            return;
+        }
+        if markup::is_loading(decoded) {
+            self.page(place, decoded);
+        }
+        self.urls_in(place, decoded, CandidateKind::Mention);
+    }
+
+    /// Every target that `bytes` name plainly: whole URLs as `kind`, hosts with a path as mentions.
+    pub(super) fn urls_in(&mut self, place: &dyn Fn() -> Place, bytes: &[u8], kind: CandidateKind) {
+        if !self.budget.spend(bytes.len() / 4) {
+            return;
+        }
+        // where the last authority ended: nothing before it is part of another
+        let mut floor = 0;
+        for slash in memchr::memchr_iter(b'/', bytes) {
+            if slash < floor {
+                continue;
+            }
+            let Some(before) = bytes.get(floor..slash) else { continue };
+            let start = before.iter().rposition(|b| !is_host_byte(*b)).map_or(0, |at| at.saturating_add(1));
+            let start = floor.saturating_add(start);
+            let run = bytes.get(start..slash).unwrap_or_default();
+            floor = slash.saturating_add(1);
+            let is_url = bytes.get(floor) == Some(&b'/');
+            if is_url {
+                floor = floor.saturating_add(authority_len(bytes.get(floor..).unwrap_or_default()));
+            } else if !(may_be_host(run) && is_text(run)) {
+                continue;
+            }
+            let end = if is_url { floor } else { slash };
+            let url = bytes.get(start..end.saturating_add(URL).min(bytes.len())).unwrap_or_default();
+            let before = start.checked_sub(1).and_then(|before| bytes.get(before));
+            let is_value = !self.is_piece || before.is_some_and(|b| matches!(b, b'"' | b'\'' | b'=' | b'>' | b'\n'));
+            let kind = if is_url && is_value { kind } else { CandidateKind::Mention };
+            if !self.url_in(place, url, end.saturating_sub(start), kind, is_url) {
+                return;
+            }
+        }
+    }
+
+    /// A URL or host with a path in text: `authority` bytes up to the end of its host. `false` when no more is to be read.
+    fn url_in(
+        &mut self,
+        place: &dyn Fn() -> Place,
+        url: &[u8],
+        authority: usize,
+        kind: CandidateKind,
+        is_url: bool,
+    ) -> bool {
+        let (host, rest) = url.split_at_checked(authority).unwrap_or((url, b""));
+        if !self.budget.spend(PER_HOST.saturating_add(host.len())) {
+            return false;
+        }
+        let written = if is_url { after_slashes(host) } else { host };
+        let is_there = |parsed: &Parsed| is_target(self.catalogue, &parsed.host, parsed.port);
+        let is_service = match canonical::plain_authority(written) {
+            Some((host, port)) => is_target(self.catalogue, &host, port),
+            None if !self.budget.spend(PER_DISGUISE.saturating_add(host.len().saturating_mul(4))) => return false,
+            None => canonical::hosts(host).iter().any(is_there),
+        };
+        let end = rest.iter().position(|b| is_delimiter(*b)).unwrap_or(rest.len());
+        let whole = url.get(..authority.saturating_add(end)).unwrap_or(url);
+        if !self.budget.spend(end.min(LIKELY)) {
+            return false;
+        }
+        if is_service {
+            let readings = canonical::hosts(whole);
+            if let Some(parsed) = readings.into_iter().find(|parsed| self.is_service(parsed)) {
+                self.push(kind, place, parsed, whole);
+            }
+        } else if is_url && self.may_lead_there(rest.get(..end.min(LIKELY)).unwrap_or_default()) {
+            let readings = canonical::hosts(whole);
+            if let Some(parsed) = readings.into_iter().next() {
+                let kind = if self.names_target(&parsed) { kind } else { CandidateKind::Mention };
+                self.push(kind, place, parsed, whole);
+            }
+        }
+        true
+    }
+
+    /// Whether a path is one that a metadata service has, so that an ordinary host before it may be a name that leads to
+    /// one: by more than one segment, none of them a wildcard alone.
+    fn may_lead_there(&self, rest: &[u8]) -> bool {
+        let path = rest.split(|b| matches!(b, b'?' | b'#')).next().unwrap_or_default();
+        let Ok(path) = std::str::from_utf8(path) else { return false };
+        let is_deep = path.matches('/').count() > 1 && !path.starts_with("//");
+        let is_known = || self.catalogue.paths_like(path, b"").iter().any(|found| found.fit.literals > 0);
+        is_deep && (self.is_metadata_path(path) || is_known())
+    }
+}
+
+/// Bytes of an authority behind the slashes that `text` begins with, those included.
+fn authority_len(text: &[u8]) -> usize {
+    let slashes = text.iter().take_while(|b| **b == b'/').count();
+    let rest = text.get(slashes..).unwrap_or_default();
+    let end = rest.iter().position(|b| *b == b'/' || is_delimiter(*b)).unwrap_or(rest.len());
+    slashes.saturating_add(end)
+}
+
+/// What follows scheme and slashes.
+fn after_slashes(url: &[u8]) -> &[u8] {
+    let at = find(url, b"//").unwrap_or(0);
+    let rest = url.get(at..).unwrap_or_default();
+    let slashes = rest.iter().take_while(|b| **b == b'/').count();
+    rest.get(slashes..).unwrap_or_default()
+}
+
+/// Accepts what is cut off or not padded.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A whole text in base64 of either alphabet, padded or not; `None` where it is none.
+pub(super) fn unbase64(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.trim_ascii_end();
+    let padding = text.iter().rev().take_while(|b| **b == b'=').count();
+    let text = text.get(..text.len().saturating_sub(padding))?;
+    let is_run = text.len() >= RUN && text.iter().all(|b| is_base64(*b));
+    is_run.then(|| text.iter().map(|b| standard(*b)).collect::<Vec<_>>()).and_then(|run| LENIENT.decode(run).ok())
+}
+
+/// A whole text in hexadecimal digits; `None` where it is none.
+pub(super) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, odd) = text.as_chunks::<2>();
+    if text.len() < RUN || !odd.is_empty() || !text.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some((canonical::hex(*high)? << 4 | canonical::hex(*low)?) as u8)).collect()
+}
+
+/// The standard alphabet's character for one of the URL-safe alphabet.
+fn standard(byte: u8) -> u8 {
+    match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
+    }
+}
+
+/// Whether a byte belongs to one of the two alphabets.
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+/// Bytes that a host (with scheme, user and port) before a slash may consist of.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'.' | b':' | b'-' | b'_' | b'[' | b']' | b'%' | b'@')
+        || byte >= 0x80
+}
+
+/// Bytes that end a URL in text.
+pub(super) fn is_delimiter(byte: u8) -> bool {
+    byte <= b' '
+        || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'(' | b')' | b'|' | b';' | b'{' | b'}' | b'$' | b',')
+}
+
+/// Whether bytes may be a host that somebody disguised or named: not a mere word.
+pub(super) fn may_be_host(run: &[u8]) -> bool {
+    let has = |wanted: fn(&u8) -> bool| run.iter().any(wanted);
+    run.len() >= 4
+        && (has(|b| matches!(b, b'.' | b'-' | b':' | b'%') || *b >= 0x80)
+            || (run.len() >= 8 && run.first().is_some_and(u8::is_ascii_digit)))
+}
+
+/// Whether what follows the user in bytes before a slash is text at all: nothing else is a host.
+fn is_text(run: &[u8]) -> bool {
+    let host = memchr::memrchr(b'@', run).and_then(|at| run.get(at..)).unwrap_or(run);
+    str::from_utf8(host).is_ok()
+}
+
+/// Whether text may mention a host with a path.
+pub(super) fn may_mention(text: &[u8]) -> bool {
+    memchr::memchr3(b'/', b'%', b'\\', text).is_some() || find(text, b"&#").is_some()
+}
+
+/// Whether bytes may hold a URL in some disguise; cheap, and rarely wrong about ordinary values.
+pub(super) fn may_be_url(bytes: &[u8]) -> bool {
+    begins_or_holds_url(bytes) || is_veiled(bytes)
+}
+
+/// Whether bytes begin like a URL, or hold what follows a scheme.
+pub(super) fn begins_or_holds_url(bytes: &[u8]) -> bool {
+    let begins = |scheme: &[u8; 3]| bytes.first_chunk().is_some_and(|head: &[u8; 3]| head.eq_ignore_ascii_case(scheme));
+    let is_scheme = match bytes.first() {
+        Some(b'h' | b'H') => begins(b"htt"),
+        Some(b'f' | b'F') => begins(b"ftp"),
+        Some(b'g' | b'G') => begins(b"gop"),
+        Some(b'w' | b'W') => begins(b"ws:") || begins(b"wss"),
+        _ => false,
+    };
+    is_scheme || find(bytes, b"//").is_some()
+}
+
+/// Whether bytes hold what may stand for something else: escapes, and look-alikes of ASCII.
+pub(super) fn is_veiled(bytes: &[u8]) -> bool {
+    memchr::memchr2(b'%', b'\\', bytes).is_some() || !bytes.is_ascii()
+}
+
+/// Whether text holds a run of base64 that is long enough.
+pub(super) fn may_be_base64(text: &[u8]) -> bool {
+    text.len() >= RUN && text.split(|b| !is_base64(*b)).any(|run| run.len() >= RUN)
+}
+
+/// Whether what begins like a URL goes on as text: a blank that is no disguise of the authority.
+pub(super) fn is_prose(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let Some(blank) = memchr::memchr(b' ', value) else { return false };
+    let (head, rest) = value.split_at_checked(blank).unwrap_or((value, b""));
+    let carries_request = head.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"gopher:"))
+        || rest.get(..6).is_some_and(|rest| rest.eq_ignore_ascii_case(b" http/"));
+    let authority = find(head, b"//").map_or(0, |at| at.saturating_add(2));
+    let in_authority = head.get(authority..).is_some_and(|host| memchr::memchr(b'/', host).is_none());
+    !(carries_request || in_authority && memchr::memchr(b'@', rest).is_some())
+}

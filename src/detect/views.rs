@@ -1,0 +1,473 @@
+//! What a text means when its encodings are undone: percent-encoding, JSON and HTML escapes, base64 (both alphabets, any
+//! alignment, in lines), hex, base32, UTF-16, labels of names, compressed data.
+//!
+//! In: bytes. Out: every reading of them, handed to a [`Visitor`]; what it finds there is mapped back to the bytes that
+//! say so. Bounds: [`DEPTH`] encodings inside each other, [`WORK`] bytes read for each byte of the text.
+
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use std::io::Read;
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+/// Encodings inside each other that are undone.
+const DEPTH: u8 = 4;
+/// Bytes of all readings, for each byte of the text.
+const WORK: usize = 24;
+/// The same for the shortest texts.
+const WORK_LEAST: usize = 8 * 1024;
+/// Most bytes that compressed data may become.
+const MAX_UNPACKED: usize = 64 * 1024;
+/// Characters that 16 characters are in base64, base32 and hex at least.
+const MIN_BASE64: usize = 22;
+const MIN_BASE32: usize = 26;
+const MIN_HEX: usize = 32;
+/// A shorter line is the last one of a text in base64 or hex, or belongs to none.
+const MIN_LINE: usize = 20;
+/// Longest name whose labels are read together.
+const MAX_NAME: usize = 1024;
+
+/// Looks at the readings of a text.
+pub trait Visitor {
+    /// Whether it asks where in the text its finds are; that costs.
+    const TRACES: bool;
+
+    /// Takes one reading, and appends what it finds there, if it [traces](Self::TRACES).
+    fn read(&mut self, text: &[u8], found: &mut Vec<Range<usize>>);
+}
+
+/// Shows `text` and all that it stands for to the visitor. What was found, as ranges of `text`, in no order.
+pub fn visit<V: Visitor>(text: &[u8], visitor: &mut V) -> Vec<Range<usize>> {
+    let mut work = text.len().saturating_mul(WORK).max(WORK_LEAST);
+    level(text, DEPTH, &mut work, visitor)
+}
+
+fn level<V: Visitor>(text: &[u8], depth: u8, work: &mut usize, visitor: &mut V) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    visitor.read(text, &mut found);
+    if depth == 0 {
+        return found;
+    }
+    each_view::<V>(text, &mut |view| {
+        let Some(left) = work.checked_sub(view.bytes.len()) else { return };
+        *work = left;
+        let inner = level(&view.bytes, depth.saturating_sub(1), work, visitor);
+        found.extend(inner.into_iter().filter_map(|range| view.source(&range)));
+    });
+    found
+}
+
+/// A text that another stands for.
+struct View {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Which bytes of the other each byte stands for; empty where nobody asks.
+    spans: Vec<(u32, u32)>,
+    /// The other text as far as it is this one, where single bytes cannot be told apart.
+    whole: Option<Range<usize>>,
+}
+
+impl View {
+    fn new(capacity: usize) -> Self {
+        Self { bytes: Zeroizing::new(Vec::with_capacity(capacity)), spans: Vec::new(), whole: None }
+    }
+
+    /// Appends a byte that stands for `from..to`.
+    fn push<V: Visitor>(&mut self, byte: u8, from: usize, to: usize) {
+        self.bytes.push(byte);
+        if V::TRACES {
+            self.spans.push((from as u32, to as u32));
+        }
+    }
+
+    fn source(&self, range: &Range<usize>) -> Option<Range<usize>> {
+        if self.whole.is_some() {
+            return self.whole.clone();
+        }
+        let (first, last) = (self.spans.get(range.start)?, self.spans.get(range.end.checked_sub(1)?)?);
+        Some(first.0 as usize..last.1 as usize)
+    }
+}
+
+fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
+    if memchr::memchr3(b'%', b'\\', b'&', text).is_some() || memchr::memmem::find(text, b"=\n").is_some() {
+        unescaped::<V>(text).iter().for_each(&mut *take);
+    }
+    if memchr::memchr(0, text).is_some() {
+        take(&narrow::<V>(text));
+    }
+    unpacked(text).iter().for_each(&mut *take);
+    joined_labels::<V>(text, take);
+    let mut from = 0;
+    while let Some(run) = next_encoded(text, from) {
+        from = run.end;
+        decoded::<V>(text, run, take);
+    }
+}
+
+/// The text without its escapes: `%2F`, `\/`, `\u002f`, `\x2f`, `\047` (decimal, as names of DNS are shown), `&#47;`,
+/// `&quot;`, and the soft line breaks of quoted-printable. `None` where there are none.
+fn unescaped<V: Visitor>(text: &[u8]) -> Option<View> {
+    let mut view = View::new(text.len());
+    let mut at = 0usize;
+    let mut is_same = true;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let plain = rest.iter().position(|byte| matches!(byte, b'%' | b'\\' | b'&' | b'=')).unwrap_or(rest.len());
+        for (place, byte) in rest.iter().take(plain).enumerate() {
+            let from = at.saturating_add(place);
+            view.push::<V>(*byte, from, from.saturating_add(1));
+        }
+        at = at.saturating_add(plain);
+        let Some(escape) = rest.get(plain..).filter(|escape| !escape.is_empty()) else { break };
+        let (byte, len) = match unescape(escape) {
+            Some((byte, len)) => {
+                is_same = false;
+                (byte, len)
+            }
+            None => (escape.first().copied(), 1),
+        };
+        if let Some(byte) = byte {
+            view.push::<V>(byte, at, at.saturating_add(len));
+        }
+        at = at.saturating_add(len);
+    }
+    Some(view).filter(|_| !is_same)
+}
+
+/// What an escape at the beginning of `text` stands for, if anything, and its length. Characters that are no single byte
+/// are none that secrets are made of.
+fn unescape(text: &[u8]) -> Option<(Option<u8>, usize)> {
+    let number = |from: usize, to: usize, radix: u32| {
+        let digits = std::str::from_utf8(text.get(from..to)?).ok().filter(|digits| !digits.starts_with('+'))?;
+        u32::from_str_radix(digits, radix).ok()
+    };
+    let one = |code: u32| Some(u8::try_from(code).unwrap_or(0xFF));
+    match text {
+        [b'%', ..] => Some((one(number(1, 3, 16)?), 3)),
+        [b'\\', b'u', ..] => Some((one(number(2, 6, 16)?), 6)),
+        [b'\\', b'x', ..] => Some((one(number(2, 4, 16)?), 4)),
+        [b'\\', b'0'..=b'9', ..] => Some((one(number(1, 4, 10)?), 4)),
+        [b'\\', b'n' | b'r', ..] => Some((Some(b'\n'), 2)),
+        [b'\\', b't', ..] => Some((Some(b'\t'), 2)),
+        [b'\\', other, ..] => Some((Some(*other), 2)),
+        [b'=', b'\n', ..] => Some((None, 2)),
+        [b'=', b'\r', b'\n', ..] => Some((None, 3)),
+        [b'&', rest @ ..] => {
+            let len = rest.iter().take(9).position(|byte| *byte == b';')?;
+            let all = len.checked_add(2)?;
+            let code = match rest.get(..len)? {
+                [b'#', b'x' | b'X', ..] => number(3, len.checked_add(1)?, 16)?,
+                [b'#', ..] => number(2, len.checked_add(1)?, 10)?,
+                name => u32::from(named(name)?),
+            };
+            Some((one(code), all))
+        }
+        _ => None,
+    }
+}
+
+/// Characters that HTML has names for, and that stand in or around secrets.
+fn named(name: &[u8]) -> Option<u8> {
+    Some(match name {
+        b"quot" => b'"',
+        b"amp" => b'&',
+        b"apos" => b'\'',
+        b"lt" => b'<',
+        b"gt" => b'>',
+        b"sol" => b'/',
+        b"plus" => b'+',
+        b"equals" => b'=',
+        b"lowbar" => b'_',
+        b"period" => b'.',
+        b"colon" => b':',
+        b"comma" => b',',
+        _ => return None,
+    })
+}
+
+/// Text of wide characters without their zeros, in whatever order of bytes.
+fn narrow<V: Visitor>(text: &[u8]) -> View {
+    let mut view = View::new(text.len());
+    for (at, byte) in text.iter().enumerate().filter(|(_, byte)| **byte != 0) {
+        view.push::<V>(*byte, at, at.saturating_add(1));
+    }
+    view
+}
+
+/// Names in the text without their dots: a secret longer than a label is cut into several.
+fn joined_labels<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
+    let mut from = 0usize;
+    while let Some(dot) = text.get(from..).and_then(|rest| memchr::memchr(b'.', rest)) {
+        let dot = from.saturating_add(dot);
+        let is_in = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+' | b'/');
+        let before = text.get(from..dot).unwrap_or_default().iter().rev().take_while(|byte| is_in(byte)).count();
+        let after = text.get(dot..).unwrap_or_default().iter().take_while(|byte| is_in(byte)).count();
+        let (start, end) = (dot.saturating_sub(before), dot.saturating_add(after));
+        from = end.max(dot.saturating_add(1));
+        let name = text.get(start..end).unwrap_or_default();
+        let is_web_token = name.starts_with(b"eyJ") && name.iter().filter(|byte| **byte == b'.').count() == 2;
+        if !(MIN_LINE..=MAX_NAME).contains(&name.len()) || is_web_token {
+            continue;
+        }
+        let mut view = View::new(name.len());
+        for (place, byte) in name.iter().enumerate().filter(|(_, byte)| **byte != b'.') {
+            let at = start.saturating_add(place);
+            view.push::<V>(*byte, at, at.saturating_add(1));
+        }
+        take(&view);
+    }
+}
+
+/// Compressed data in the text, decompressed as far as it goes.
+fn unpacked(text: &[u8]) -> Option<View> {
+    const GZIP: &[u8] = &[0x1F, 0x8B, 0x08];
+    const ZLIB: [&[u8]; 3] = [&[0x78, 0x9C], &[0x78, 0xDA], &[0x78, 0x01]];
+    if let Some(start) = memchr::memmem::find(text, GZIP) {
+        let packed = text.get(start..)?;
+        return inflated(flate2::read::MultiGzDecoder::new(packed), start..text.len());
+    }
+    let is_zlib = ZLIB.iter().any(|magic| text.starts_with(magic));
+    is_zlib.then(|| inflated(flate2::read::ZlibDecoder::new(text), 0..text.len())).flatten()
+}
+
+fn inflated(mut reader: impl Read, whole: Range<usize>) -> Option<View> {
+    let mut view = View { whole: Some(whole), ..View::new(MAX_UNPACKED) };
+    let mut chunk = Zeroizing::new([0; 4096]);
+    while view.bytes.len() < MAX_UNPACKED {
+        let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) else { break };
+        let left = MAX_UNPACKED.saturating_sub(view.bytes.len());
+        view.bytes.extend_from_slice(chunk.get(..count.min(left))?);
+    }
+    Some(view).filter(|view| !view.bytes.is_empty())
+}
+
+/// Value of a byte in base64 of either alphabet; 64 of those that are none.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
+const SEXTET: [u8; 256] = {
+    let mut table = [64; 256];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut at = 0;
+    while at < alphabet.len() {
+        table[alphabet[at] as usize] = at as u8;
+        at += 1;
+    }
+    table[b'-' as usize] = 62;
+    table[b'_' as usize] = 63;
+    table
+};
+
+#[allow(clippy::indexing_slicing)] // there is a place for each byte
+const fn sextet(byte: u8) -> u8 {
+    SEXTET[byte as usize]
+}
+
+fn is_encoded(byte: u8) -> bool {
+    sextet(byte) < 64
+}
+
+/// The next run from `from` on that may be text in base64, base32 or hex, with the line breaks in it.
+fn next_encoded(text: &[u8], from: usize) -> Option<Range<usize>> {
+    let rest = text.get(from..)?;
+    let (run, _) = super::tokens::next_run_of(rest, MIN_LINE, is_encoded)?;
+    // both are parts of one text
+    let start = from.checked_add((run.as_ptr() as usize).checked_sub(rest.as_ptr() as usize)?)?;
+    let mut end = start.checked_add(run.len())?;
+    let mut line = run.len();
+    while line >= MIN_LINE {
+        let after = text.get(end..)?;
+        let len = match after {
+            [b'\r', b'\n', ..] => 2,
+            [b'\n' | b'\r', ..] => 1,
+            _ => break,
+        };
+        line = after.get(len..)?.iter().take_while(|byte| is_encoded(**byte)).count();
+        if line == 0 {
+            break;
+        }
+        end = end.checked_add(len)?.checked_add(line)?;
+    }
+    Some(start..end)
+}
+
+/// Symbols of a run, and where each stands.
+struct Symbols {
+    chars: Zeroizing<Vec<u8>>,
+    at: Vec<u32>,
+}
+
+/// All that a run may stand for.
+fn decoded<V: Visitor>(text: &[u8], run: Range<usize>, take: &mut dyn FnMut(&View)) {
+    let Some(chars) = text.get(run.clone()) else { return };
+    let mut symbols = Symbols { chars: Zeroizing::new(Vec::with_capacity(chars.len())), at: Vec::new() };
+    for (place, byte) in chars.iter().enumerate().filter(|(_, byte)| is_encoded(**byte)) {
+        symbols.chars.push(*byte);
+        if V::TRACES {
+            symbols.at.push(run.start.saturating_add(place) as u32);
+        }
+    }
+    let all = 0..symbols.chars.len();
+    if all.len() >= MIN_BASE64 {
+        (0..4).for_each(|skip| take(&bits::<V>(&symbols, all.clone(), skip, 6, sextet)));
+    }
+    let hex = |byte: u8| byte.is_ascii_hexdigit();
+    for part in stretches(&symbols.chars, MIN_HEX, hex) {
+        (0..2).for_each(|skip| take(&bits::<V>(&symbols, part.clone(), skip, 4, nibble)));
+    }
+    let upper = |byte: u8| matches!(byte, b'A'..=b'Z' | b'2'..=b'7');
+    let lower = |byte: u8| matches!(byte, b'a'..=b'z' | b'2'..=b'7');
+    for part in stretches(&symbols.chars, MIN_BASE32, upper).chain(stretches(&symbols.chars, MIN_BASE32, lower)) {
+        (0..8).for_each(|skip| take(&bits::<V>(&symbols, part.clone(), skip, 5, quintet)));
+    }
+}
+
+/// Stretches of at least `min` symbols that belong to it.
+fn stretches(chars: &[u8], min: usize, belongs: impl Fn(u8) -> bool + Copy) -> impl Iterator<Item = Range<usize>> {
+    let mut from = 0usize;
+    std::iter::from_fn(move || {
+        let rest = chars.get(from..)?;
+        let (run, after) = super::tokens::next_run_of(rest, min, belongs)?;
+        let end = chars.len().checked_sub(after.len())?;
+        from = end;
+        Some(end.checked_sub(run.len())?..end)
+    })
+}
+
+/// Bytes of symbols of `width` bits each, from the symbol `skip` of a part on.
+fn bits<V: Visitor>(symbols: &Symbols, part: Range<usize>, skip: usize, width: u32, value: fn(u8) -> u8) -> View {
+    let start = part.start.saturating_add(skip);
+    let chars = symbols.chars.get(start..part.end).unwrap_or_default();
+    let mut view = View::new(chars.len());
+    let (mut sum, mut count, mut first) = (0u32, 0u32, start);
+    let place = |symbol: usize| symbols.at.get(symbol).map_or(0, |at| *at as usize);
+    for (nth, byte) in chars.iter().enumerate() {
+        sum = sum << width | u32::from(value(*byte));
+        count = count.saturating_add(width);
+        if count >= 8 {
+            count = count.saturating_sub(8);
+            let last = start.saturating_add(nth);
+            view.push::<V>((sum >> count & 0xFF) as u8, place(first), place(last).saturating_add(1));
+            // A symbol with bits left over has a part in the next byte.
+            first = if count == 0 { last.saturating_add(1) } else { last };
+        }
+    }
+    view
+}
+
+fn nibble(byte: u8) -> u8 {
+    char::from(byte).to_digit(16).unwrap_or(0) as u8
+}
+
+/// RFC 4648 section 6, any case.
+fn quintet(byte: u8) -> u8 {
+    match byte.to_ascii_lowercase() {
+        letter @ b'a'..=b'z' => letter.wrapping_sub(b'a'),
+        digit => digit.wrapping_sub(b'2').wrapping_add(26) & 31,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
+
+    use super::*;
+
+    /// Finds a word in every reading.
+    struct Word(&'static [u8]);
+
+    impl Visitor for Word {
+        const TRACES: bool = true;
+
+        fn read(&mut self, text: &[u8], found: &mut Vec<Range<usize>>) {
+            found.extend(memchr::memmem::find_iter(text, self.0).map(|at| at..at + self.0.len()));
+        }
+    }
+
+    /// Where the word is found, as text.
+    #[track_caller]
+    fn found(text: &str, expected: &[&str]) {
+        let mut ranges = visit(text.as_bytes(), &mut Word(b"wJalrXUtnFEMI/K7"));
+        ranges.sort_by_key(|range| (range.start, range.end));
+        ranges.dedup();
+        let shown: Vec<_> = ranges.iter().map(|range| &text[range.clone()]).collect();
+        assert_eq!(shown, expected, "{text}");
+    }
+
+    #[test]
+    fn finds_are_mapped_to_the_bytes_that_say_so() {
+        let word = "wJalrXUtnFEMI/K7";
+        let hex: String = word.bytes().map(|byte| format!("{byte:02X}")).collect();
+        let wide: String = word.chars().flat_map(|c| [c, '\0']).collect();
+        let in_base64 = BASE64_STANDARD.encode(format!("k: {word}, l"));
+        found("a wJalrXUtnFEMI/K7 b", &[word]);
+        found("a wJalrXUtnFEMI%2FK7 b%20", &["wJalrXUtnFEMI%2FK7"]);
+        found("a wJalrXUtnFEMI%252FK7 b%20", &["wJalrXUtnFEMI%252FK7"]);
+        found(r"a wJalrXUtnFEMI\/K7 b", &[r"wJalrXUtnFEMI\/K7"]);
+        found(r"a wJalrXUtnFEMI\u002fK7 b", &[r"wJalrXUtnFEMI\u002fK7"]);
+        found("a wJalrXUtnFEMI&#x2F;&#75;7 b", &["wJalrXUtnFEMI&#x2F;&#75;7"]);
+        found(&format!("x={hex}&"), &[&hex]);
+        found(&format!("x={wide}&"), &[wide.trim_end_matches('\0')]);
+        found(&format!("/drop/{in_base64}"), &[&in_base64[4..26]]);
+        found(&format!("x.wJalrXUt.nFEMI/K7.y"), &["wJalrXUt.nFEMI/K7"]);
+    }
+
+    #[test]
+    fn encodings_inside_each_other_are_undone() {
+        let word = "wJalrXUtnFEMI/K7";
+        let inner = BASE64_URL_SAFE_NO_PAD.encode(format!("{{\"a\":\"{}\"}}", word.replace('/', "\\/")));
+        let text = format!("q={}", BASE64_STANDARD.encode(inner.as_bytes()).replace('=', "%3D"));
+        assert!(!visit(text.as_bytes(), &mut Word(b"wJalrXUtnFEMI/K7")).is_empty());
+        let lines: Vec<String> = BASE64_STANDARD
+            .encode(format!("{}{word}", "secret ".repeat(20)))
+            .as_bytes()
+            .chunks(64)
+            .map(|line| String::from_utf8(line.to_vec()).unwrap())
+            .collect();
+        assert!(!visit(lines.join("\r\n").as_bytes(), &mut Word(b"wJalrXUtnFEMI/K7")).is_empty());
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, format!("the key is {word}").as_bytes()).unwrap();
+        let text = format!("{{\"d\":\"{}\"}}", BASE64_STANDARD.encode(gzip.finish().unwrap()));
+        assert!(!visit(text.as_bytes(), &mut Word(b"wJalrXUtnFEMI/K7")).is_empty());
+    }
+
+    #[test]
+    fn every_alignment_is_read() {
+        for before in 0..9 {
+            let bytes = format!("{}wJalrXUtnFEMI/K7{}", "a".repeat(before), "b".repeat(5));
+            let base32 = data_encoding(bytes.as_bytes());
+            for text in [BASE64_STANDARD.encode(&bytes), format!("ab{}", BASE64_STANDARD.encode(&bytes)), base32] {
+                assert!(!visit(text.as_bytes(), &mut Word(b"wJalrXUtnFEMI/K7")).is_empty(), "{text}");
+            }
+        }
+    }
+
+    fn data_encoding(bytes: &[u8]) -> String {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+        let groups = bits.as_bytes().chunks(5).map(|group| {
+            let digits = format!("{:0<5}", std::str::from_utf8(group).unwrap());
+            char::from(alphabet[usize::from_str_radix(&digits, 2).unwrap()])
+        });
+        groups.collect()
+    }
+
+    #[test]
+    fn work_is_bounded_by_the_text() {
+        struct Count(usize);
+        impl Visitor for Count {
+            const TRACES: bool = false;
+            fn read(&mut self, text: &[u8], _: &mut Vec<Range<usize>>) {
+                self.0 += text.len();
+            }
+        }
+        let mut text = b"A".repeat(40_000);
+        for _ in 0..3 {
+            text = BASE64_STANDARD.encode(&text).into_bytes();
+            text.truncate(40_000);
+        }
+        for text in [text, b"%25".repeat(20_000), b"a.".repeat(20_000), b"2".repeat(50_000)] {
+            let mut count = Count(0);
+            visit(&text, &mut count);
+            assert!(count.0 <= text.len() * (WORK + 1), "{} for {}", count.0, text.len());
+        }
+    }
+}
