@@ -120,6 +120,19 @@ impl Rule {
         }
     }
 
+    /// Whether it is about one request to a metadata service.
+    pub fn is_request(self) -> bool {
+        matches!(
+            self,
+            Self::ImdsDiscovery
+                | Self::ImdsToken
+                | Self::ImdsUserData
+                | Self::ImdsIdentity
+                | Self::ImdsCredentialRequest
+                | Self::ImdsCredentialIssued
+        )
+    }
+
     /// Severity before context.
     pub fn base_severity(self) -> Severity {
         match self {
@@ -238,6 +251,21 @@ pub struct Alert {
     pub message: String,
     /// Joined events.
     pub chain: Vec<ChainLink>,
-    /// How many followed the first, and from when to when (repeat alerts).
-    pub repeats: Option<(u64, Timestamp, Timestamp)>,
+    /// What a summary of repeats stands for.
+    pub repeats: Option<Box<Merged>>,
+}
+
+/// Repeats of one alert within a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// How many.
+    pub count: u64,
+    /// The first of them; of the first window, the alert that they follow.
+    pub from: Timestamp,
+    /// The last of them.
+    pub last: Timestamp,
+    /// Public ids of the credentials issued, as many as are listed.
+    pub ids: Vec<String>,
+    /// How many ids more there are.
+    pub more_ids: u64,
 }

@@ -123,6 +123,10 @@ pub struct Run {
     #[arg(long, value_name = "N")]
     pub keep: Option<usize>,
 
+    /// What was learned of this network's usual clients, kept over restarts
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+
     /// After a replay, print allow-list entries for what was seen
     #[arg(long)]
     pub suggest_allow: bool,
@@ -137,6 +141,12 @@ pub struct Run {
 pub enum Command {
     /// List capture interfaces, their addresses, and whether they can be opened
     Interfaces,
+    /// Show who is usual here, by a state file
+    Habits {
+        /// The file of `--state`
+        #[arg(long, value_name = "FILE", default_value = "/var/lib/imdswatch/state.json")]
+        state: PathBuf,
+    },
     /// List what is detected; with RULE, explain one rule or signal
     Rules {
         /// Rule id or signal slug

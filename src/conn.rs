@@ -140,6 +140,8 @@ pub struct Process {
     pub start: Option<Timestamp>,
     /// Parent's process id.
     pub parent: Option<u32>,
+    /// Parent's name, where it can be read.
+    pub parent_name: Option<String>,
     /// Stable id over reuse of pids: a hash of boot id, pid and start time.
     pub entity_id: Option<String>,
     /// Owner's user id.

@@ -4,9 +4,11 @@
 //! workers. State is bounded by [`Config::limit`] and by age; packet time is the only time. The same observations in the
 //! same order give the same alerts.
 
+mod actor;
 mod allow;
-mod client;
+mod habits;
 mod issue;
+mod judge;
 mod message;
 mod pool;
 mod raise;
@@ -17,28 +19,32 @@ mod sets;
 mod ssrf;
 mod subject;
 mod table;
+mod walk;
 
 use std::hash::Hasher;
 use std::sync::Arc;
 
-pub use allow::AllowEntry;
+pub use allow::{AllowEntry, OneOrMany};
+pub use habits::{Habit, VERSION as HABITS_VERSION};
 
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
 use crate::conn::Conn;
-use crate::detect::{Connection, DnsVerdict, Grams, Imds, Leg, Secret, Sensitivity, Signal, Signals, Verdict};
+use crate::detect::{Connection, DnsVerdict, Grams, Imds, Leg, Secret, Signal, Signals, Verdict};
 use crate::id::EventId;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
 use crate::proto::{dns, http};
 
+use actor::{Actors, Asked, Request};
 use allow::Question;
-use client::{Clients, Habit, Request};
-use issue::{Issuances, LegSeen};
+use habits::{Deed, Habits, Who};
+use issue::{Issuances, Issued, LegSeen};
+use judge::Grounds;
 use raise::{alert, confirmed, rebinding, relayed};
 use rebind::{Lookup, Rebinds};
 use relay::{Relays, Sighting};
-use repeats::{Key, Repeats};
+use repeats::{AlertOf, Key, Repeats};
 use ssrf::{Fetch, Finding, Inbound, Ssrf};
 use subject::{Subjects, key};
 use table::Table;
@@ -48,6 +54,8 @@ use table::Table;
 pub struct Config {
     /// Window for repeats and for what follows an inbound request, in nanoseconds of packet time.
     pub window: i64,
+    /// Longest window for repeats, in nanoseconds.
+    pub window_most: i64,
     /// Who may use metadata services; the first entry that matches gives its name.
     pub allow: Vec<AllowEntry>,
     /// Most entries of each table.
@@ -56,7 +64,8 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window: 60 * Timestamp::SECOND, allow: AllowEntry::defaults(), limit: 65_536 }
+        let (window, window_most) = (60 * Timestamp::SECOND, 86_400 * Timestamp::SECOND);
+        Self { window, window_most, allow: AllowEntry::defaults(), limit: 65_536 }
     }
 }
 
@@ -67,6 +76,8 @@ pub struct Remarks {
     pub signals: Signals,
     /// Allow-list entry that kept an alert back.
     pub allowed_by: Option<Arc<str>>,
+    /// A request that the allow list does not cover, with the severity that it was judged to have.
+    pub judged: Option<(Arc<Subject>, Rule, Severity)>,
 }
 
 /// How often bounds were met.
@@ -93,7 +104,8 @@ pub struct Correlator {
     catalogue: Arc<Catalogue>,
     /// Latest packet time.
     now: Timestamp,
-    clients: Clients,
+    actors: Actors,
+    habits: Habits,
     issuances: Issuances,
     repeats: Repeats,
     relays: Relays,
@@ -110,9 +122,10 @@ impl Correlator {
     pub fn new(config: Config, catalogue: Arc<Catalogue>) -> Self {
         Self {
             now: Timestamp(i64::MIN),
-            clients: Clients::new(config.limit, config.window),
+            actors: Actors::new(config.limit),
+            habits: Habits::new(config.limit),
             issuances: Issuances::default(),
-            repeats: Repeats::new(config.window, config.limit),
+            repeats: Repeats::new(config.window, config.window_most, config.limit),
             relays: Relays::new(config.limit),
             ssrf: Ssrf::new(config.window, config.limit),
             rebinds: Rebinds::new(config.limit, config.window),
@@ -157,7 +170,9 @@ impl Correlator {
         }
         let now = now.max(self.now);
         self.now = now;
-        self.issuances.expire(now, alerts);
+        let mut issued = Vec::new();
+        self.issuances.expire(now, &mut issued);
+        self.merge(issued, alerts);
         let (mut findings, mut lookups, mut sightings) = Default::default();
         self.relays.expire(now, &mut sightings);
         self.rebinds.expire(now, &mut lookups);
@@ -174,7 +189,9 @@ impl Correlator {
 
     /// The end of input: what waits is decided with what is known.
     pub fn finish(&mut self, alerts: &mut Vec<Arc<Alert>>) {
-        self.issuances.finish(alerts);
+        let mut issued = Vec::new();
+        self.issuances.finish(&mut issued);
+        self.merge(issued, alerts);
         let (mut findings, mut lookups, mut sightings) = Default::default();
         self.relays.finish(&mut sightings);
         self.rebinds.finish(&mut lookups);
@@ -194,9 +211,25 @@ impl Correlator {
         !self.relays.is_empty()
     }
 
+    /// What actors do again and again, the habit that was not seen for longest first.
+    pub fn habits(&self) -> impl Iterator<Item = &Habit> {
+        self.habits.all()
+    }
+
+    /// Takes up habits that were learned before.
+    pub fn restore(&mut self, habits: Vec<Habit>) {
+        self.habits.restore(habits);
+    }
+
     /// Counters so far.
     pub fn counters(&self) -> Counters {
-        let tables = [self.clients.evicted(), self.relays.evicted(), self.rebinds.evicted(), self.readable.evicted];
+        let tables = [
+            self.actors.evicted(),
+            self.habits.evicted(),
+            self.relays.evicted(),
+            self.rebinds.evicted(),
+            self.readable.evicted,
+        ];
         Counters {
             evicted: tables.iter().sum(),
             forgotten: self.ssrf.evicted,
@@ -279,86 +312,152 @@ impl Correlator {
         let (start, end) = span(tx);
         self.readable.entry((tx.conn.client.ip, tx.conn.server.ip), || ());
         let http = self.subjects.http(tx);
-        let habit = match request {
+        let asked = match request {
             Some(_) => {
-                let asked = Request { tx, imds, user_agent, start, http: &http, event_id };
-                self.clients.learn(asked, &self.catalogue)
+                let request = Request { tx, imds, user_agent, start, http: &http, event_id };
+                self.actors.learn(request, &self.catalogue)
             }
-            None => Habit::default(),
+            None => Asked::default(),
         };
-        let mut signals = habit.signals;
+        let mut signals = asked.signals;
         let leg = self.issuances.leg(&tx.conn, imds, (start, end));
         if leg.as_ref().is_some_and(|leg| leg.is_other) {
             signals.add(Signal::Proxied);
         }
         let all = imds.signals.union(signals);
-        let asked = Question {
-            user_agent: Some(user_agent).filter(|agent| !agent.is_empty()),
+        let question = Question {
+            user_agent: Some(user_agent),
+            client_form: request.map(|_| &imds.client),
             ..self.question(&tx.conn, Some(&imds.path))
         };
-        let contradicted = all.has(Signal::ForeignHost) || all.has(Signal::Forwarded);
-        let allowed_by = if contradicted { None } else { self.allowed(&asked) };
-
+        let contradicts = [Signal::ForeignHost, Signal::Forwarded, Signal::ClaimedIdentityMismatch];
+        let contradicted = contradicts.iter().any(|signal| all.has(*signal));
+        let allowed_by = if contradicted { None } else { self.allowed(&question) };
+        let known = self.deed(tx, imds, &asked, end);
+        if known.more {
+            signals.add(Signal::MoreThanUsual);
+        }
         let subject = self.subjects.with_http(tx, http, Some(imds), signals, event_id);
         self.relays.issue(issued, &subject);
+        let added = signals;
+        let signals = imds.signals.union(added);
+        let grounds = Grounds { asker: asked.asker, known, signals, unsigned: self.is_unsigned(imds) };
+        let rule = judge::rule(imds);
+        let severity = judge::severity(rule, &grounds);
+        let judged = Some((subject.clone(), rule, severity)).filter(|_| allowed_by.is_none());
         match allowed_by {
             Some(_) => self.counters.allowed += 1,
-            None => self.request((tx, imds, all), leg, habit, &subject, alerts),
+            None => self.request((tx, imds), leg, (&asked, grounds), &subject, alerts),
         }
-        self.fetch(tx, imds, all, subject, alerts);
-        Remarks { signals, allowed_by }
+        self.fetch(tx, imds, signals, subject, alerts);
+        Remarks { signals: added, allowed_by, judged }
+    }
+
+    /// What is known of a deed that habits are made of; now it was done once more.
+    fn deed(&mut self, tx: &http::Transaction, imds: &Imds, asked: &Asked, time: Timestamp) -> habits::Known {
+        let rule = judge::rule(imds);
+        if tx.request.is_none() || rule < Rule::ImdsUserData {
+            return habits::Known::default();
+        }
+        let credential = imds.credential.as_ref();
+        let issued = credential.filter(|credential| credential.issued);
+        let fingerprint = issued.and_then(|issued| {
+            Some((issued.fingerprint.as_deref()?, issued.expires.as_deref().and_then(habits::time)))
+        });
+        self.habits.learn(&Deed {
+            actor: asked.actor,
+            who: Who {
+                client: tx.conn.client.ip,
+                process: tx.conn.process.as_ref().map(|process| process.name.as_str()),
+                name: asked.name,
+                shape: imds.client.shape,
+                family: &imds.client.family,
+            },
+            provider: imds.provider,
+            path_id: imds.path_id.unwrap_or_default(),
+            scope: credential.and_then(|credential| credential.scope.as_deref()).unwrap_or_default(),
+            given: rule != Rule::ImdsCredentialRequest,
+            time,
+            fingerprint,
+        })
+    }
+
+    /// Whether an identity document proves nothing to anybody, because it has no signature.
+    fn is_unsigned(&self, imds: &Imds) -> bool {
+        imds.path_id.is_some_and(|id| self.catalogue.is_unsigned(id))
     }
 
     /// The alert of the request family, and that of a walk which it completes.
     fn request(
         &mut self,
-        (tx, imds, signals): (&http::Transaction, &Imds, Signals),
+        (tx, imds): (&http::Transaction, &Imds),
         leg: Option<LegSeen>,
-        habit: Habit,
+        (asked, grounds): (&Asked, Grounds),
         subject: &Arc<Subject>,
         alerts: &mut Vec<Arc<Alert>>,
     ) {
         let (_, end) = span(tx);
-        let rule = rule(imds);
-        let severity = severity(rule, signals, &habit);
+        let rule = judge::rule(imds);
+        let (signals, severity) = (grounds.signals, judge::severity(rule, &grounds));
+        let scope = imds.credential.as_ref().and_then(|credential| credential.scope.as_deref());
+        let what = [imds.provider, imds.path_id.unwrap_or_default(), scope.unwrap_or_default()];
+        let is_read = matches!(rule, Rule::ImdsUserData | Rule::ImdsIdentity);
+        let key = match is_read {
+            // all that one actor reads of identity and user data within a while is one thing
+            true => repeat_key((Rule::ImdsIdentity, severity), &tx.conn, asked, Signals::default(), &[]),
+            false => repeat_key((rule, severity), &tx.conn, asked, signals, &what),
+        };
         let make = |_: &mut Self| {
             let message = message::request(rule, subject, imds, signals);
-            alert(rule, severity, subject.clone(), signals, end, message)
+            let risk_score = judge::risk(rule, severity, signals, &imds.client, asked.asker);
+            Alert { risk_score, ..alert(rule, severity, subject.clone(), signals, end, message) }
         };
         match leg {
             Some(leg) => {
-                let alert = make(self);
-                self.issuances.settle(leg, alert, self.now, alerts);
+                let (alert, mut issued) = ((key, Arc::new(make(self))), Vec::new());
+                self.issuances.settle(leg, alert, self.now, &mut issued);
+                self.merge(issued, alerts);
             }
-            None if rule == Rule::ImdsCredentialIssued => alerts.push(Arc::new(make(self))),
-            None => {
-                let scope = imds.credential.as_ref().and_then(|credential| credential.scope.as_deref());
-                let what = [imds.provider, imds.path_id.unwrap_or_default(), scope.unwrap_or_default()];
-                let key = repeat_key(rule, severity, &tx.conn, signals, &what);
-                self.raise(key, end, alerts, make);
+            None if rule == Rule::ImdsCredentialIssued => {
+                let alert = (key, Arc::new(make(self)));
+                self.merge(vec![alert], alerts);
             }
+            None => self.raise(key, end, usize::from(is_read), alerts, make),
         }
-        if let Some(chain) = habit.walk {
-            self.walk(tx, imds, signals, (subject.clone(), end, chain), alerts);
+        if asked.walk.is_some() {
+            self.walk((tx, imds, signals), asked, (subject.clone(), end), alerts);
         }
     }
 
     /// `imds-enumeration`.
     fn walk(
         &mut self,
-        tx: &http::Transaction,
-        imds: &Imds,
-        signals: Signals,
-        (subject, end, chain): (Arc<Subject>, Timestamp, Vec<crate::alert::ChainLink>),
+        (tx, imds, signals): (&http::Transaction, &Imds, Signals),
+        asked: &Asked,
+        (subject, end): (Arc<Subject>, Timestamp),
         alerts: &mut Vec<Arc<Alert>>,
     ) {
+        let Some(walk) = asked.walk else { return };
         let rule = Rule::ImdsEnumeration;
-        let impossible = signals.has(Signal::ImpossiblePath);
-        let key = repeat_key(rule, rule.base_severity(), &tx.conn, Signals::default(), &[imds.provider]);
-        self.raise(key, end, alerts, |_| {
-            let message = message::enumeration(&subject, imds, chain.len(), impossible);
-            Alert { chain, ..alert(rule, rule.base_severity(), subject, signals, end, message) }
+        let severity = judge::walk(walk.impossible, walk.credential);
+        let key = repeat_key((rule, severity), &tx.conn, asked, Signals::default(), &[imds.provider]);
+        self.raise(key, end, 0, alerts, |correlator| {
+            let message = message::enumeration(&subject, imds, walk.steps, walk.impossible);
+            let chain = correlator.actors.walk(asked.actor);
+            Alert { chain, ..alert(rule, severity, subject, signals, end, message) }
         });
+    }
+
+    /// Raises alerts about issuances, or counts them as repeats.
+    fn merge(&mut self, issued: Vec<Issued>, alerts: &mut Vec<Arc<Alert>>) {
+        for (key, alert) in issued {
+            if self.repeats.is_repeat(key, &AlertOf::new(&alert)) {
+                self.counters.repeats += 1;
+                continue;
+            }
+            self.repeats.open(key, &alert, 0, self.now, alerts);
+            alerts.push(alert);
+        }
     }
 
     fn dns(
@@ -394,8 +493,8 @@ impl Correlator {
             return allowed_by;
         }
         let rule = Rule::ImdsLookup;
-        let key = repeat_key(rule, Severity::Low, &tx.conn, Signals::default(), &[&verdict.name]);
-        self.raise(key, self.now, alerts, |correlator| {
+        let key = repeat_key((rule, Severity::Low), &tx.conn, &Asked::default(), Signals::default(), &[&verdict.name]);
+        self.raise(key, self.now, 0, alerts, |correlator| {
             let subject = subject::of_dns(tx, verdict, event_id);
             let (client, name) = (subject.conn.client.ip, &verdict.name);
             let message = format!("{client} looked up {name}, a name of the {provider} metadata service");
@@ -453,7 +552,7 @@ impl Correlator {
         let rule = Rule::SsrfAttempt;
         let subject = finding.inbound.clone();
         let http = subject.http.as_deref();
-        let user_agent = http.and_then(|http| http.user_agent.as_deref()).map(str::as_bytes);
+        let user_agent = http.map(|http| http.user_agent.as_deref().unwrap_or_default().as_bytes());
         let asked = Question { user_agent, ..self.question(&subject.conn, finding.candidate.path.as_deref()) };
         if self.allowed(&asked).is_some() {
             self.counters.allowed += 1;
@@ -468,9 +567,10 @@ impl Correlator {
         }
         let host = format!("{:?}", finding.candidate.host);
         let path = finding.candidate.path.as_deref().unwrap_or("/");
-        let key = repeat_key(rule, rule.base_severity(), &subject.conn, signals, &[&host, path]);
+        let whose = Asked::default();
+        let key = repeat_key((rule, rule.base_severity()), &subject.conn, &whose, signals, &[&host, path]);
         let time = finding.end;
-        self.raise(key, time, alerts, |_| {
+        self.raise(key, time, 0, alerts, |_| {
             let mut chain = finding.between.clone();
             if !chain.is_empty() {
                 chain.insert(0, subject.link("request", subject.start));
@@ -499,33 +599,35 @@ impl Correlator {
         }
         let rule = Rule::ImdsConnection;
         let why = format!("{:?}", connection.why);
-        let key = repeat_key(rule, Severity::Low, conn, Signals::default(), &[&why]);
-        self.raise(key, connection.last, alerts, |_| {
+        let key = repeat_key((rule, Severity::Low), conn, &Asked::default(), Signals::default(), &[&why]);
+        self.raise(key, connection.last, 0, alerts, |_| {
             let subject = subject::of_connection(connection, event_id);
             alert(rule, Severity::Low, subject, Signals::default(), connection.last, message::connection(connection))
         });
         Remarks::default()
     }
 
-    /// Raises the alert that `make` makes, or counts it as a repeat.
+    /// Raises the alert that `make` makes, or counts it as a repeat. `from` is the number of its first window.
     fn raise(
         &mut self,
         key: Key,
         time: Timestamp,
+        from: usize,
         alerts: &mut Vec<Arc<Alert>>,
         make: impl FnOnce(&mut Self) -> Alert,
     ) {
-        if self.repeats.is_repeat(key, time) {
+        if self.repeats.is_repeat(key, &AlertOf { time, id: None, each: false }) {
             self.counters.repeats += 1;
             return;
         }
         let alert = Arc::new(make(self));
-        self.repeats.open(key, &alert, self.now, alerts);
+        self.repeats.open(key, &alert, from, self.now, alerts);
         alerts.push(alert);
     }
 
     fn question<'a>(&self, conn: &'a Conn, path: Option<&'a str>) -> Question<'a> {
-        Question { now: self.now, client: conn.client.ip, process: conn.process.as_deref(), user_agent: None, path }
+        let process = conn.process.as_deref();
+        Question { now: self.now, client: conn.client.ip, process, user_agent: None, client_form: None, path }
     }
 
     /// Name of the allow-list entry that matches.
@@ -555,38 +657,18 @@ fn span(tx: &http::Transaction) -> (Timestamp, Timestamp) {
     (first, response.or(request).map_or(first, |message| message.last))
 }
 
-/// The row of the request family that an exchange belongs to.
-fn rule(imds: &Imds) -> Rule {
-    match imds.sensitivity {
-        _ if imds.credential.as_ref().is_some_and(|credential| credential.issued) => Rule::ImdsCredentialIssued,
-        Sensitivity::Credential => Rule::ImdsCredentialRequest,
-        Sensitivity::Identity => Rule::ImdsIdentity,
-        Sensitivity::UserData => Rule::ImdsUserData,
-        Sensitivity::Token => Rule::ImdsToken,
-        Sensitivity::Discovery => Rule::ImdsDiscovery,
-    }
-}
-
-/// Severity in context (contract section 4).
-fn severity(rule: Rule, signals: Signals, habit: &Habit) -> Severity {
-    let base = rule.base_severity();
-    let credential = matches!(rule, Rule::ImdsCredentialIssued | Rule::ImdsCredentialRequest);
-    if signals.has(Signal::ForeignHost) || signals.has(Signal::Forwarded) {
-        return base.max(Severity::Medium);
-    }
-    if signals.has(Signal::SdkPattern) {
-        let lowered = base.lower();
-        return if habit.sdk_before { lowered.lower() } else { lowered };
-    }
-    if habit.agent && !credential { Severity::Low } else { base }
-}
-
 /// What makes two alerts repeats of one thing. `first-seen` does not tell a first from its repeats.
-fn repeat_key(rule: Rule, severity: Severity, conn: &Conn, mut signals: Signals, what: &[&str]) -> Key {
+fn repeat_key(
+    (rule, severity): (Rule, Severity),
+    conn: &Conn,
+    asked: &Asked,
+    mut signals: Signals,
+    what: &[&str],
+) -> Key {
     signals.remove(Signal::FirstSeen);
     key(|hasher| {
         use std::hash::Hash;
-        (rule, severity, conn.client.ip, conn.server, signals).hash(hasher);
+        (rule, severity, conn.client.ip, conn.server, asked.actor, signals).hash(hasher);
         for part in what {
             hasher.write(part.as_bytes());
             hasher.write_u8(0);

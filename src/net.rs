@@ -34,6 +34,24 @@ impl Network {
         }
     }
 
+    /// The network of one address.
+    pub fn of(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// The smallest network that holds both, if it has at least so many leading bits (IPv4, IPv6).
+    pub fn joined(self, other: Self, least: (u8, u8)) -> Option<Self> {
+        let common = |a: u128, b: u128, width: u32| (a ^ b).leading_zeros().saturating_sub(128 - width) as u8;
+        let (bits, least) = match (self.address, other.address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (common(u32::from(a).into(), u32::from(b).into(), 32), least.0),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (common(a.into(), b.into(), 128), least.1),
+            _ => return None,
+        };
+        let bits = bits.min(self.bits).min(other.bits);
+        (bits >= least).then(|| Self { address: masked(self.address, bits), bits })
+    }
+
     /// Whether `address` lies in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |a: u128, b: u128, width: u32| {
@@ -44,6 +62,20 @@ impl Network {
             (IpAddr::V4(a), IpAddr::V4(b)) => same(u32::from(a).into(), u32::from(b).into(), 32),
             (IpAddr::V6(a), IpAddr::V6(b)) => same(a.into(), b.into(), 128),
             _ => false,
+        }
+    }
+}
+
+/// An address with all but its leading bits taken out.
+fn masked(address: IpAddr, bits: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & mask).into())
         }
     }
 }

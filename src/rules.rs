@@ -100,7 +100,7 @@ pub fn text(rule: Rule) -> RuleText {
             description: "A metadata service answered with a credential: status and parsed content of the answer prove it. Whoever reads it can act as this machine's role.",
             looks_at: "The answers to credential paths: success status, no error document, and the members that the service's credential documents have.",
             action: "If the client is not the machine's own application, revoke the role's sessions, using the identifier and scope in imds.credential, then close the way by which it was asked for. Search the provider's audit log for that identifier.",
-            false_positives: "SDKs renewing their credentials: lowered to high, and to medium once the same client has done so before in this run.",
+            false_positives: "SDKs renewing their credentials: high the first time, medium the second, low from then on, as long as the same client does as it always did. A client that nobody knows is lowered more slowly, a tool never.",
             references: &[
                 TECHNIQUE,
                 "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html",
@@ -112,7 +112,7 @@ pub fn text(rule: Rule) -> RuleText {
             description: "One client reads its way through the tree of a metadata service: indexes, paths that do not exist, an order that no SDK uses, or a path that only word lists contain.",
             looks_at: "The requests of one client over time: index reads, 404s, distance from the order of known clients, impossible paths.",
             action: "Look at the client as at a compromised host: a person or a script is exploring. Collect what it asked for from imds.chain.",
-            false_positives: "Crawling agents (facter, ohai, cloud-init query); those that the catalogue knows stay low.",
+            false_positives: "Crawling agents that the catalogue does not know. A walk in which nobody unknown asks for a credential is low.",
             references: &[TECHNIQUE, EC2],
         },
         Rule::SsrfAttempt => RuleText {
@@ -169,7 +169,9 @@ pub fn signal(signal: Signal) -> &'static str {
         Signal::NoUserAgent => "no User-Agent at all, as from a raw socket",
         Signal::SearchCut => "the work that a message may cost was used up: the rest was read literally",
         Signal::SdkUserAgent => "the User-Agent is that of a cloud SDK or agent",
-        Signal::ClaimedIdentityMismatch => "the User-Agent claims an SDK or agent whose other habits do not fit",
+        Signal::ClaimedIdentityMismatch => {
+            "the User-Agent is that of one client, the form of the request that of another"
+        }
         Signal::ImpossiblePath => "a path that no service has and only word lists ask for",
         Signal::Refused => "the service refused: 400, 401, 403, 429, 5xx, or an error document",
         Signal::NotFound => "the service answered 404",
@@ -185,10 +187,13 @@ pub fn signal(signal: Signal) -> &'static str {
         Signal::Proxied => "one leg of a way through a proxy, address translation or an emulator",
         Signal::FirstSeen => "the first request of this kind by this client in this run",
         Signal::RogueResponder => "the answer does not look like the genuine service's",
+        Signal::MoreThanUsual => {
+            "more credentials in an hour than this client's habit, or one again long before it expires"
+        }
         Signal::MultiCloud => "one host speaks the protocols of several clouds",
         Signal::Issued => "a credential was issued",
         Signal::Relayed => "an issued credential was seen leaving",
-        Signal::SdkPattern => "order, headers and version are those of an SDK, complete and consistent",
+        Signal::SdkPattern => "form, order, session token and version are those of an SDK, complete and by one client",
         Signal::TokenShared => "the session token was issued to another client",
         Signal::UsedElsewhere => {
             "a bearer or session token is used by another client than the one that it was issued to"

@@ -188,6 +188,8 @@ fn confine(config: &Config, needs: &output::Needs, file: Option<&Path>) -> Resul
         names: follows || endpoints.iter().any(is_name),
         is_used: !endpoints.is_empty(),
     };
+    let mut write = write;
+    write.extend(config.state.iter().map(|path| live::folder_of(path)));
     live::sandbox(&live::Needs { write, read, network })
 }
 

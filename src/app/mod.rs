@@ -34,6 +34,7 @@ mod receivers;
 pub mod replay;
 mod report;
 mod run;
+mod state;
 mod threads;
 mod worker;
 mod writer;
@@ -197,6 +198,10 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
             let imported = crate::config::packetbeat::import(&text)
                 .map_err(|text| ConfigError::Parse { path: file.clone(), text })?;
             out.write_all(imported.as_bytes())?;
+        }
+        Command::Habits { state: file } => {
+            let habits = state::read(file).with_context(|| format!("cannot read the state file {}", file.display()))?;
+            out.write_all(state::table(&habits).as_bytes())?;
         }
         Command::Mapping { flavour, data_stream } => {
             let opensearch = *flavour == Flavour::Opensearch;

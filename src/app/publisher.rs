@@ -22,6 +22,7 @@ pub(super) fn publish(run: &Run<'_>, found: &[Incoming], requests: &Receiver<Req
     let mut thread = PublisherThread::new(run, requests, writers);
     thread.merge(found);
     thread.finish();
+    thread.save();
     thread.post();
     let suggestions = thread.publisher.suggestions();
     run.state.post(|report| report.suggestions = suggestions);
@@ -37,13 +38,43 @@ struct PublisherThread<'r> {
     requests: &'r Receiver<Request>,
     /// Packet time of the last stats event.
     stats_at: Option<Timestamp>,
+    /// Packet time at which the state was saved last; live capture only.
+    saved_at: Option<Timestamp>,
 }
+
+/// In live capture what was learned is saved so often, in nanoseconds.
+const SAVE_AFTER: i64 = 300 * Timestamp::SECOND;
 
 impl<'r> PublisherThread<'r> {
     fn new(run: &'r Run<'r>, requests: &'r Receiver<Request>, writers: Writers<'r>) -> Self {
         let settings = run.config.publisher(writers.wants_json(), writers.wants_text());
         let publisher = Publisher::new(settings, Arc::clone(&run.config.catalogue));
-        Self { run, publisher, writers, requests, stats_at: None }
+        let mut thread = Self { run, publisher, writers, requests, stats_at: None, saved_at: None };
+        thread.restore();
+        thread
+    }
+
+    /// Takes up what was learned before, where that was kept.
+    fn restore(&mut self) {
+        let Some(path) = &self.run.config.state else { return };
+        match super::state::load(path) {
+            Ok(habits) => self.publisher.restore(habits),
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Keeps what was learned, where that is asked for.
+    fn save(&self) {
+        let Some(path) = &self.run.config.state else { return };
+        if let Err(error) = super::state::save(path, self.publisher.habits()) {
+            self.complain(&error);
+        }
+    }
+
+    /// Says that something failed, which the exit status says too.
+    fn complain(&self, error: &std::io::Error) {
+        eprintln!("imdswatch: {error}");
+        self.run.state.post(|report| report.failures += 1);
     }
 
     fn merge(&mut self, found: &[Incoming]) {
@@ -114,6 +145,10 @@ impl<'r> PublisherThread<'r> {
 
     fn tick(&mut self, now: Timestamp) {
         self.publisher.tick(now);
+        if self.run.live && now.since(*self.saved_at.get_or_insert(now)) >= SAVE_AFTER {
+            self.saved_at = Some(now);
+            self.save();
+        }
         let Some(every) = self.run.config.stats else { return };
         let last = *self.stats_at.get_or_insert(now);
         if now.since(last) >= every.0 {

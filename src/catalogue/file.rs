@@ -10,6 +10,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::clients::Client;
 use super::pattern::{HeaderChoice, HeaderRule, PathPattern, QueryRule};
 use crate::text::glob::Glob;
 
@@ -123,8 +124,8 @@ pub(super) struct Names {
     pub(super) api_domains: Vec<String>,
 }
 
-/// Tables that may also stand in the configuration, under `[[catalogue.endpoint]]`, `[[catalogue.path]]` and
-/// `[[catalogue.agent]]`.
+/// Tables that may also stand in the configuration, under `[[catalogue.endpoint]]`, `[[catalogue.path]]`,
+/// `[[catalogue.agent]]` and `[[catalogue.client]]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Additions {
@@ -137,6 +138,9 @@ pub struct Additions {
     /// Programs that read metadata as a matter of course.
     #[serde(default)]
     pub agent: Vec<Agent>,
+    /// How clients ask.
+    #[serde(default)]
+    pub client: Vec<Client>,
 }
 
 /// One metadata service at its addresses and names.

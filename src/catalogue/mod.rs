@@ -4,6 +4,7 @@
 //! `'static`: the built-in data is parsed once per process, additions and the list of paths are kept for good each time
 //! they are loaded (some ten kilobytes per reload of a configuration), so that events can name entries without copying.
 
+mod clients;
 mod file;
 mod headers;
 mod pattern;
@@ -17,6 +18,7 @@ use aho_corasick::AhoCorasick;
 use foldhash::fast::FixedState;
 use regex::Regex;
 
+pub use clients::{Client, ClientKind, HeaderRole, RequestShape, ShapeHeader, ShapeRule, TokenUse, VALUED};
 pub use file::{
     Additions, Agent, CatalogueError, CredentialKeys, Endpoint, Marker, PathEntry, Recognised, ScopeAt, Sensitivity,
     Session, Version, is_key,
@@ -27,6 +29,7 @@ pub use pattern::{Fit, HeaderChoice, HeaderRule, PathPattern, QueryRule};
 use crate::text::glob::Glob;
 use crate::text::percent;
 
+use clients::ClientFile;
 use file::File;
 use tree::PathTree;
 
@@ -49,6 +52,9 @@ pub struct Catalogue {
     endpoints: Vec<&'static Endpoint>,
     paths: &'static [Path],
     agents: Vec<&'static Agent>,
+    /// How clients ask: rows of the configuration first.
+    clients: Vec<&'static Client>,
+    client_facts: &'static ClientFile,
     /// Sorted by address; endpoints whose address alone makes traffic metadata traffic.
     v4: Vec<(u32, Vec<&'static Endpoint>)>,
     v6: Vec<(u128, Vec<&'static Endpoint>)>,
@@ -114,6 +120,8 @@ impl Catalogue {
     /// An unknown class or endpoint, an id given twice, an entry without the fields that its kind needs.
     pub fn with_additions(mut additions: Additions) -> Result<Self, CatalogueError> {
         let data = BUILTIN.as_ref().map_err(Clone::clone)?;
+        static CLIENTS: LazyLock<Result<ClientFile, CatalogueError>> = LazyLock::new(clients::parse);
+        let client_facts = CLIENTS.as_ref().map_err(Clone::clone)?;
         resolve(data, &mut additions.path, &mut additions.agent)?;
         let added: &'static Additions = Box::leak(Box::new(additions));
         let mut new = Self {
@@ -121,6 +129,8 @@ impl Catalogue {
             endpoints: data.endpoint.iter().chain(&added.endpoint).collect(),
             paths: &[],
             agents: data.agent.iter().chain(&added.agent).collect(),
+            clients: added.client.iter().chain(&client_facts.client).collect(),
+            client_facts,
             v4: Vec::new(),
             v6: Vec::new(),
             known: Known::default(),
@@ -270,6 +280,35 @@ impl Catalogue {
     /// All known programs.
     pub fn agents(&self) -> &[&'static Agent] {
         &self.agents
+    }
+
+    /// How clients ask, rows of the configuration first.
+    pub fn clients(&self) -> &[&'static Client] {
+        &self.clients
+    }
+
+    /// Whether a kind of path gives an identity document without signature or token.
+    pub fn is_unsigned(&self, path_id: &str) -> bool {
+        self.client_facts.unsigned.iter().any(|id| id == path_id)
+    }
+
+    /// What a header is for, as far as the shape of a request is concerned.
+    pub fn header_role(&self, name: &[u8]) -> HeaderRole {
+        let (facts, known) = (self.client_facts, self.headers.facts(name));
+        let is_one = |list: &[String]| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+        let begins = |known: &String| match known.strip_suffix('*') {
+            Some(start) => name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes())),
+            None => name.eq_ignore_ascii_case(known.as_bytes()),
+        };
+        if is_one(&facts.entity) {
+            HeaderRole::Entity
+        } else if is_one(&facts.service) || known.client || known.session {
+            HeaderRole::Service
+        } else if facts.sidecar.iter().any(begins) {
+            HeaderRole::Sidecar
+        } else {
+            HeaderRole::Library
+        }
     }
 
     /// Whether a User-Agent is that of a general tool or library.

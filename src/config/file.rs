@@ -221,6 +221,10 @@ pub struct Flows {
 pub struct Alerts {
     /// Packet time within which repeats are counted and SSRF legs joined.
     pub window: Option<Span>,
+    /// Longest packet time within which repeats are counted.
+    pub window_most: Option<Span>,
+    /// As `--state`.
+    pub state: Option<PathBuf>,
     /// As `--min-severity`.
     pub min_severity: Option<Severity>,
     /// As `--fail-on`.

@@ -155,6 +155,8 @@ pub struct Config {
     pub verbose: u8,
     /// Print allow-list entries at the end.
     pub suggest_allow: bool,
+    /// Where what was learned is kept.
+    pub state: Option<PathBuf>,
     /// Whether flows are tracked and written.
     pub flows: bool,
     /// Packet time after which DNS queries count as unanswered, in nanoseconds.
@@ -294,6 +296,7 @@ impl Config {
             quiet: run.quiet,
             verbose: run.verbose,
             suggest_allow: run.suggest_allow,
+            state: run.state.clone().or_else(|| file.alerts.state.clone()),
             flows: file.flows.enabled.unwrap_or(true),
             dns_timeout: seconds(file.dns.transaction_timeout, 10),
             icmp_timeout: seconds(file.icmp.transaction_timeout, 10),
@@ -403,6 +406,9 @@ fn correlate_config(file: &File) -> correlate::Config {
     let mut config = correlate::Config::default();
     if let Some(window) = file.alerts.window {
         config.window = window.0;
+    }
+    if let Some(most) = file.alerts.window_most {
+        config.window_most = most.0;
     }
     if file.alerts.default_allow == Some(false) {
         config.allow.clear();

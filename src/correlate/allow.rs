@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::civil::Date;
 use crate::conn::Process;
+use crate::detect::{Client, Shape};
 use crate::net::Network;
 use crate::packet::Timestamp;
 use crate::text::glob;
 
 /// One entry, as written in the configuration under `[[alerts.allow]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct AllowEntry {
     /// Name that an allowed event carries in `imds.allowed_by`.
@@ -23,16 +24,44 @@ pub struct AllowEntry {
     pub process: Option<String>,
     /// Path of the process's executable, with `*` and `?`.
     pub executable: Option<String>,
+    /// The process's arguments joined by blanks, with `*` and `?`.
+    pub args: Option<String>,
+    /// Name of the process's parent, ASCII case ignored.
+    pub parent: Option<String>,
     /// Addresses of the client.
     pub client: Option<Network>,
-    /// User-Agent, with `*` and `?`.
+    /// User-Agent, with `*` and `?`; empty: none is sent.
     pub user_agent: Option<String>,
-    /// Normalised path, with `*` and `?`.
-    pub path: Option<String>,
+    /// `imds.client.shape`.
+    pub shape: Option<String>,
+    /// `imds.client.name`.
+    pub client_name: Option<String>,
+    /// Normalised paths, with `*` and `?`: one of them.
+    pub path: Option<OneOrMany>,
     /// First moment at which the entry no longer holds.
     pub expires: Option<Date>,
     /// Why it is there.
     pub comment: Option<String>,
+}
+
+/// One text, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
 }
 
 /// What an entry is compared with.
@@ -44,8 +73,11 @@ pub struct Question<'a> {
     pub client: IpAddr,
     /// Its process, if it is known.
     pub process: Option<&'a Process>,
-    /// Its User-Agent, if it sent one; read as text only by an entry that asks for it.
+    /// Its User-Agent, empty if it sent none; `None` where there is no request. Read as text only by an entry that asks
+    /// for it.
     pub user_agent: Option<&'a [u8]>,
+    /// Who it is by the form of its request, where there is one.
+    pub client_form: Option<&'a Client>,
     /// Normalised path, if there is one.
     pub path: Option<&'a str>,
 }
@@ -53,35 +85,46 @@ pub struct Question<'a> {
 impl AllowEntry {
     /// The agents that the product's source rule names, by process name.
     pub fn defaults() -> Vec<Self> {
-        let entry = |name: &String| Self {
-            name: name.clone(),
-            process: Some(name.clone()),
-            executable: None,
-            client: None,
-            user_agent: None,
-            path: None,
-            expires: None,
-            comment: None,
-        };
+        let entry = |name: &String| Self { name: name.clone(), process: Some(name.clone()), ..Self::default() };
         crate::catalogue::allowed_processes().iter().map(entry).collect()
     }
 
     /// Whether every criterion of the entry holds.
     pub fn matches(&self, asked: &Question<'_>) -> bool {
+        let is = |pattern: &str, text: &str| glob::matches(pattern.as_bytes(), text.as_bytes());
         let glob = |pattern: &Option<String>, text: Option<&str>| {
-            pattern
-                .as_ref()
-                .is_none_or(|pattern| text.is_some_and(|text| glob::matches(pattern.as_bytes(), text.as_bytes())))
+            pattern.as_ref().is_none_or(|pattern| text.is_some_and(|text| is(pattern, text)))
         };
-        let agent = |pattern: &String| asked.user_agent.is_some_and(|agent| glob::matches(pattern.as_bytes(), agent));
-        let name = asked.process.map(|process| process.name.as_str());
+        let agent = |pattern: &String| asked.user_agent.is_some_and(|agent| is_agent(pattern, agent));
+        let same = |wanted: &Option<String>, name: Option<&str>| {
+            wanted.as_ref().is_none_or(|wanted| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted)))
+        };
+        let (process, form) = (asked.process, asked.client_form);
+        let args = |pattern: &String| process.is_some_and(|process| is(pattern, &process.args.join(" ")));
+        let shape = |wanted: &String| form.and_then(|form| form.shape).is_some_and(|shape| is_shape(wanted, shape));
         self.expires.is_none_or(|date| asked.now < date.start())
-            && self.process.as_ref().is_none_or(|wanted| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted)))
-            && glob(&self.executable, asked.process.and_then(|process| process.executable.as_deref()))
+            && same(&self.process, process.map(|process| process.name.as_str()))
+            && glob(&self.executable, process.and_then(|process| process.executable.as_deref()))
+            && self.args.as_ref().is_none_or(args)
+            && same(&self.parent, process.and_then(|process| process.parent_name.as_deref()))
             && self.client.is_none_or(|network| network.contains(asked.client))
             && self.user_agent.as_ref().is_none_or(agent)
-            && glob(&self.path, asked.path)
+            && self.shape.as_ref().is_none_or(shape)
+            && same(&self.client_name, form.and_then(Client::name))
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|paths| asked.path.is_some_and(|path| paths.all().iter().any(|pattern| is(pattern, path))))
     }
+}
+
+/// Whether a User-Agent is meant; an empty pattern is that none is sent.
+fn is_agent(pattern: &str, agent: &[u8]) -> bool {
+    if pattern.is_empty() { agent.is_empty() } else { glob::matches(pattern.as_bytes(), agent) }
+}
+
+fn is_shape(wanted: &str, shape: Shape) -> bool {
+    u64::from_str_radix(wanted, 16) == Ok(shape.0)
 }
 
 /// An entry as typed.
@@ -94,11 +137,19 @@ struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    args: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
+    shape: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<OneOrMany>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,13 +168,21 @@ impl TryFrom<Written> for AllowEntry {
             name: from.name,
             process: from.process,
             executable: from.executable,
+            args: from.args,
+            parent: from.parent,
             user_agent: from.user_agent,
+            shape: from.shape,
+            client_name: from.client_name,
             path: from.path,
             comment: from.comment,
         };
-        let criteria = [&entry.process, &entry.executable, &entry.user_agent, &entry.path];
-        if criteria.iter().all(|criterion| criterion.is_none()) && entry.client.is_none() {
-            let names = "process, executable, client, user_agent, path";
+        if let Some(shape) = entry.shape.as_ref().filter(|shape| u64::from_str_radix(shape, 16).is_err()) {
+            return Err(format!("`{shape}` is no shape (hexadecimal, as imds.client.shape is written)"));
+        }
+        let texts = [&entry.process, &entry.executable, &entry.args, &entry.parent, &entry.user_agent, &entry.shape];
+        let any_text = texts.iter().any(|criterion| criterion.is_some()) || entry.client_name.is_some();
+        if !any_text && entry.client.is_none() && entry.path.is_none() {
+            let names = "process, executable, args, parent, client, user_agent, shape, client_name, path";
             return Err(format!("allow entry `{}` would allow everything: name one of {names}", entry.name));
         }
         Ok(entry)
@@ -136,8 +195,12 @@ impl From<AllowEntry> for Written {
             name: from.name,
             process: from.process,
             executable: from.executable,
+            args: from.args,
+            parent: from.parent,
             client: from.client.map(|network| network.to_string()),
             user_agent: from.user_agent,
+            shape: from.shape,
+            client_name: from.client_name,
             path: from.path,
             expires: from.expires.map(|date| date.to_string()),
             comment: from.comment,
@@ -183,6 +246,7 @@ mod tests {
             client: "fd12::1".parse().unwrap(),
             process: None,
             user_agent: None,
+            client_form: None,
             path: Some("/latest/user-data"),
         };
         assert!(entry.matches(&asked));
@@ -199,6 +263,7 @@ mod tests {
             client: "10.0.0.1".parse().unwrap(),
             process: None,
             user_agent: None,
+            client_form: None,
             path: None,
         };
         let allowed = |asked: &Question<'_>| AllowEntry::defaults().iter().any(|entry| entry.matches(asked));

@@ -11,6 +11,7 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::repeats::Key;
 use crate::alert::Alert;
 use crate::conn::Conn;
 use crate::detect::{Imds, Leg};
@@ -27,8 +28,11 @@ const MEMORY: i64 = 60 * Timestamp::SECOND;
 #[derive(Debug, Default)]
 pub struct Issuances {
     legs: Legs,
-    waiting: VecDeque<(Timestamp, LegSeen, Alert)>,
+    waiting: VecDeque<(Timestamp, LegSeen, Issued)>,
 }
+
+/// The alert about an issuance, with what makes others repeats of it.
+pub type Issued = (Key, Arc<Alert>);
 
 /// One leg.
 #[derive(Clone, Debug)]
@@ -83,35 +87,35 @@ impl Issuances {
     }
 
     /// Takes a leg with its alert: the alert passes, waits, or is dropped because another leg has it.
-    pub fn settle(&mut self, leg: LegSeen, alert: Alert, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
+    pub fn settle(&mut self, leg: LegSeen, alert: Issued, now: Timestamp, out: &mut Vec<Issued>) {
         let waits = self.waiting.iter().position(|(_, waiting, _)| waiting.joins(&leg));
         match waits {
             // the leg to the catalogue's address takes the place of the one that waited
             Some(at) if leg.to_catalogue => {
                 self.waiting.remove(at);
-                out.push(Arc::new(alert));
+                out.push(alert);
             }
             _ if leg.is_other => {}
-            _ if leg.to_catalogue => out.push(Arc::new(alert)),
+            _ if leg.to_catalogue => out.push(alert),
             _ => self.waiting.push_back((now.plus(HOLD), leg.clone(), alert)),
         }
         if self.waiting.len() > LEGS {
-            out.extend(self.waiting.pop_front().map(|(_, _, alert)| Arc::new(alert)));
+            out.extend(self.waiting.pop_front().map(|(_, _, alert)| alert));
         }
         self.legs.push(leg);
     }
 
     /// Lets alerts pass that waited long enough, and forgets old legs.
-    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
+    pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Issued>) {
         while self.waiting.front().is_some_and(|(until, ..)| *until <= now) {
-            out.extend(self.waiting.pop_front().map(|(_, _, alert)| Arc::new(alert)));
+            out.extend(self.waiting.pop_front().map(|(_, _, alert)| alert));
         }
         self.legs.expire(now);
     }
 
     /// Lets all waiting alerts pass.
-    pub fn finish(&mut self, out: &mut Vec<Arc<Alert>>) {
-        out.extend(self.waiting.drain(..).map(|(_, _, alert)| Arc::new(alert)));
+    pub fn finish(&mut self, out: &mut Vec<Issued>) {
+        out.extend(self.waiting.drain(..).map(|(_, _, alert)| alert));
     }
 }
 

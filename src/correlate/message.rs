@@ -6,15 +6,8 @@ use std::net::IpAddr;
 use super::rebind::Lookup;
 use super::relay::Sighting;
 use super::ssrf::Finding;
-use crate::alert::{Rule, Severity, Subject};
+use crate::alert::{Rule, Subject};
 use crate::detect::{Candidate, Connection, Imds, NoRequest, Place, Signal, Signals};
-
-/// `event.risk_score`: the severity, lowered within its band when nothing came of it or a known pattern explains it.
-pub fn risk(severity: Severity, signals: Signals) -> u8 {
-    let harmless = [Signal::Refused, Signal::NotFound, Signal::Unanswered, Signal::SdkPattern];
-    let lowered = harmless.iter().filter(|signal| signals.has(**signal)).count().min(2) as u8;
-    severity.number() - 8 * lowered.min(2)
-}
 
 /// For alerts of the request family. There is one for each request, so it is put together without `fmt`.
 pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> String {
@@ -39,19 +32,24 @@ pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> 
         return out;
     }
     let tunnel = subject.http.as_ref().is_some_and(|http| http.method == "CONNECT");
+    // Who was not given something has not read it.
+    let given = ending.is_empty();
     let (before, after) = match rule {
-        Rule::ImdsCredentialRequest => (&[" asked "][..], [" for credentials at ", path, ending, ""]),
-        Rule::ImdsIdentity => (&[" asked "][..], [" for a signed identity at ", path, ending, ""]),
-        Rule::ImdsUserData => (&[" read user data of "][..], [" at ", path, ending, ", which often holds secrets"]),
-        Rule::ImdsToken => (&[" asked "][..], [" for a session token", ending, "", ""]),
-        _ if path.is_empty() && tunnel => (&[" asked for a tunnel to "][..], [ending, "", "", ""]),
-        _ if path.is_empty() => (&[" was answered by "][..], [ending, ", its request was not captured", "", ""]),
-        _ => (&[" read ", path, " of "][..], [ending, "", "", ""]),
+        Rule::ImdsCredentialRequest => ([" asked ", "", ""], [" for credentials at ", path]),
+        Rule::ImdsIdentity if given => ([" was given a signed identity by ", "", ""], [" at ", path]),
+        Rule::ImdsIdentity => ([" asked ", "", ""], [" for a signed identity at ", path]),
+        Rule::ImdsUserData if given => ([" read user data, which often holds secrets, of ", "", ""], [" at ", path]),
+        Rule::ImdsUserData => ([" asked ", "", ""], [" for user data at ", path]),
+        Rule::ImdsToken => ([" asked ", "", ""], [" for a session token", ""]),
+        _ if path.is_empty() && tunnel => ([" asked for a tunnel to ", "", ""], ["", ""]),
+        _ if path.is_empty() => ([" was answered by ", "", ""], [", its request was not captured", ""]),
+        _ if given => ([" read ", path, " of "], ["", ""]),
+        _ => ([" asked ", "", ""], [" for ", path]),
     };
-    push(&mut out, before);
+    push(&mut out, &before);
     push(&mut out, &service);
     push(&mut out, &after);
-    push(&mut out, &[with, name, remark(signals)]);
+    push(&mut out, &[with, name, ending, remark(signals)]);
     out
 }
 
@@ -264,7 +262,7 @@ fn ending(signals: Signals) -> &'static str {
     if signals.has(Signal::Refused) {
         " and was refused"
     } else if signals.has(Signal::NotFound) {
-        ", which is not there,"
+        ", which is not there"
     } else if signals.has(Signal::Unanswered) {
         " and got no answer"
     } else {
@@ -281,5 +279,89 @@ fn remark(signals: Signals) -> &'static str {
         "; it used session tokens before and none now"
     } else {
         ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::{Conn, Endpoint, Proto};
+    use crate::detect::{Client, Leg, Recorded, Sensitivity};
+    use crate::id::EventId;
+    use crate::packet::Timestamp;
+
+    fn imds(path: &str) -> Imds {
+        Imds {
+            provider: "aws",
+            service: "imds",
+            path: path.to_owned(),
+            path_id: None,
+            sensitivity: Sensitivity::Discovery,
+            version: None,
+            credential: None,
+            headers: Recorded::default(),
+            client: Client::default(),
+            signals: Signals::default(),
+            leg: Leg::Address,
+            session_token: None,
+            issued_token: None,
+        }
+    }
+
+    fn subject() -> Subject {
+        let end = |ip: [u8; 4], port| Endpoint { ip: ip.into(), port };
+        Subject {
+            conn: Conn::between(end([10, 0, 0, 1], 4000), end([169, 254, 169, 254], 80), Proto::Tcp),
+            start: Timestamp(0),
+            end: None,
+            event_id: EventId(1),
+            http: None,
+            dns: None,
+            imds: None,
+            signals: Signals::default(),
+            service: None,
+        }
+    }
+
+    #[test]
+    fn no_sentence_contradicts_its_outcome() {
+        use Rule::{ImdsCredentialRequest, ImdsDiscovery, ImdsIdentity, ImdsToken, ImdsUserData};
+        let outcomes = [
+            (None, ""),
+            (Some(Signal::Refused), " and was refused"),
+            (Some(Signal::NotFound), ", which is not there"),
+            (Some(Signal::Unanswered), " and got no answer"),
+        ];
+        for rule in [ImdsDiscovery, ImdsToken, ImdsUserData, ImdsIdentity, ImdsCredentialRequest] {
+            for path in ["/latest/x", ""] {
+                for (signal, ending) in outcomes {
+                    let mut signals = Signals::default();
+                    signal.into_iter().for_each(|signal| signals.add(signal));
+                    let text = request(rule, &subject(), &imds(path), signals);
+                    assert!(text.ends_with(ending) && !text.contains(",,"), "{text}");
+                    let got = [" read ", " given "].iter().any(|word| text.contains(word));
+                    assert!(signal.is_none() || !got, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sentences_are_as_they_were_meant() {
+        let mut refused = Signals::default();
+        refused.add(Signal::Refused);
+        let service = "the aws metadata service (imds)";
+        for (rule, signals, text) in [
+            (Rule::ImdsDiscovery, Signals::default(), format!("10.0.0.1 read /a of {service}")),
+            (Rule::ImdsDiscovery, refused, format!("10.0.0.1 asked {service} for /a and was refused")),
+            (
+                Rule::ImdsIdentity,
+                Signals::default(),
+                format!("10.0.0.1 was given a signed identity by {service} at /a"),
+            ),
+            (Rule::ImdsUserData, refused, format!("10.0.0.1 asked {service} for user data at /a and was refused")),
+        ] {
+            assert_eq!(request(rule, &subject(), &imds("/a"), signals), text);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::judge;
 use super::message;
 use super::rebind::Lookup;
 use super::relay::Sighting;
@@ -28,7 +29,7 @@ pub fn alert(
     Alert {
         rule,
         severity,
-        risk_score: message::risk(severity, signals),
+        risk_score: judge::risk_of_chain(rule, severity, signals, false),
         id: alert_id(rule, subject.event_id, 0),
         time,
         subject,
@@ -101,7 +102,8 @@ pub fn rebinding(lookup: &Lookup, has_other_use: bool) -> Alert {
     let time = lookup.fetch.as_ref().map_or(lookup.span.1, |fetch| fetch.over());
     let id = alert_id(rule, subject.event_id, u64::from(lookup.fetch.is_some()));
     let alert = alert(rule, severity, subject, Signals::default(), time, message::rebinding(lookup));
-    Alert { id, leg: lookup.fetch.clone(), outcome: Outcome::Success, chain, ..alert }
+    let risk_score = judge::risk_of_chain(rule, severity, Signals::default(), lookup.fetch.is_some());
+    Alert { id, risk_score, leg: lookup.fetch.clone(), outcome: Outcome::Success, chain, ..alert }
 }
 
 /// `credential-relayed`.

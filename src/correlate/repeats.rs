@@ -1,129 +1,220 @@
-//! Repeats do not flood (contract section 4): the first alert of a kind passes at once, what follows within the window
-//! is counted, and one more alert with the count is written when the window ends.
+//! Repeats do not flood (contract section 4): the first alert of a thing passes at once, what follows is counted, and one
+//! more alert with the count is written when a window ends. Windows grow while the thing is remembered: a poller costs one
+//! alert, and then a summary at the end of each window in which it came again.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use hashbrown::HashTable;
+use hashbrown::HashMap;
 
 use super::subject::alert_id;
-use crate::alert::{Alert, ChainLink};
+use crate::alert::{Alert, ChainLink, Merged, Rule, Severity};
 use crate::packet::Timestamp;
 
 /// Hash of all that makes two alerts repeats of one thing.
 pub type Key = u128;
 
-/// What was alerted within the window, at most `limit` kinds; the oldest kind's window ends early when there are more.
+/// Lengths of the windows of one thing, one after the other, in nanoseconds; the last one again and again.
+const LENGTHS: [i64; 4] = [0, 600 * Timestamp::SECOND, 3600 * Timestamp::SECOND, 86_400 * Timestamp::SECOND];
+/// Most public ids that a summary lists.
+const IDS: usize = 16;
+/// Issuances of one thing within an hour that are each an alert.
+const EACH: usize = 5;
+const HOUR: i64 = 3600 * Timestamp::SECOND;
+
+/// What was alerted, at most `limit` things; the window that ends next ends early when there are more.
 #[derive(Debug)]
 pub struct Repeats {
-    /// In the order in which their windows end, which is that in which they began.
-    kinds: VecDeque<Kind>,
-    /// Number of the first kind.
-    first: usize,
-    /// Numbers of kinds, by the hashes of their keys.
-    index: HashTable<usize>,
-    seed: RandomState,
-    window: i64,
+    things: HashMap<Key, Thing, RandomState>,
+    /// For each length of window, the ends of such windows in order.
+    windows: [VecDeque<(Timestamp, Key)>; LENGTHS.len()],
+    lengths: [i64; LENGTHS.len()],
     limit: usize,
     /// Windows that ended early.
     pub evicted: u64,
 }
 
-/// One kind of alert within its window.
+/// One thing within its window.
 #[derive(Debug)]
-struct Kind {
-    key: Key,
+struct Thing {
     first: Arc<Alert>,
+    /// How often in this window, and in all.
     count: u64,
+    total: u64,
+    /// First and last in this window.
+    from: Timestamp,
     last: Timestamp,
-    end: Timestamp,
+    /// Public ids of the credentials issued, and how many more.
+    ids: Vec<String>,
+    more_ids: u64,
+    /// When each of the last few issuances was an alert of its own.
+    each: VecDeque<Timestamp>,
 }
 
 impl Repeats {
-    /// `window` in nanoseconds of packet time; zero lets every alert pass.
-    pub fn new(window: i64, limit: usize) -> Self {
-        Self {
-            kinds: VecDeque::new(),
-            first: 0,
-            index: HashTable::new(),
-            seed: RandomState::default(),
-            window,
-            limit: limit.max(1),
-            evicted: 0,
-        }
+    /// The first window, and the longest, in nanoseconds of packet time; a first one of zero lets every alert pass.
+    pub fn new(window: i64, most: i64, limit: usize) -> Self {
+        let mut lengths = LENGTHS.map(|length| length.min(most).max(window));
+        lengths[0] = window;
+        Self { things: HashMap::default(), windows: Default::default(), lengths, limit: limit.max(1), evicted: 0 }
     }
 
-    /// Whether an alert of this kind was raised within the window; if so it is counted.
-    pub fn is_repeat(&mut self, key: Key, time: Timestamp) -> bool {
-        let Self { kinds, first, index, seed, .. } = self;
-        let is_it = |number: &usize| kinds.get(number.wrapping_sub(*first)).is_some_and(|kind| kind.key == key);
-        let Some(number) = index.find(seed.hash_one(key), is_it).copied() else { return false };
-        let Some(kind) = kinds.get_mut(number.wrapping_sub(*first)) else { return false };
-        kind.count += 1;
-        kind.last = kind.last.max(time);
+    /// Whether an alert repeats one of before; if so it is counted.
+    pub fn is_repeat(&mut self, key: Key, alert: &AlertOf<'_>) -> bool {
+        let Some(thing) = self.things.get_mut(&key) else { return false };
+        if alert.each && thing.takes_each(alert.time) {
+            return false;
+        }
+        thing.count(alert);
         true
     }
 
-    /// Remembers the first alert of a kind.
-    pub fn open(&mut self, key: Key, first: &Arc<Alert>, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
-        if self.window <= 0 {
+    /// Remembers the first alert of a thing, from the window of number `from` on.
+    pub fn open(&mut self, key: Key, first: &Arc<Alert>, from: usize, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
+        if self.lengths[0] <= 0 {
             return;
         }
-        if self.kinds.len() >= self.limit {
-            self.evicted += 1;
-            self.close_oldest(out);
+        if let Some(thing) = self.things.get_mut(&key) {
+            thing.first = first.clone(); // an issuance that is an alert of its own: later ones follow it
+            return;
         }
-        let number = self.first.wrapping_add(self.kinds.len());
-        let end = now.plus(self.window);
-        self.kinds.push_back(Kind { key, first: first.clone(), count: 0, last: first.time, end });
-        let Self { kinds, first, index, seed, .. } = self;
-        let hash = |number: &usize| kinds.get(number.wrapping_sub(*first)).map_or(0, |kind| seed.hash_one(kind.key));
-        index.insert_unique(seed.hash_one(key), number, hash);
+        if self.things.len() >= self.limit {
+            self.evicted += 1;
+            if let Some(level) = self.next() {
+                self.close(level, true, out);
+            }
+        }
+        self.things.insert(key, Thing::new(first));
+        self.push(from, now, key);
     }
 
     /// Ends the windows that are over at `now`.
     pub fn expire(&mut self, now: Timestamp, out: &mut Vec<Arc<Alert>>) {
-        while self.kinds.front().is_some_and(|kind| kind.end <= now) {
-            self.close_oldest(out);
+        while let Some(level) = self.next().filter(|level| self.end(*level).is_some_and(|end| end <= now)) {
+            self.close(level, false, out);
         }
     }
 
     /// Ends all windows.
     pub fn finish(&mut self, out: &mut Vec<Arc<Alert>>) {
-        while !self.kinds.is_empty() {
-            self.close_oldest(out);
+        while let Some(level) = self.next() {
+            self.close(level, true, out);
         }
     }
 
-    fn close_oldest(&mut self, out: &mut Vec<Arc<Alert>>) {
-        let Some(kind) = self.kinds.pop_front() else { return };
-        if let Ok(entry) = self.index.find_entry(self.seed.hash_one(kind.key), |number| *number == self.first) {
-            entry.remove();
+    fn push(&mut self, level: usize, start: Timestamp, key: Key) {
+        let level = level.min(LENGTHS.len() - 1);
+        self.windows[level].push_back((start.plus(self.lengths[level]), key));
+    }
+
+    fn end(&self, level: usize) -> Option<Timestamp> {
+        self.windows[level].front().map(|(end, _)| *end)
+    }
+
+    /// The length of the window that ends next.
+    fn next(&self) -> Option<usize> {
+        (0..LENGTHS.len()).filter(|level| self.end(*level).is_some()).min_by_key(|level| self.end(*level))
+    }
+
+    /// Ends the first window of a length; the next longer one begins, unless the thing did not come again in the longest.
+    fn close(&mut self, level: usize, last: bool, out: &mut Vec<Arc<Alert>>) {
+        let Some((end, key)) = self.windows[level].pop_front() else { return };
+        let Some(thing) = self.things.get_mut(&key) else { return };
+        let came = thing.count > 0;
+        if came {
+            out.push(Arc::new(thing.summary()));
         }
-        self.first = self.first.wrapping_add(1);
-        if kind.count > 0 {
-            out.push(Arc::new(kind.summary()));
+        if last || !came && level + 1 == LENGTHS.len() {
+            self.things.remove(&key);
+        } else {
+            self.push(level + 1, end, key);
         }
     }
 }
 
-impl Kind {
-    /// The alert that tells how many followed.
-    fn summary(self) -> Alert {
-        let Self { first, count, last, .. } = self;
-        let first = Arc::unwrap_or_clone(first);
-        let subject = &first.subject;
-        let link = ChainLink { id: first.id, ..subject.link("request", first.time) };
+/// What is counted of an alert that may be a repeat.
+#[derive(Clone, Copy, Debug)]
+pub struct AlertOf<'a> {
+    /// When.
+    pub time: Timestamp,
+    /// Public id of the credential issued.
+    pub id: Option<&'a str>,
+    /// The first few within an hour are each an alert of their own.
+    pub each: bool,
+}
+
+impl<'a> AlertOf<'a> {
+    /// Of an alert.
+    pub fn new(alert: &'a Alert) -> Self {
+        let issued = alert.rule == Rule::ImdsCredentialIssued;
+        let credential = alert.subject.imds.as_ref().and_then(|imds| imds.credential.as_ref());
+        let id = credential.and_then(|credential| credential.id.as_deref());
+        Self { time: alert.time, id: id.filter(|_| issued), each: issued && alert.severity >= Severity::High }
+    }
+}
+
+impl Thing {
+    fn new(first: &Arc<Alert>) -> Self {
+        Self {
+            first: first.clone(),
+            count: 0,
+            total: 0,
+            from: first.time,
+            last: first.time,
+            ids: Vec::new(),
+            more_ids: 0,
+            each: VecDeque::from([first.time]),
+        }
+    }
+
+    fn count(&mut self, alert: &AlertOf<'_>) {
+        if self.count == 0 && self.total > 0 {
+            self.from = alert.time;
+        }
+        self.count += 1;
+        self.total += 1;
+        self.last = self.last.max(alert.time);
+        if let Some(id) = alert.id.filter(|id| !self.ids.iter().any(|known| known == id)) {
+            match self.ids.len() {
+                ..IDS => self.ids.push(id.to_owned()),
+                _ => self.more_ids += 1,
+            }
+        }
+    }
+
+    /// Whether an issuance is among the first within an hour.
+    fn takes_each(&mut self, time: Timestamp) -> bool {
+        while self.each.front().is_some_and(|old| time.since(*old) >= HOUR) {
+            self.each.pop_front();
+        }
+        let takes = self.each.len() < EACH;
+        if takes {
+            self.each.push_back(time);
+        }
+        takes
+    }
+
+    /// The alert that says how many followed. To have seen something of medium severity again is nothing new: of the
+    /// request family that is low.
+    fn summary(&mut self) -> Alert {
+        let first = Alert::clone(&self.first);
+        let (count, from, last) = (self.count, self.from, self.last);
+        let ids = std::mem::take(&mut self.ids);
+        let merged = Merged { count, from, last, ids, more_ids: std::mem::take(&mut self.more_ids) };
+        self.count = 0;
+        let link = ChainLink { id: first.id, ..first.subject.link("request", first.time) };
         let times = if count == 1 { "once more".to_owned() } else { format!("{count} more times") };
         let message = format!("{} ({times} until {})", first.message, clock(last));
+        let quiet = first.rule.is_request() && first.severity == Severity::Medium;
         Alert {
-            id: alert_id(first.rule, first.id, count),
+            id: alert_id(first.rule, first.id, self.total),
+            severity: if quiet { Severity::Low } else { first.severity },
+            risk_score: if quiet { first.risk_score.min(super::judge::top(Severity::Low)) } else { first.risk_score },
             time: last,
             message,
             chain: vec![link],
-            repeats: Some((count, subject.start, last)),
+            repeats: Some(Box::new(merged)),
             ..first
         }
     }

@@ -119,6 +119,7 @@ impl Subjects {
                 version,
                 credential,
                 headers,
+                client,
                 signals,
                 leg,
                 session_token: _,
@@ -126,7 +127,7 @@ impl Subjects {
             } = known;
             (path, headers, signals) == (&imds.path, &imds.headers, &imds.signals)
                 && (provider, service, path_id) == (&imds.provider, &imds.service, &imds.path_id)
-                && (sensitivity, version, leg) == (&imds.sensitivity, &imds.version, &imds.leg)
+                && (sensitivity, version, leg, client) == (&imds.sensitivity, &imds.version, &imds.leg, &imds.client)
                 && *credential == imds.credential
         };
         self.imds.share((Arc::as_ptr(http), imds.signals), is_same, || Imds {

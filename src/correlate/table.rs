@@ -81,6 +81,12 @@ impl<K: Eq + Hash, V> Table<K, V> {
         &mut self.slots[place as usize].value
     }
 
+    /// All values, the one that was not touched for longest first.
+    pub fn oldest_first(&self) -> impl Iterator<Item = &V> {
+        let first = self.slots.get(self.oldest as usize);
+        std::iter::successors(first, |slot| self.slots.get(slot.newer as usize)).map(|slot| &slot.value)
+    }
+
     fn find(&self, hash: u64, key: &K) -> Option<Place> {
         self.index.find(hash, |place| self.slots[*place as usize].key == *key).copied()
     }

@@ -7,8 +7,9 @@ use std::borrow::Borrow;
 use std::net::IpAddr;
 
 use super::*;
+use crate::catalogue::ClientKind;
 use crate::conn::{Endpoint, Order, Proto};
-use crate::detect::{Credential, Leg, Part, Recorded, Seen, Spot, TokenHash, Tokens};
+use crate::detect::{Client, Credential, Part, Recorded, Seen, Sensitivity, Shape, Spot, Standing, TokenHash, Tokens};
 use crate::proto::http::message::{Body, Head, Message, Start, Version};
 
 static CATALOGUE: std::sync::LazyLock<Arc<Catalogue>> =
@@ -101,6 +102,7 @@ impl Exchange {
             version: Some("v1"),
             credential: None,
             headers: Recorded::default(),
+            client: Client::default(),
             signals: Signals::default(),
             leg,
             session_token: None,
@@ -121,6 +123,14 @@ impl Exchange {
             ..Credential::default()
         });
         self.verdict.issued = vec![secret()];
+        self
+    }
+
+    /// By a client that the catalogue knows.
+    fn by(mut self, name: &str) -> Self {
+        let known = CATALOGUE.clients().iter().find(|client| client.name() == name).copied().unwrap();
+        let standing = if known.kind == ClientKind::Tool { Standing::Tool } else { Standing::Known };
+        self.imds_mut().client = Client { shape: Some(Shape(1)), family: name.into(), known: Some(known), standing };
         self
     }
 
@@ -274,19 +284,24 @@ fn one_alert_per_transaction_by_the_strongest_row() {
 #[test]
 fn repeats_are_counted_and_told_when_the_window_ends() {
     let mut run = Run::new();
+    let read = |client, at| get(client, IMDS, "/latest", (at, at), 200).imds(Sensitivity::Discovery, Leg::Address);
     for at in 0..5 {
-        run.see(get(HOST, IMDS, "/latest/user-data", (at, at), 200).imds(Sensitivity::UserData, Leg::Address));
+        run.see(read(HOST, at));
     }
-    run.see(get("10.0.0.2:1", IMDS, "/latest/user-data", (9, 9), 200).imds(Sensitivity::UserData, Leg::Address));
+    run.see(read("10.0.0.2:1", 9));
     assert_eq!(run.alerts.len(), 2, "another client is no repeat");
     run.correlator.tick(ms(60_000), &mut run.alerts);
     assert_eq!(run.alerts.len(), 3);
     let (summary, first) = (&run.alerts[2], &run.alerts[0]);
-    assert_eq!(summary.repeats, Some((4, ms(0), ms(4))));
+    let merged = summary.repeats.as_ref().unwrap();
+    assert_eq!((merged.count, merged.from, merged.last), (4, ms(0), ms(4)));
     assert_eq!(summary.chain[0].id, first.id);
     assert_ne!(summary.id, first.id);
-    run.see(get(HOST, IMDS, "/latest/user-data", (70_000, 70_000), 200).imds(Sensitivity::UserData, Leg::Address));
-    assert_eq!(run.finish().len(), 4, "a new window begins; nothing followed in it or in the other client's");
+    run.see(read(HOST, 70_000));
+    assert_eq!(run.alerts.len(), 3, "the next window is longer");
+    let alerts = run.finish();
+    assert_eq!(alerts.len(), 4, "nothing followed in the other client's");
+    assert_eq!(alerts[3].repeats.as_ref().unwrap().from, ms(70_000));
 }
 
 #[test]
@@ -327,7 +342,7 @@ fn sdk_refresh(run: &mut Run, at: i64, token: u64) -> Vec<Remarks> {
     let list = "/latest/meta-data/iam/security-credentials";
     let list = get(HOST, IMDS, list, (at + 1, at + 1), 200).imds(Sensitivity::Discovery, Leg::Address);
     let role = get(HOST, IMDS, ROLE, (at + 2, at + 2), 200).issued(Leg::Address);
-    [put, list.v2(token), role.v2(token)].map(|x| run.see(x.signals(&[Signal::SdkUserAgent]))).into()
+    [put, list.v2(token), role.v2(token)].map(|x| run.see(x.by("botocore").signals(&[Signal::SdkUserAgent]))).into()
 }
 
 #[test]
@@ -343,12 +358,77 @@ fn a_complete_sdk_pattern_lowers_one_step_then_two() {
 
 #[test]
 fn tools_and_proxied_fetches_are_no_sdk_pattern() {
-    for signal in [Signal::ToolUserAgent, Signal::Proxied, Signal::ForeignHost, Signal::Forwarded] {
+    for signal in [Signal::Proxied, Signal::ForeignHost, Signal::Forwarded] {
         let mut run = Run::new();
         sdk_refresh(&mut run, 0, 1);
-        let role = get(HOST, IMDS, ROLE, (5, 5), 200).issued(Leg::Address).v2(1).signals(&[signal]);
+        let role = get(HOST, IMDS, ROLE, (5, 5), 200).issued(Leg::Address).by("botocore").v2(1).signals(&[signal]);
         assert!(!run.see(role).signals.has(Signal::SdkPattern), "{}", signal.slug());
     }
+}
+
+#[test]
+fn what_another_actor_of_the_same_address_did_counts_for_nothing() {
+    let mut run = Run::new();
+    for refresh in 0..20 {
+        sdk_refresh(&mut run, refresh * 3_600_000, 1 + refresh as u64);
+    }
+    let at = 19 * 3_600_000;
+    let role = |at| get(HOST, IMDS, ROLE, (at, at), 200).issued(Leg::Address);
+    let signals = run.see(role(at + 5).by("curl").v2(20)).signals;
+    assert!(signals.has(Signal::TokenShared) && !signals.has(Signal::SdkPattern));
+    let late = run.see(role(at + 20_000).by("botocore").v2(20)).signals;
+    assert!(!late.has(Signal::SdkPattern), "not within seconds of its list");
+    let alerts = run.finish();
+    let issued = alerts.iter().filter(|alert| alert.rule == Rule::ImdsCredentialIssued && alert.repeats.is_none());
+    let mut severities: Vec<_> = issued.map(|alert| alert.severity).collect();
+    severities.sort();
+    assert_eq!(severities.iter().filter(|severity| **severity == Severity::Critical).count(), 2);
+}
+
+#[test]
+fn the_sixth_issuance_within_an_hour_is_merged_and_its_id_is_kept() {
+    let mut run = Run::new();
+    for nth in 0..8 {
+        let at = nth * 1000;
+        let mut role = get(HOST, IMDS, ROLE, (at, at), 200).issued(Leg::Address).by("curl");
+        let credential = role.imds_mut().credential.as_mut().unwrap();
+        credential.id = Some(format!("ASIA{nth}"));
+        credential.fingerprint = Some(format!("f{nth}"));
+        run.see(role);
+    }
+    let alerts = run.finish();
+    let (summaries, each): (Vec<_>, Vec<_>) = alerts.iter().partition(|alert| alert.repeats.is_some());
+    assert_eq!((each.len(), summaries.len()), (5, 1));
+    let merged = summaries[0].repeats.as_ref().unwrap();
+    assert_eq!((merged.count, summaries[0].severity), (3, Severity::Critical));
+    assert_eq!(merged.ids, ["ASIA5", "ASIA6", "ASIA7"]);
+}
+
+#[test]
+fn identity_and_user_data_read_within_minutes_are_one_alert() {
+    let mut run = Run::new();
+    let reads = [("/latest/user-data", Sensitivity::UserData, 0), ("/latest/dynamic/x", Sensitivity::Identity, 90_000)];
+    for (path, sensitivity, at) in reads {
+        run.see(get(HOST, IMDS, path, (at, at), 200).imds(sensitivity, Leg::Address).by("curl"));
+    }
+    let missing = get(HOST, IMDS, "/latest/user-data", (99_000, 99_000), 404).imds(Sensitivity::UserData, Leg::Address);
+    run.see(missing.by("curl").signals(&[Signal::NotFound]));
+    let loud = [("imds-user-data", Severity::Medium), ("imds-discovery", Severity::Low)];
+    assert_eq!(rules(&run.alerts), loud);
+}
+
+#[test]
+fn a_poller_is_one_alert_and_a_summary_per_growing_window() {
+    let mut run = Run::new();
+    for minute in 0..=24 * 60 {
+        let at = minute * 60_000;
+        run.correlator.tick(ms(at), &mut run.alerts);
+        if minute % 5 == 0 {
+            run.see(get(HOST, IMDS, "/latest", (at, at), 200).imds(Sensitivity::Discovery, Leg::Address));
+        }
+    }
+    let counts: Vec<_> = run.finish().iter().map(|alert| alert.repeats.as_ref().map(|merged| merged.count)).collect();
+    assert_eq!(counts, [None, Some(2), Some(12), Some(274)]);
 }
 
 #[test]
@@ -365,7 +445,8 @@ fn memory_of_a_client_gives_signals() {
     let shared = run.see(get("10.0.0.2:1", IMDS, ROLE, (6, 6), 200).issued(Leg::Address).v2(1));
     assert!(shared.signals.has(Signal::TokenShared) && !shared.signals.has(Signal::TokenExpired));
     let late = 21_600_001;
-    let expired = run.see(get(HOST, IMDS, ROLE, (late, late), 401).imds(Sensitivity::Credential, Leg::Address).v2(1));
+    let expired = run
+        .see(get(HOST, IMDS, ROLE, (late, late), 401).imds(Sensitivity::Credential, Leg::Address).by("botocore").v2(1));
     assert!(expired.signals.has(Signal::TokenExpired) && !expired.signals.has(Signal::TokenShared));
     let mut other =
         get(HOST, IMDS, "/computeMetadata/v1", (late + 1, late + 1), 200).imds(Sensitivity::Discovery, Leg::Address);
@@ -393,7 +474,16 @@ fn walks_are_told_once_and_sdks_do_not_walk() {
     }
     let walks: Vec<_> = run.finish().into_iter().filter(|alert| alert.rule == Rule::ImdsEnumeration).collect();
     assert_eq!(walks.iter().filter(|alert| alert.repeats.is_none()).count(), 1);
-    assert_eq!((walks[0].severity, walks[0].chain.len()), (Severity::High, 4));
+    assert_eq!((walks[0].severity, walks[0].chain.len()), (Severity::Low, 4));
+    let mut run = Run::new();
+    let credential = |at| get(HOST, IMDS, ROLE, (at, at), 200).issued(Leg::Address);
+    run.see(credential(0));
+    for (at, path) in tree.iter().enumerate() {
+        let at = 100 + at as i64;
+        run.see(get(HOST, IMDS, path, (at, at), 200).imds(Sensitivity::Discovery, Leg::Address));
+    }
+    let walk = run.alerts.iter().find(|alert| alert.rule == Rule::ImdsEnumeration).unwrap();
+    assert_eq!(walk.severity, Severity::High);
 }
 
 #[test]

@@ -58,6 +58,18 @@ pub enum TunnelKind {
     Mpls,
     /// PPPoE session (RFC 2516).
     Pppoe,
+    /// MPLS over UDP (RFC 7510).
+    MplsUdp,
+    /// Generic UDP Encapsulation (draft-ietf-intarea-gue), versions 0 and 1.
+    Gue,
+    /// TaZmen Sniffer Protocol.
+    Tzsp,
+    /// L2TP version 3 over IP (RFC 3931).
+    L2tp,
+    /// Teredo (RFC 4380).
+    Teredo,
+    /// LISP (RFC 9300).
+    Lisp,
 }
 
 impl TunnelKind {
@@ -72,6 +84,12 @@ impl TunnelKind {
             Self::GtpU => "gtp-u",
             Self::Mpls => "mpls",
             Self::Pppoe => "pppoe",
+            Self::MplsUdp => "mpls-udp",
+            Self::Gue => "gue",
+            Self::Tzsp => "tzsp",
+            Self::L2tp => "l2tp",
+            Self::Teredo => "teredo",
+            Self::Lisp => "lisp",
         }
     }
 }

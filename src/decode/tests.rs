@@ -172,7 +172,7 @@ fn links() -> Vec<Form> {
 }
 
 fn tunnels() -> Vec<Form> {
-    use TunnelKind::{Erspan, Geneve, Gre, GtpU, IpIp, Mpls, Pppoe, Vxlan};
+    use TunnelKind::{Erspan, Geneve, Gre, GtpU, Gue, IpIp, L2tp, Lisp, Mpls, MplsUdp, Pppoe, Teredo, Tzsp, Vxlan};
     let e = LinkType::ETHERNET;
     let on4 = |protocol: u8, payload: &[u8]| eth(0x0800, &ip4(protocol, payload));
     let gre = |flags: u16, protocol: u16, payload: &[u8]| {
@@ -240,6 +240,20 @@ fn tunnels() -> Vec<Form> {
         ("GENEVE", e, on4(17, &geneve(&four())), 2, vec![Geneve]),
         ("GTP-U", e, on4(17, &udp(2152, &gtp)), 2, vec![GtpU]),
         ("GTP-U, extension", e, on4(17, &udp(2152, &gtp_ext)), 2, vec![GtpU]),
+        (
+            "VXLAN-GPE, NSH",
+            e,
+            on4(17, &udp(4790, &cat(&[&[0x0c, 0, 0, 4, 0, 1, 2, 0], &[0, 2, 1, 1, 0, 0, 0, 1], &four()]))),
+            2,
+            vec![Vxlan],
+        ),
+        ("MPLS over UDP", e, on4(17, &udp(6635, &labels(&four()))), 2, vec![MplsUdp, Mpls]),
+        ("GUE", e, on4(17, &udp(6080, &cat(&[&[0, 4, 0, 0], &four()]))), 2, vec![Gue]),
+        ("GUE, version 1", e, on4(17, &udp(6080, &six())), 2, vec![Gue]),
+        ("TZSP", e, on4(17, &udp(37008, &cat(&[&[1, 0, 0, 1, 10, 1, 7, 0, 1], &frame]))), 2, vec![Tzsp]),
+        ("L2TPv3", e, on4(115, &cat(&[&[0, 0, 0, 9, 1, 2, 3, 4], &frame])), 2, vec![L2tp]),
+        ("Teredo", e, on4(17, &udp(3544, &cat(&[&[0, 0, 1, 1, 1, 1, 1, 1], &six()]))), 2, vec![Teredo]),
+        ("LISP", e, on4(17, &udp(4341, &cat(&[&[0x80, 0, 0, 0, 0, 0, 0, 1], &four()]))), 2, vec![Lisp]),
         ("VXLAN in GENEVE", e, on4(17, &geneve(&ip4(17, &vxlan(&frame)))), 3, vec![Geneve, Vxlan]),
     ]
 }

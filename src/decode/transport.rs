@@ -10,6 +10,7 @@ use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
 use super::Walk;
 use super::meta::{Checksum, Layer, Meta, Stop, Tcp, TcpFlags, Transport};
 use super::span::Span;
+use super::tunnel::TEREDO;
 use crate::bytes::Reader;
 
 /// IP protocol numbers that are looked into.
@@ -21,6 +22,7 @@ pub(super) mod protocol {
     pub(in super::super) const IPV6: u8 = 41;
     pub(in super::super) const GRE: u8 = 47;
     pub(in super::super) const ICMPV6: u8 = 58;
+    pub(in super::super) const L2TP: u8 = 115;
 }
 
 impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
@@ -90,6 +92,9 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         meta.transport = Transport::Udp { source: header.source_port(), destination, checksum: Checksum::Unknown };
         meta.header_len = header.slice().len() as u8;
         meta.missing = segment.missing();
+        if header.source_port() == TEREDO && !self.is_tunnel_port(destination) {
+            return self.udp_tunnel(meta, TEREDO, segment); // a server answers from its port
+        }
         if self.is_tunnel_port(destination) {
             return self.udp_tunnel(meta, destination, segment);
         }
@@ -105,6 +110,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             protocol::ICMPV6 if v6 => self.icmp(meta, segment),
             protocol::IPV4 | protocol::IPV6 => self.ip_in_ip(meta, segment),
             protocol::GRE => self.gre(meta, segment),
+            protocol::L2TP => self.l2tp(meta, segment),
             _ => {
                 meta.transport = Transport::Other;
                 self.finish(meta, segment.bytes);

@@ -1,4 +1,5 @@
-//! Tunnels over IP: IP in IP, GRE with everything that it carries (Ethernet, ERSPAN, PPP, MPLS), VXLAN, GENEVE, GTP-U.
+//! Tunnels over IP: IP in IP, GRE with everything that it carries (Ethernet, ERSPAN, PPP, MPLS), VXLAN, GENEVE, GTP-U,
+//! MPLS over UDP, GUE, TZSP, L2TPv3, Teredo, LISP.
 //!
 //! Tunnels over UDP are told by the destination port and a header in which nothing contradicts; anything else on such a
 //! port stays plain UDP.
@@ -17,6 +18,11 @@ use crate::bytes::Reader;
 const VXLAN_GPE: u16 = 4790;
 const GENEVE: u16 = 6081;
 const GTP_U: u16 = 2152;
+pub(super) const TEREDO: u16 = 3544;
+const LISP: u16 = 4341;
+const GUE: u16 = 6080;
+const MPLS_UDP: u16 = 6635;
+const TZSP: u16 = 37008;
 
 /// Protocol types of GRE beside EtherTypes.
 const TRANSPARENT_ETHERNET: EtherType = EtherType(0x6558);
@@ -68,7 +74,8 @@ struct Tunnel<'b> {
 impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
     #[inline]
     pub(super) fn is_tunnel_port(&self, port: u16) -> bool {
-        matches!(port, VXLAN_GPE | GENEVE | GTP_U) || self.decoder.vxlan_ports.contains(&port)
+        matches!(port, VXLAN_GPE | GENEVE | GTP_U | TEREDO | LISP | GUE | MPLS_UDP | TZSP)
+            || self.decoder.vxlan_ports.contains(&port)
     }
 
     /// A datagram to the port of a tunnel: opened if it is one.
@@ -78,11 +85,26 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             VXLAN_GPE => vxlan_gpe(payload),
             GENEVE => geneve(payload),
             GTP_U => gtp_u(payload),
+            TEREDO => teredo(payload),
+            LISP => lisp(payload),
+            GUE => gue(payload),
+            MPLS_UDP => mpls_udp(payload),
+            TZSP => tzsp(payload),
             _ => vxlan(payload),
         });
         match tunnel {
             Some(tunnel) => self.open(meta, segment, tunnel),
             None => self.finish(meta, segment.bytes),
+        }
+    }
+
+    /// L2TP version 3 over IP (RFC 3931 section 4.1.1) with Ethernet. How long the cookie is was agreed on out of sight: what
+    /// follows has to look like a frame.
+    pub(super) fn l2tp(&mut self, meta: &mut Meta, span: Span<'_>) {
+        meta.transport = Transport::Other;
+        match l2tp(span) {
+            Some(tunnel) => self.open(meta, span, tunnel),
+            None => self.finish(meta, span.bytes),
         }
     }
 
@@ -128,14 +150,107 @@ fn vxlan(span: Span<'_>) -> Option<Tunnel<'_>> {
 /// VXLAN with Generic Protocol Extension (draft-ietf-nvo3-vxlan-gpe).
 fn vxlan_gpe(span: Span<'_>) -> Option<Tunnel<'_>> {
     let &[flags, 0, 0, next, a, b, c, 0] = span.bytes.first_chunk::<8>()? else { return None };
+    let id = Some(u32::from_be_bytes([0, a, b, c]));
+    if (flags, next) == (0x0c, 4) {
+        let (carries, inner) = nsh(span.skip(8)?)?;
+        return Some(Tunnel { kind: TunnelKind::Vxlan, id, carries, inner });
+    }
     let carries = match (flags, next) {
         (0x08, 0) | (0x0c, 3) => Carries::Ethernet,
         (0x0c, 1 | 2) => Carries::Ip,
         (0x0c, 5) => Carries::Mpls,
         _ => return None,
     };
-    let id = Some(u32::from_be_bytes([0, a, b, c]));
     Some(Tunnel { kind: TunnelKind::Vxlan, id, carries, inner: span.skip(8)? })
+}
+
+/// Network Service Header (RFC 8300): version and length in the first two bytes, what follows in the fourth.
+fn nsh(span: Span<'_>) -> Option<(Carries, Span<'_>)> {
+    let &[first, len, _, next, ..] = span.bytes else { return None };
+    let carries = match (first >> 6, next) {
+        (0, 1 | 2) => Carries::Ip,
+        (0, 3) => Carries::Ethernet,
+        (0, 5) => Carries::Mpls,
+        _ => return None,
+    };
+    let words = usize::from(len & 0x3f);
+    Some((carries, span.skip(words.saturating_mul(4)).filter(|_| words >= 2)?))
+}
+
+/// Whether bytes begin like a packet of IP.
+fn is_ip(span: &Span<'_>) -> bool {
+    matches!(span.bytes.first(), Some(0x45..=0x4f | 0x60..=0x6f))
+}
+
+/// Whether bytes begin like an Ethernet frame with IP or a tag.
+fn is_ethernet(span: &Span<'_>) -> bool {
+    match span.bytes.get(12..15) {
+        Some(&[8, 0, first]) => first >> 4 == 4,
+        Some(&[0x86, 0xdd, first]) => first >> 4 == 6,
+        Some(&[8, 6, _] | &[0x81, 0, _]) => true,
+        _ => false,
+    }
+}
+
+/// MPLS over UDP (RFC 7510): a label stack whose end is near.
+fn mpls_udp(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let ends = span.bytes.chunks_exact(4).take(super::MAX_TAGS).any(|label| label.get(2).is_some_and(|b| b & 1 == 1));
+    ends.then_some(Tunnel { kind: TunnelKind::MplsUdp, id: None, carries: Carries::Mpls, inner: span })
+}
+
+/// GUE: version 0 has a header with the protocol of what follows, version 1 is the packet itself.
+fn gue(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let &[first, protocol, ..] = span.bytes else { return None };
+    let inner = match (first >> 6, first & 0x20, protocol) {
+        (0, 0, 4 | 41) => span.skip(4)?.skip(usize::from(first & 0x1f).saturating_mul(4))?,
+        (1, ..) => span,
+        _ => return None,
+    };
+    is_ip(&inner).then_some(Tunnel { kind: TunnelKind::Gue, id: None, carries: Carries::Ip, inner })
+}
+
+/// TZSP: version, type, protocol (1 is Ethernet), then tags with their length up to the one that ends them.
+fn tzsp(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let &[1, 0 | 1, 0, 1, ..] = span.bytes else { return None };
+    let mut rest = Reader::new(span.bytes.get(4..)?);
+    loop {
+        match rest.u8()? {
+            0 => {}
+            1 => break,
+            _ => {
+                let len = rest.u8()?;
+                rest.skip(usize::from(len))?;
+            }
+        }
+    }
+    let inner = span.skip(span.bytes.len().saturating_sub(rest.len()))?;
+    Some(Tunnel { kind: TunnelKind::Tzsp, id: None, carries: Carries::Ethernet, inner })
+}
+
+/// Session id, a cookie of 0, 4 or 8 bytes, a sublayer of 0 or 4, a frame. Session 0 is control.
+fn l2tp(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let id = Reader::new(span.bytes).u32().filter(|id| *id != 0)?;
+    let inner = [4, 8, 12, 16].into_iter().filter_map(|len| span.skip(len)).find(is_ethernet)?;
+    Some(Tunnel { kind: TunnelKind::L2tp, id: Some(id), carries: Carries::Ethernet, inner })
+}
+
+/// Teredo: IPv6, behind authentication and origin if there are any (RFC 4380 section 5.1.1).
+fn teredo(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let mut inner = span;
+    if let [0, 1, id, value, ..] = inner.bytes {
+        inner = inner.skip(usize::from(*id).saturating_add(usize::from(*value)).saturating_add(13))?;
+    }
+    if inner.bytes.starts_with(&[0, 0]) {
+        inner = inner.skip(8)?;
+    }
+    let is_v6 = inner.bytes.len() >= 40 && inner.bytes.first().is_some_and(|first| first >> 4 == 6);
+    is_v6.then_some(Tunnel { kind: TunnelKind::Teredo, id: None, carries: Carries::Ip, inner })
+}
+
+/// LISP (RFC 9300 section 5.1): eight bytes, then IP.
+fn lisp(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let inner = span.skip(8).filter(is_ip)?;
+    Some(Tunnel { kind: TunnelKind::Lisp, id: None, carries: Carries::Ip, inner })
 }
 
 /// GENEVE (RFC 8926), options skipped.

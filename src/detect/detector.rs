@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 
 use super::asked::{self, Asked, Questions};
 use super::canonical::{canonical_host, canonical_ip, percent_stable};
+use super::client::{Forms, Standing};
 use super::content::Content;
 use super::path::{Target, plain_path};
 use super::proof::{Answer, Fingerprints, number};
@@ -72,6 +73,7 @@ pub struct Detector {
     memory: Memory,
     questions: Questions,
     agents: UserAgents,
+    forms: Forms,
 }
 
 impl Detector {
@@ -84,6 +86,7 @@ impl Detector {
             memory: Memory::default(),
             questions: Questions::default(),
             agents: UserAgents::default(),
+            forms: Forms::default(),
         }
     }
 
@@ -315,12 +318,19 @@ impl Detector {
             version: request.and_then(|_| version(choice, session_token.is_some())).map(Version::name),
             credential: found.credential,
             headers: request.map(|r| r.recorded(&self.catalogue)).unwrap_or_default(),
+            client: request.map(|r| self.forms.client(&self.catalogue, r.message)).unwrap_or_default(),
             signals: Signals::default(),
             leg,
             session_token,
             issued_token: issued_token.map(|(token, lifetime)| (tokens::token_hash(token), lifetime)),
         };
         imds.signals = self.signals(tx, request, answer, choice, &imds);
+        match imds.client.standing {
+            Standing::Mismatch => imds.signals.add(Signal::ClaimedIdentityMismatch),
+            // Java's own client asks for pages first, whatever it is used for
+            Standing::Known if imds.client.shape.is_some() => imds.signals.remove(Signal::BrowserLike),
+            _ => {}
+        }
         imds
     }
 

@@ -4,6 +4,7 @@
 mod asked;
 pub mod body;
 pub mod canonical;
+pub mod client;
 pub mod content;
 mod detector;
 mod expiry;
@@ -20,7 +21,9 @@ pub mod tokens;
 pub mod verdict;
 pub mod views;
 
+pub use client::{Client, Shape, Standing};
 pub use detector::{Config, DEFAULT_FINGERPRINT_KEY, Detector};
+pub use expiry::rfc3339;
 pub use path::{Normalised, normalise_path};
 pub use recorded::Recorded;
 pub use secret::{Grams, Part, Secret};

@@ -14,6 +14,9 @@ use crate::proto::dns::{Message, Name, RData, Transaction};
 /// Most metadata addresses of one answer that are kept, and most others.
 const MAX_ADDRESSES: usize = 64;
 
+/// Most names that a name is an alias of.
+const MAX_ALIASES: usize = 64;
+
 /// Judges a transaction by its question and the addresses in its answer section, CNAME chains included.
 pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> DnsVerdict {
     let mut verdict = DnsVerdict::default();
@@ -28,6 +31,14 @@ pub(super) fn judge(catalogue: &Catalogue, tx: &Transaction, search: bool) -> Dn
         }
     }
     let answers = tx.response.iter().flat_map(|m| &m.answers);
+    if verdict.metadata_name.is_none() {
+        let aliases = answers.clone().filter_map(|record| match &record.data {
+            RData::Name(name) if record.rtype == CNAME => Some(name),
+            _ => None,
+        });
+        verdict.metadata_name =
+            aliases.take(MAX_ALIASES).find_map(|name| service(&catalogue.endpoints_named(&shown(name))));
+    }
     let addresses = answers.flat_map(|record| {
         let (address, hinted) = match &record.data {
             RData::A(v4) => (Some(IpAddr::V4(*v4)), Vec::new()),

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::client::Client;
 use super::recorded::Recorded;
 use super::relay;
 use super::secret::Secret;
@@ -53,6 +54,8 @@ signals! {
     ImpossiblePath = "impossible-path",
     /// A credential was issued.
     Issued = "issued",
+    /// More issuances than this actor's habit, or one again long before it expires.
+    MoreThanUsual = "more-than-usual",
     /// One host speaks several clouds' protocols.
     MultiCloud = "multi-cloud",
     /// No User-Agent.
@@ -193,6 +196,8 @@ pub struct Imds {
     pub credential: Option<Credential>,
     /// Headers that tell metadata clients apart: lower-case name and value (token headers: value empty).
     pub headers: Recorded,
+    /// Who asks, by the form of the request.
+    pub client: Client,
     /// What was noticed.
     pub signals: Signals,
     /// By which rule it is metadata traffic.

@@ -76,8 +76,8 @@ fn event<'a>(writer: &Writer, alert: &'a Alert) -> Event<'a> {
     });
     event.severity = Some(alert.severity.number());
     event.risk_score = Some(alert.risk_score);
-    let (start, end) = match alert.repeats {
-        Some((_, start, end)) => (start, Some(end)),
+    let (start, end) = match &alert.repeats {
+        Some(merged) => (merged.from, Some(merged.last)),
         None => (alert.subject.start, alert.subject.end),
     };
     event.start = Some(writer.stamp(start));
@@ -234,7 +234,11 @@ fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a
     };
     imds.signals = SignalList(alert.signals);
     imds.allowed_by = None;
-    imds.repeats = alert.repeats.map(|(count, ..)| count);
+    imds.repeats = alert.repeats.as_ref().map(|merged| merged.count);
+    if let (Some(merged), Some(credential)) = (&alert.repeats, &mut imds.credential) {
+        credential.ids = merged.ids.iter().map(|id| context.mask.text(Cow::Borrowed(id))).collect();
+        credential.more_ids = Some(merged.more_ids).filter(|more| *more > 0);
+    }
     imds.chain = alert
         .chain
         .iter()

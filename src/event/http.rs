@@ -11,8 +11,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::body;
 use super::doc::{
-    Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, Member, NamedTexts,
-    SignalList, Text, Url, UserAgent,
+    Client, Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, Member, NamedTexts,
+    Shown, SignalList, Text, Url, UserAgent,
 };
 use super::envelope::{Exchange, Side};
 use super::mask::{HIDDEN, Masker};
@@ -522,10 +522,13 @@ pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> 
             issued: credential.issued,
             kind: credential.kind,
             id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
+            ids: Vec::new(),
+            more_ids: None,
             scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
             expires: credential.expires.as_deref(),
             fingerprint: credential.fingerprint.as_deref(),
         }),
+        client: imds.client.shape.map(|shape| Client { shape: Some(Shown(shape)), name: imds.client.name() }),
         headers: NamedTexts(distinct(&imds.headers, context)),
         signals: SignalList(imds.signals.union(context.signals)),
         allowed_by: context.allowed_by,

@@ -97,6 +97,7 @@ pub(super) fn imds(path: &str) -> Imds {
             ..Credential::default()
         }),
         headers,
+        client: crate::detect::Client::default(),
         signals,
         leg: Leg::Address,
         session_token: None,

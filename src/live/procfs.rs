@@ -91,10 +91,15 @@ impl Procfs {
             args,
             start: Some(start),
             parent: Some(parent),
+            parent_name: self.comm(parent),
             entity_id: Some(self.entity(pid, &stat)),
             user: text(&folder, "status").as_deref().and_then(effective_user),
             container: text(&folder, "cgroup").as_deref().and_then(container),
         })
+    }
+
+    fn comm(&self, pid: u32) -> Option<String> {
+        Some(text(&self.folder(pid)?, "comm")?.trim_end().to_owned())
     }
 
     fn folder(&self, pid: u32) -> Option<OwnedFd> {

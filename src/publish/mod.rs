@@ -135,8 +135,27 @@ impl Publisher {
         if let Some(kind) = kind {
             self.event(observation, Label { id, kind, severity: None }, &remarks);
         }
+        if let (Some((subject, rule, severity)), Some(suggestions)) = (&remarks.judged, &mut self.suggestions) {
+            suggestions.judged(subject, *rule, *severity);
+        }
         self.raise();
         self.said.forget();
+    }
+
+    /// What actors do again and again, for the state file: texts from the wire without any secret that was issued.
+    pub fn habits(&self) -> Vec<correlate::Habit> {
+        let mask = Masker::new(self.correlator.issued());
+        let clean = |text: &mut String| *text = mask.text(std::mem::take(text).into()).into_owned();
+        let mut habits: Vec<_> = self.correlator.habits().cloned().collect();
+        for habit in &mut habits {
+            habit.texts().for_each(clean);
+        }
+        habits
+    }
+
+    /// Takes up habits that were learned before.
+    pub fn restore(&mut self, habits: Vec<correlate::Habit>) {
+        self.correlator.restore(habits);
     }
 
     /// Whether a credential or session token was issued: from now on it may be seen leaving.

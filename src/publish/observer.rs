@@ -29,6 +29,6 @@ impl AlertObserver for AlertCounts {
 
 impl AlertObserver for Suggestions {
     fn on_alert(&mut self, alert: &Alert) {
-        self.see(alert);
+        self.raised(alert);
     }
 }

@@ -503,6 +503,8 @@ fn questions_and_answers() {
         ],
     );
     assert_eq!(rebind.metadata_name, None);
+    let alias = ask("a.attacker.example", vec![RData::Name(name("metadata.google.internal"))]);
+    assert_eq!(alias.metadata_name, None, "of another type");
     assert_eq!(rebind.other_answers.len(), 1);
     assert_eq!(rebind.metadata_answers.iter().map(|a| a.1).collect::<Vec<_>>(), ["unknown", "alibaba"]);
     assert_eq!(ask("localhost", vec![RData::A([127, 0, 0, 1].into())]).metadata_answers, []);

@@ -10,9 +10,9 @@ use crate::proto::http::Message;
 
 /// Most hits of one message that are read.
 pub(super) const HITS: usize = 128;
-/// Bytes before a host in which scheme, slashes and user may stand, and behind it, in which the path may.
+/// Bytes before a host in which scheme, slashes and user may stand, and after it, in which the path may.
 const BEFORE: usize = 64;
-const BEHIND: usize = 512;
+const AFTER: usize = 512;
 
 impl Search<'_> {
     /// Searches head and body literally.
@@ -34,7 +34,7 @@ impl Search<'_> {
                 .iter()
                 .rposition(|b| text::is_delimiter(*b) || matches!(b, b'=' | b'&'))
                 .map_or(0, |at| at.saturating_add(1));
-            let url = bytes.get(from.saturating_add(start)..found.end().saturating_add(BEHIND).min(bytes.len()));
+            let url = bytes.get(from.saturating_add(start)..found.end().saturating_add(AFTER).min(bytes.len()));
             let url = url.unwrap_or_default();
             let end = url.iter().position(|b| text::is_delimiter(*b) || *b == b'&').unwrap_or(url.len());
             self.literal(place, url.get(..end).unwrap_or_default());

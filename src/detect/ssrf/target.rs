@@ -29,7 +29,7 @@ impl Search<'_> {
         {
             self.push(CandidateKind::Attempt, &|| Place::AbsoluteForm, parsed, target);
         }
-        self.behind_at(target);
+        self.after_at(target);
         let query_at = memchr::memchr(b'?', target).unwrap_or(target.len());
         let (path, query) = target.split_at_checked(query_at).unwrap_or((target, b""));
         self.path(path, target);
@@ -39,7 +39,7 @@ impl Search<'_> {
     }
 
     /// A target that begins with `@` or `:port@`: a proxy that appends it to its upstream's authority goes elsewhere.
-    fn behind_at(&mut self, target: &[u8]) {
+    fn after_at(&mut self, target: &[u8]) {
         let slash = memchr::memchr(b'/', target).unwrap_or(target.len());
         let (authority, after) = target.split_at_checked(slash).unwrap_or((target, b""));
         let Some(at) = memchr::memrchr(b'@', authority) else { return };
@@ -144,6 +144,9 @@ impl Search<'_> {
             return;
         }
         let after = after.get(..REST).unwrap_or(after);
+        if !self.budget.spend(after.len().saturating_mul(4)) {
+            return;
+        }
         let path = normalise_path(after);
         let kind = if self.is_path_of(&host, &path) { CandidateKind::Attempt } else { least };
         let path = (path != "/").then_some(path);

@@ -156,6 +156,9 @@ impl Search<'_> {
             return false;
         }
         if is_service {
+            if !self.budget.spend(whole.len().saturating_mul(4)) {
+                return false;
+            }
             let readings = canonical::hosts(whole);
             if let Some(parsed) = readings.into_iter().find(|parsed| self.is_service(parsed)) {
                 self.push(kind, place, parsed, whole);

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
 use super::{Shown, Text};
-use crate::detect::Signals;
+use crate::detect::{Shape, Signals};
 use crate::event::time::Stamp;
 use crate::id::EventId;
 
@@ -30,6 +30,8 @@ pub struct Imds<'a> {
     pub version: Option<&'a str>,
     /// Credential.
     pub credential: Option<Credential<'a>>,
+    /// Who asks, by the form of the request.
+    pub client: Option<Client<'a>>,
     /// Headers that tell metadata clients apart.
     #[serde(skip_serializing_if = "NamedTexts::is_empty")]
     pub headers: NamedTexts<'a>,
@@ -56,6 +58,16 @@ impl Imds<'_> {
     }
 }
 
+/// `imds.client`.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct Client<'a> {
+    /// Shape.
+    pub shape: Option<Shown<Shape>>,
+    /// Name of the known client.
+    pub name: Option<&'a str>,
+}
+
 /// `imds.credential`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize)]
@@ -66,6 +78,11 @@ pub struct Credential<'a> {
     pub kind: Option<&'a str>,
     /// Non-secret identifier.
     pub id: Option<Text<'a>>,
+    /// Those of the issuances that a summary stands for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Text<'a>>,
+    /// How many more there are.
+    pub more_ids: Option<u64>,
     /// Role, resource, audience.
     pub scope: Option<Text<'a>>,
     /// Expiry.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::framing::Framing;
 use super::framing::{Kind, content_length, request_framing, response_framing, upgrades_to};
 use super::head::Role;
-use super::message::{Message, wipe};
+use super::message::{Head, Message, wipe};
 use super::parser::Env;
 use super::probe::PREFACE;
 use super::reader::{Reader, Step, message_memory, wire};
@@ -24,6 +24,8 @@ const HOLD: usize = 16 * 1024;
 const UNASKED: usize = 16 * 1024;
 /// Bodies up to this length are captured without asking whether they are of use, which would take longer.
 const SMALL: u64 = 2048;
+/// Bytes of use of what may lead its reader elsewhere: pages, style sheets, playlists.
+const PAGE: usize = 16 * 1024;
 /// Second readings of a request alive at the same time.
 const FORKS: usize = 2;
 
@@ -322,7 +324,13 @@ impl Http1 {
         let framing = if switches || kind == Some(Kind::Head) { Framing::None } else { response_framing(head, status) };
         let of_use = match self.answered().map(|open| open.request.as_ref()) {
             _ if matches!(framing, Framing::Length(..=SMALL)) => usize::MAX,
-            Some(Some(request)) if !env.reads_response(request) => 0,
+            Some(Some(request)) if !env.reads_response(request) => {
+                if may_lead_on(head) {
+                    PAGE
+                } else {
+                    0
+                }
+            }
             Some(_) => usize::MAX,
             None => UNASKED,
         };
@@ -518,4 +526,22 @@ fn follow(fork: &mut Reader, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -
             }
         }
     }
+}
+
+/// Whether an answer is a document that makes whoever renders it load others.
+fn may_lead_on(head: &Head) -> bool {
+    let content_type = head.field("content-type").unwrap_or_default();
+    let is = |kind: &str| content_type.get(..kind.len()).is_some_and(|own| own.eq_ignore_ascii_case(kind.as_bytes()));
+    [
+        "text/html",
+        "text/xml",
+        "text/css",
+        "application/xml",
+        "application/xhtml",
+        "image/svg",
+        "application/vnd.apple",
+        "audio/mpegurl",
+    ]
+    .into_iter()
+    .any(is)
 }

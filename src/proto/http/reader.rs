@@ -490,14 +490,10 @@ impl Reader {
         self.received = self.received.saturating_add(bytes.len() as u64);
         let limit = if limits.every_response { limits.body } else { limits.body.min(self.of_use) };
         let Some(message) = &mut self.message else { return };
-        let room = limit.saturating_sub(message.body.captured.len());
-        capture(&mut message.body.captured, bytes, limit, left);
-        let rest = bytes.get(room..).unwrap_or_default();
-        if let Some(watch) = limits.watch.filter(|_| self.role == Role::Request && !rest.is_empty())
-            && message.head.field("content-encoding").is_none()
-        {
-            message.body.later.get_or_insert_default().take(rest, watch);
+        if self.role == Role::Request {
+            watch_rest(message, bytes, limit, limits);
         }
+        capture(&mut message.body.captured, bytes, limit, left);
     }
 
     /// Ends the message in progress at its end (`complete`) or before it.
@@ -555,6 +551,17 @@ impl ChunkLine {
             _ => {}
         }
         self.digits <= 15 && self.len <= MAX_CHUNK_LINE
+    }
+}
+
+/// Has what of a request's body is not captured looked at; call it before [`capture`] with the same bytes and limit.
+pub(super) fn watch_rest(message: &mut Message, bytes: &[u8], limit: usize, limits: &Limits) {
+    let room = limit.saturating_sub(message.body.captured.len());
+    let Some(rest) = bytes.get(room..).filter(|rest| !rest.is_empty()) else { return };
+    if let Some(watch) = limits.watch
+        && message.head.field("content-encoding").is_none()
+    {
+        message.body.later.get_or_insert_default().take(rest, watch);
     }
 }
 
