@@ -280,6 +280,7 @@ mod tests {
             client: client.parse().unwrap(),
             process: None,
             user_agent: None,
+            client_form: None,
             path: None,
         };
         assert!(entry.matches(&asked("10.20.0.10")) && entry.matches(&asked("::ffff:10.20.0.10")));

@@ -161,7 +161,7 @@ impl Kafka {
         let numbers: Vec<_> = cluster.partitions.keys().copied().collect();
         let parts = self.parts(batch, &numbers);
         let codec = self.codec();
-        let result = self.wait(async {
+        self.wait(async {
             let mut running = JoinSet::new();
             for (partition, part) in parts {
                 let client =
@@ -175,8 +175,7 @@ impl Kafka {
                 first = first.or(trouble);
             }
             first.map_or(Ok(()), Err)
-        });
-        result
+        })
     }
 
     fn note(&self, error: Option<Error>, part: &[usize], outcomes: &mut [Outcome]) -> Option<Trouble> {
