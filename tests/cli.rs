@@ -448,10 +448,13 @@ fn profile_network_traffic_adds_what_elastics_rules_ask_for() {
 }
 
 #[test]
-fn suggestions_are_a_configuration_that_allows_what_was_seen() {
+fn suggestions_are_a_configuration_that_allows_what_was_seen_but_no_theft() {
     let suggested = output(&["-r", THEFT, "--quiet", "--suggest-allow"]);
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "allow.toml", err(&suggested));
     let output = output(&["-r", THEFT, "-e", "alerts", "-c", &file]);
-    assert_eq!((status(&output), out(&output)), (0, ""), "{}", err(&suggested));
+    // The walk before it is allowed; the issuance to a tool is critical, and nothing that is offered covers it.
+    let rules: Vec<_> =
+        out(&output).lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["rule"]["id"].clone()).collect();
+    assert_eq!((status(&output), rules), (0, vec!["imds-credential-issued".into()]), "{}", err(&suggested));
 }
