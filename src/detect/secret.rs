@@ -57,10 +57,6 @@ impl Secret {
 
     /// The secrets in a document of which nobody knows where in it they stand: words, paths and addresses are none.
     pub fn in_text(text: &[u8], part: Part) -> Option<Self> {
-        // Lines of a key may look like paths, and what is taken from one may go on in the next.
-        if memchr::memmem::find(text, b"-----BEGIN ").is_some() {
-            return Self::new(text, part);
-        }
         let is_path = |run: &[u8]| run.starts_with(b"/") || run.split(|byte| *byte == b'/').count() > 4;
         Self::of_runs(text, part, |run| is_token(run) && !is_path(run))
     }
