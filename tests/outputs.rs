@@ -56,7 +56,7 @@ fn files_of_others_are_left_as_they_are() {
         assert!(said.contains("does not end as an output of ours does"), "{said}");
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
-    let (status, said) = run(&["-r", THEFT, "-o", "/dev/mem"]);
+    let (status, said) = run(&["-r", THEFT, "-o", "/dev/zero"]);
     assert_eq!(status, 1, "{said}");
 }
 
@@ -141,7 +141,8 @@ fn outputs_take_what_they_are_configured_for() {
     assert!(status <= 1, "{said}");
     for (name, events) in [("all", "all"), ("metadata", "metadata")] {
         let expected = program().args(["-r", "pcaps", "-e", events]).output().unwrap().stdout;
-        assert_eq!(fs::read(at(name)).unwrap().len(), expected.len(), "as if it were the only output: {name}");
+        let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(lines(&fs::read(at(name)).unwrap()), lines(&expected), "as if it were the only output: {name}");
     }
     let worst = fs::read_to_string(at("worst")).unwrap();
     assert!(worst.lines().count() > 10);

@@ -209,7 +209,7 @@ fn spooled(dir: &Path) -> Vec<String> {
 fn wait_for(what: &str, sensor: &Sensor, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "not {what}: {}", sensor.messages());
+        assert!(began.elapsed() < Duration::from_secs(180), "not {what}: {}", sensor.messages());
         std::thread::sleep(Duration::from_millis(50));
     }
 }

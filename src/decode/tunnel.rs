@@ -104,6 +104,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         meta.transport = Transport::Other;
         match l2tp(span) {
             Some(tunnel) => self.open(meta, span, tunnel),
+            None if meta.missing > 0 => self.stop(meta, span, CUT),
             None => self.finish(meta, span.bytes),
         }
     }

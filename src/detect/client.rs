@@ -269,7 +269,7 @@ pub(crate) fn family(user_agent: &[u8]) -> String {
         if products == MOST_PRODUCTS {
             break;
         }
-        products += 1;
+        products = products.saturating_add(1);
         if !out.is_empty() {
             out.push(' ');
         }
@@ -281,8 +281,6 @@ pub(crate) fn family(user_agent: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn families_have_no_versions() {
         for (sent, family) in [

@@ -161,8 +161,9 @@ impl<'b> Answer<'b> {
 
     /// The secrets of the document, as hashes.
     pub(super) fn secrets(&self, entry: &PathEntry) -> Vec<Secret> {
-        let is_text = matches!(self.document, Document::Text(_));
-        let new = if is_text { Secret::in_text } else { Secret::new };
+        // In a text of which no part is known to be the secret it is sought; a key in it is one, all its lines together.
+        let is_text = |value: &[u8]| matches!(self.document, Document::Text(text) if text.len() == value.len());
+        let new = |value, part| if is_text(value) { Secret::in_text(value, part) } else { Secret::new(value, part) };
         let parts = self.secret_parts(entry).into_iter().take(MAX_SECRETS);
         parts.filter_map(|(value, _, part)| new(value, part)).collect()
     }

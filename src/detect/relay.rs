@@ -3,7 +3,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use super::Carried;
-use super::content::Content;
+use super::content;
 use super::request::UserAgents;
 use super::tokens::{self, Seen, Spot};
 use crate::catalogue::Catalogue;
@@ -71,8 +71,9 @@ fn message(
     }
     tokens::tokens_in(message.head.phrase(), out);
     if message.body.captured.len() >= tokens::MIN_TOKEN {
-        let content = Content::new(&message.body.captured, message.head.field("content-encoding"));
-        tokens::tokens_in(content.bytes(), out);
+        let encoding = message.head.field("content-encoding");
+        let mut search = |document: &[u8]| tokens::tokens_in(document, out);
+        content::documents(&message.body.captured, encoding, content::MAX_DECODED, &mut search);
     }
 }
 

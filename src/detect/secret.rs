@@ -233,6 +233,12 @@ fn place(gram: u64) -> (usize, u64) {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "tests fail by panicking"
+)]
 mod tests {
     use proptest::prelude::*;
 

@@ -138,9 +138,9 @@ fn shared_claims(run: &[u8]) -> Range<usize> {
 fn signed_values(text: &[u8]) -> Vec<Range<usize>> {
     static NAME: LazyLock<[Finder<'static>; 2]> =
         LazyLock::new(|| [Finder::new(b"ecurity-"), Finder::new(b"ECURITY-")]);
-    static SIGNATURE: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
-        [Finder::new(b"ignature"), Finder::new(b"SIGNATURE"), Finder::new(b"-HMAC-"), Finder::new(b"-hmac-")]
-    });
+    // The last one is of the policy that a signed form carries in base64.
+    static SIGNATURE: LazyLock<[Finder<'static>; 5]> =
+        LazyLock::new(|| ["ignature", "SIGNATURE", "-HMAC-", "-hmac-", "\"conditions\""].map(Finder::new));
     let is_signed = || SIGNATURE.iter().any(|word| word.find(text).is_some());
     let names = NAME.iter().flat_map(|name| name.find_iter(text));
     let mut names = names.filter(|at| is_session_name(text.get(*at..).unwrap_or_default())).peekable();
@@ -260,6 +260,12 @@ fn trim_padding(token: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "tests fail by panicking"
+)]
 mod tests {
     use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 

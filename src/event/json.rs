@@ -36,7 +36,7 @@ pub fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
 /// The same with texts of more than `longest` bytes cut; each says how many bytes are missing.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_cut(out: &mut Vec<u8>, value: &impl Serialize, longest: usize) -> Result<(), Error> {
     value.serialize(Json { out, longest })
 }

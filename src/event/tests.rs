@@ -492,8 +492,13 @@ fn a_lookup_alert_has_its_question_and_repeats_their_window() {
     conn.proto = Proto::Udp;
     alert.subject = Subject { conn, http: None, dns: Some(dns.into()), ..(*alert.subject).clone() }.into();
     (alert.leg, alert.rule, alert.outcome) = (None, Rule::ImdsLookup, Outcome::Unknown);
-    let (from, last) = (Timestamp::new(1_789_899_331, 0), Timestamp::new(1_789_899_390, 0));
-    alert.repeats = Some(crate::alert::Merged { count: 7, from, last, ids: Vec::new(), more_ids: 0 }.into());
+    alert.repeats = Some(Box::new(crate::alert::Merged {
+        count: 7,
+        from: Timestamp::new(1_789_899_331, 0),
+        last: Timestamp::new(1_789_899_390, 0),
+        ids: Vec::new(),
+        more_ids: 0,
+    }));
     let event = alert_event(&alert);
     assert_eq!(event["dns"]["question"], json!({"name": "metadata.google.internal", "type": "A"}));
     assert_eq!(event["dns"]["resolved_ip"], json!(["169.254.169.254"]));

@@ -135,8 +135,8 @@ impl Publisher {
         if let Some(kind) = kind {
             self.event(observation, Label { id, kind, severity: None }, &remarks);
         }
-        if let (Some((subject, rule, severity)), Some(suggestions)) = (&remarks.judged, &mut self.suggestions) {
-            suggestions.judged(subject, *rule, *severity);
+        if let (Some((subject, ..)), Some(suggestions)) = (&remarks.judged, &mut self.suggestions) {
+            suggestions.judged(subject);
         }
         self.raise();
         self.said.forget();

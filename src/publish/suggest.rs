@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::alert::{Alert, Rule, Severity, Subject};
+use crate::alert::{Alert, Severity, Subject};
 use crate::correlate::{AllowEntry, OneOrMany};
 use crate::detect::{Client, Signal, Signals};
 use crate::net::Network;
@@ -50,13 +50,12 @@ struct Seen {
     times: u64,
     first: Timestamp,
     last: Timestamp,
-    worst: (Severity, Rule),
     signals: Signals,
 }
 
 impl Suggestions {
-    /// Takes one more request with the severity that it was judged to have.
-    pub fn judged(&mut self, subject: &Subject, rule: Rule, severity: Severity) {
+    /// Takes one more request that was judged.
+    pub fn judged(&mut self, subject: &Subject) {
         let Some((actor, path)) = what(subject) else { return };
         let against = [Signal::ForeignHost, Signal::Forwarded, Signal::ClaimedIdentityMismatch];
         if against.iter().any(|signal| subject.signals.has(*signal)) {
@@ -69,11 +68,10 @@ impl Suggestions {
             return;
         }
         self.count += usize::from(!known);
-        let new = || Seen::new(subject.start, (severity, rule));
+        let new = || Seen::new(subject.start);
         let seen = self.seen.entry(actor).or_default().entry(client).or_insert_with(new);
         seen.times += 1;
         seen.last = seen.last.max(subject.start);
-        seen.worst = seen.worst.max((severity, rule));
         seen.signals = seen.signals.union(subject.signals);
         if seen.paths.len() >= PATHS && !seen.paths.contains(path) {
             self.left_out += 1;
@@ -157,8 +155,8 @@ fn what(subject: &Subject) -> Option<(Actor, &str)> {
 }
 
 impl Seen {
-    fn new(time: Timestamp, worst: (Severity, Rule)) -> Self {
-        Self { paths: BTreeSet::new(), times: 0, first: time, last: time, worst, signals: Signals::default() }
+    fn new(time: Timestamp) -> Self {
+        Self { paths: BTreeSet::new(), times: 0, first: time, last: time, signals: Signals::default() }
     }
 
     fn join(&mut self, other: &Self) {
@@ -166,7 +164,6 @@ impl Seen {
         self.times += other.times;
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        self.worst = self.worst.max(other.worst);
         self.signals = self.signals.union(other.signals);
     }
 }
@@ -189,9 +186,8 @@ fn entry(out: &mut String, actor: &Actor, network: Network, seen: &Seen) {
         ..AllowEntry::default()
     };
     let Ok(text) = toml::to_string(&allow) else { return };
-    let (severity, rule) = seen.worst;
     let hours = seen.last.since(seen.first) / (3600 * Timestamp::SECOND);
-    let _ = writeln!(out, "\n# {} requests within {hours} h, at most {} ({})", seen.times, severity.name(), rule.id());
+    let _ = writeln!(out, "\n# {} requests within {hours} h", seen.times);
     let _ = writeln!(out, "# for: {}", reasons_for(actor, seen));
     if let Some(against) = reasons_against(actor, seen) {
         let _ = writeln!(out, "# against: {against}");
@@ -254,8 +250,8 @@ mod tests {
     fn versions_become_stars() {
         for (sent, pattern) in [
             ("Boto3/1.43 Python/3.11 Linux/6.1 Botocore/1.43", "Boto3/* Python/* Linux/* Botocore/*"),
-            ("aws-sdk-go/1.55.8 (go1.26.8; linux; amd64)", "aws-sdk-go/* *"),
-            ("s3fs/1.90 (commit hash unknown; GnuTLS(gcrypt))", "s3fs/* *"),
+            ("aws-sdk-go/1.55.8 (go1.26.8; linux; amd64)", "aws-sdk-go/*"),
+            ("s3fs/1.90 (commit hash unknown; GnuTLS(gcrypt))", "s3fs/*"),
             ("ansible-httpget", "ansible-httpget"),
             ("", ""),
         ] {

@@ -9,7 +9,7 @@
 //! In: events as this program writes them, from a file of any size or from the run itself. Out: the same bytes for the same
 //! input. Nothing here reads a clock or a file. Bounds: every table; each says how much it leaves out.
 //!
-//! Every value is the attacker's: what acts on a display is made visible where it is read ([`visible`](visible)), markup is
+//! Every value is the attacker's: what acts on a display is made visible where it is read ([`visible`]), markup is
 //! escaped by the template, and nothing is ever a link.
 
 mod alert;

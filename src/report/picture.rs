@@ -164,8 +164,9 @@ pub(super) fn graph(incident: &Incident) -> Option<Graph> {
     let (mut link, mut steps) = (
         |a: usize, from: &str, b: usize, to: &str, what| {
             for (role, name) in [(a, from), (b, to)] {
-                let names = roles.get_mut(role);
-                names.filter(|names| !names.iter().any(|one| one == name)).map(|names| names.push(name.to_owned()));
+                if let Some(names) = roles.get_mut(role).filter(|names| !names.iter().any(|one| one == name)) {
+                    names.push(name.to_owned());
+                }
             }
             links.insert((a, from.to_owned(), b, to.to_owned(), what), ());
         },

@@ -121,7 +121,8 @@ impl Output {
         let folder = self.text("path").unwrap_or(".").trim_end_matches('/');
         let name = self.text("filename").unwrap_or("packetbeat");
         let kilobytes = self.text("rotate_every_kb").and_then(|text| text.parse().ok()).unwrap_or(10_240_u64);
-        let size = if kilobytes % 1024 == 0 { format!("{}M", kilobytes / 1024) } else { format!("{kilobytes}K") };
+        let size =
+            if kilobytes.is_multiple_of(1024) { format!("{}M", kilobytes / 1024) } else { format!("{kilobytes}K") };
         let keep = self.text("number_of_files").and_then(|text| text.parse().ok()).unwrap_or(7_u32);
         vec![
             ("to".to_owned(), quoted(&format!("{folder}/{name}.ndjson"))),

@@ -513,9 +513,8 @@ fn disguises_of_where_a_url_stands_are_undone() {
         (format!("GET /f?u=https://r.example/{url}"), CandidateKind::Attempt),
         ("GET /f?u=http://169.254.169.254/latest/user-data%3Fa+b".into(), CandidateKind::Attempt),
         (
-            format!(
-                "POST /p\nContent-Type: multipart/form-data; boundary=b\n\n--b\r\nContent-Disposition: form-data; name=\"u\"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nhttp:=2F=2F169.254.169.254=2Flatest=\r\n/user-data\r\n--b--"
-            ),
+            "POST /p\nContent-Type: multipart/form-data; boundary=b\n\n--b\r\nContent-Disposition: form-data; name=\"u\"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nhttp:=2F=2F169.254.169.254=2Flatest=\r\n/user-data\r\n--b--"
+                .into(),
             CandidateKind::Attempt,
         ),
         (

@@ -159,7 +159,7 @@ fn end_of(path: &Path, length: u64) -> io::Result<End> {
     let last = lines.strip_suffix(b"\n").map(|lines| lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default());
     Ok(match last {
         // The last line may be longer than the window: then its beginning was not seen.
-        Some(last) if !is_own(last) && !(window < length && last.len() + 1 + rest.len() == tail.len()) => End::Foreign,
+        Some(last) if !(is_own(last) || window < length && last.len() + 1 + rest.len() == tail.len()) => End::Foreign,
         Some(last) if !is_own(last) && !last.ends_with(b"}") => End::Foreign,
         None if window < length => End::Foreign,
         _ if rest.is_empty() => End::Whole,

@@ -29,7 +29,7 @@ pub struct Kafka {
     topic: String,
     tls: Option<Arc<ClientConfig>>,
     /// Runs the client, and only while this output waits for it.
-    runtime: Runtime,
+    runtime: Option<Runtime>,
     cluster: Option<Cluster>,
     /// Events without a key so far.
     keyless: u32,
@@ -59,7 +59,7 @@ impl Kafka {
         Ok(Self {
             topic: settings.target.name().unwrap_or_else(|| "imdswatch".to_owned()),
             tls,
-            runtime: runtime.map_err(|error| SettingsError { key: "to", text: error.to_string() })?,
+            runtime: Some(runtime.map_err(|error| SettingsError { key: "to", text: error.to_string() })?),
             cluster: None,
             keyless: 0,
             settings: settings.clone(),
@@ -79,7 +79,8 @@ impl Kafka {
     /// Runs a future for as long as the output waits for the network.
     fn wait<T>(&self, what: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
         let timeout = self.settings.timeout;
-        self.runtime.block_on(async {
+        let runtime = self.runtime.as_ref().ok_or_else(|| Trouble::away("closed"))?;
+        runtime.block_on(async {
             tokio::time::timeout(timeout, what).await.unwrap_or_else(|_| {
                 let text = format!("{}: no answer in {timeout:?}", self.settings.target);
                 Err(Trouble::away(text))
@@ -160,7 +161,7 @@ impl Kafka {
         let numbers: Vec<_> = cluster.partitions.keys().copied().collect();
         let parts = self.parts(batch, &numbers);
         let codec = self.codec();
-        let result = self.wait(async {
+        self.wait(async {
             let mut running = JoinSet::new();
             for (partition, part) in parts {
                 let client =
@@ -174,8 +175,7 @@ impl Kafka {
                 first = first.or(trouble);
             }
             first.map_or(Ok(()), Err)
-        });
-        result
+        })
     }
 
     fn note(&self, error: Option<Error>, part: &[usize], outcomes: &mut [Outcome]) -> Option<Trouble> {
@@ -193,6 +193,15 @@ impl Kafka {
             }
         }
         trouble
+    }
+}
+
+impl Drop for Kafka {
+    /// A name that is still being resolved is not waited for.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

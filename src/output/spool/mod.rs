@@ -185,10 +185,10 @@ impl Spool {
         let mut state = self.state();
         loop {
             let flush_in = state.last_read.map_or(Duration::ZERO, |last| flush.saturating_sub(last.elapsed()));
-            if state.is_worth_reading(most) || flush_in == Duration::ZERO {
-                if let Some(chunk) = state.read(most as u64, bytes, &self.counters) {
-                    return Some(chunk);
-                }
+            if (state.is_worth_reading(most) || flush_in == Duration::ZERO)
+                && let Some(chunk) = state.read(most as u64, bytes, &self.counters)
+            {
+                return Some(chunk);
             }
             let left = due.saturating_duration_since(Instant::now());
             if state.closing || left == Duration::ZERO {
@@ -236,6 +236,7 @@ impl Spool {
             let (alerts, events) = split(queue.class, gone.map(|ticket| ticket.count).sum());
             self.counters.drop_many(alerts, events);
         }
+        self.counters.spool(state.bytes());
     }
 }
 
