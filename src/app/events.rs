@@ -1,7 +1,7 @@
 //! Replay of other sensors' events: which inputs are such files, and what they tell, in the order of time.
 //!
 //! Events are read before packets, so that both can be taken in the order of time: only those that have to do with metadata
-//! are kept, and there are few. Where there are more than [`kept`] of them the earlier half goes on before the rest is read.
+//! are kept, and there are few. Where there are more than a few thousand the earlier half goes on before the rest is read.
 
 use std::fs::File;
 use std::io::{Cursor, Read as _};

@@ -332,7 +332,7 @@ impl<'c> Search<'c> {
         }
         if is_target(catalogue, &parsed.host, parsed.port) {
             // a mere word is no host, but before a path of the service
-            return !(is_single && parsed.scheme == Scheme::Bare) || !catalogue.paths_like(path, b"").is_empty();
+            return !(is_single && parsed.scheme == Scheme::Bare && catalogue.paths_like(path, b"").is_empty());
         }
         let is_own = match &parsed.host {
             HostRef::Address(ip) => ip.is_loopback(),

@@ -270,6 +270,7 @@ fn judged() -> Result<Vec<(i64, Vec<SeccompRule>)>, String> {
     let names = [libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, PR_SET_VMA, libc::PR_GET_DUMPABLE as u64];
     let names = names.iter().map(|of| rule(vec![is(0, Eq, *of)?])).collect::<Result<_, _>>()?;
     // Terminals are asked whether they are one, files how much waits, interfaces what they are. Nothing types for others.
+    #[allow(clippy::unnecessary_cast, reason = "C libraries differ in the type of these numbers")]
     let asked = [libc::TCGETS as u64, libc::TIOCGWINSZ as u64, libc::FIONREAD as u64, libc::FIONBIO as u64];
     let asked = asked.iter().map(|of| rule(vec![is(1, Eq, *of)?]));
     let interfaces = [0x8900, 0x8b00].into_iter().map(|of| rule(vec![is(1, MaskedEq(0xff00), of)?]));

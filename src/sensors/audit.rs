@@ -167,7 +167,7 @@ fn sockaddr(hex: &str) -> Option<Endpoint> {
 fn unhex(hex: &str) -> Option<Vec<u8>> {
     let nibble = |b: u8| char::from(b).to_digit(16).and_then(|n| u8::try_from(n).ok());
     let pair = |pair: &[u8]| Some((nibble(*pair.first()?)? << 4) | nibble(*pair.get(1)?)?);
-    (hex.len() % 2 == 0 && !hex.is_empty()).then(|| hex.as_bytes().chunks(2).map(pair).collect()).flatten()
+    (hex.len().is_multiple_of(2) && !hex.is_empty()).then(|| hex.as_bytes().chunks(2).map(pair).collect()).flatten()
 }
 
 /// The value of a field of a record, quotes or hexadecimal undone.
