@@ -1,12 +1,14 @@
 //! The closing report: what was read, what could not be, what was found. Printed on every exit path.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use super::progress::human;
 use crate::alert::{Rule, Severity};
 use crate::decode;
+use crate::event::Harmless;
 use crate::metrics::{Family, Snapshot};
 use crate::output::Counts;
 use crate::pipeline;
@@ -29,6 +31,8 @@ pub struct Report {
     pub events: u64,
     /// What went wrong with inputs, outputs or threads: already told on standard error.
     pub failures: u64,
+    /// The first of them that concern inputs, in words: which file, where, why.
+    pub troubles: Vec<String>,
     /// Decoding.
     pub decode: decode::Counters,
     /// Pipelines, added up.
@@ -52,6 +56,34 @@ pub struct Report {
     /// Live capture: at least one interface is open.
     pub ready: bool,
     pub(super) suggestions: String,
+}
+
+/// What went wrong with inputs.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    pub(super) count: u64,
+    /// The first of them, in words.
+    pub(super) first: Vec<String>,
+}
+
+impl Failures {
+    /// How many are kept in words.
+    const MOST: usize = 50;
+
+    /// Counts one and says it on standard error.
+    pub(super) fn add(&mut self, trouble: &impl fmt::Display) {
+        eprintln!("imdswatch: {}", Harmless(trouble));
+        self.count += 1;
+        if self.first.len() < Self::MOST {
+            self.first.push(trouble.to_string());
+        }
+    }
+
+    pub(super) fn extend(&mut self, other: Self) {
+        self.count += other.count;
+        let room = Self::MOST.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
+    }
 }
 
 /// An output may fail for so long before the run is no longer ready.
@@ -281,6 +313,7 @@ impl Report {
             ),
             fact("Files in folders that are no captures", self.skipped.to_string(), false),
         ];
+        facts.extend(self.troubles.iter().map(|trouble| fact("Not read whole", trouble.clone(), true)));
         let undecoded = self.undecoded().into_iter();
         facts.extend(undecoded.map(|(reason, n)| fact(&format!("Packets not decoded: {reason}"), n.to_string(), true)));
         facts.extend(
