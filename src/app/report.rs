@@ -170,7 +170,9 @@ impl Report {
             writeln!(out, "not decoded: {}", list(undecoded.iter().map(|(reason, n)| (reason.as_str(), *n))))?;
         }
         if self.skipped > 0 {
-            writeln!(out, "{} files in folders are no captures", self.skipped)?;
+            let what =
+                if self.skipped == 1 { "file in a folder is no capture" } else { "files in folders are no captures" };
+            writeln!(out, "{} {what}", self.skipped)?;
         }
         let found = [
             ("flows", self.pipeline.flows),
