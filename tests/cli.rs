@@ -255,8 +255,22 @@ fn what_is_no_capture_fails_when_named_and_is_skipped_in_a_folder() {
     assert!(err(&named).contains("README.md: not a capture file"), "{}", err(&named));
     let folder = output(&["-r", "pcaps/aws", "-e", "alerts"]);
     assert_eq!(status(&folder), 0, "{}", err(&folder));
-    assert!(err(&folder).contains("files in folders are no captures"), "{}", err(&folder));
+    assert!(err(&folder).contains("files in folders are neither captures nor events"), "{}", err(&folder));
     assert!(alerts(out(&folder)).len() > 8);
+}
+
+#[test]
+fn our_own_events_beside_a_capture_are_not_read_as_anothers() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = root().join("pcaps/aws/theft-through-curl");
+    let alone = output(&["-r", case.join("input.pcap").to_str().unwrap(), "-e", "alerts"]);
+    for file in ["input.pcap", "expected.ndjson"] {
+        fs::copy(case.join(file), folder.path().join(file)).unwrap();
+    }
+    fs::write(folder.path().join("alerts.ndjson"), out(&alone)).unwrap();
+    let together = output(&["-r", folder.path().to_str().unwrap(), "-e", "alerts"]);
+    assert!(!out(&alone).is_empty());
+    assert_eq!(out(&together), out(&alone));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::event::Harmless;
 use crate::observe::What;
 use crate::packet::Timestamp;
 use crate::sensors::prefilter::Prefilter;
-use crate::sensors::{Judge, Reader, looks_like_events};
+use crate::sensors::{Judge, Reader, looks_like_events, looks_like_own_events};
 
 /// Bytes that an input is recognised by.
 const HEAD: usize = 64 * 1024;
@@ -40,6 +40,7 @@ pub(super) enum Pending {
 pub(super) struct Counts {
     pub(super) inputs: u64,
     pub(super) events: u64,
+    pub(super) skipped: u64,
     pub(super) bytes: u64,
     pub(super) failures: Failures,
 }
@@ -118,6 +119,10 @@ impl<'f, 'r> Events<'f, 'r> {
             Err(_) if is_regular => return Some(Ok(Pending::Listed(listed))),
             Err(cause) => return Some(Err(CaptureError::Open { input: listed.input, cause })),
         };
+        if !listed.named && looks_like_own_events(&head) {
+            self.counts.skipped += 1;
+            return None;
+        }
         if looks_like_events(&head) {
             let whole = Box::new(Cursor::new(head).chain(from));
             self.file(&listed.input, whole, position, stop);

@@ -75,6 +75,7 @@ impl Read {
     fn take(&mut self, told: events::Counts) {
         self.inputs += told.inputs;
         self.events += told.events;
+        self.skipped += told.skipped;
         self.bytes += told.bytes;
         self.failures.extend(told.failures);
     }

@@ -25,7 +25,7 @@ pub struct Report {
     pub bytes: u64,
     /// Inputs read to their end or as far as they go.
     pub inputs: u64,
-    /// Files in folders that are no captures.
+    /// Files in folders that are neither captures nor events of other sensors.
     pub skipped: u64,
     /// Events of other sensors that were read.
     pub events: u64,
@@ -170,9 +170,7 @@ impl Report {
             writeln!(out, "not decoded: {}", list(undecoded.iter().map(|(reason, n)| (reason.as_str(), *n))))?;
         }
         if self.skipped > 0 {
-            let what =
-                if self.skipped == 1 { "file in a folder is no capture" } else { "files in folders are no captures" };
-            writeln!(out, "{} {what}", self.skipped)?;
+            writeln!(out, "{} files in folders are neither captures nor events of other sensors", self.skipped)?;
         }
         let found = [
             ("flows", self.pipeline.flows),
@@ -313,7 +311,11 @@ impl Report {
                 self.failures.to_string(),
                 self.failures > 0,
             ),
-            fact("Files in folders that are no captures", self.skipped.to_string(), false),
+            fact(
+                "Files in folders that are neither captures nor events of other sensors",
+                self.skipped.to_string(),
+                false,
+            ),
         ];
         facts.extend(self.troubles.iter().map(|trouble| fact("Not read whole", trouble.clone(), true)));
         let undecoded = self.undecoded().into_iter();
