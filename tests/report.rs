@@ -122,6 +122,22 @@ fn compressed_events_give_the_same_report_but_for_the_inputs_digest() {
 }
 
 #[test]
+fn damaged_input_is_named_with_its_place_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = fs::read_dir(root().join("pcaps/aws")).unwrap().map(|entry| entry.unwrap().path());
+    let whole = whole.flat_map(|case| fs::read_dir(case).unwrap()).map(|entry| entry.unwrap().path());
+    let whole = whole.filter(|path| path.extension().is_some_and(|kind| kind == "pcap")).min().unwrap();
+    let (cut, html) = (folder.path().join("cut <b>.pcap"), folder.path().join("report.html"));
+    let bytes = fs::read(&whole).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() - 5]).unwrap();
+    let output = imdswatch(&["-r", cut.to_str().unwrap(), "-o", html.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = fs::read_to_string(&html).unwrap();
+    let row = text.lines().find(|line| line.contains("Not read whole</th>")).expect("a row for the damage");
+    assert!(row.contains("cut &lt;b&gt;.pcap: ") && row.contains("the file ends inside a record"), "{row}");
+}
+
+#[test]
 fn a_device_is_not_written_over() {
     let folder = tempfile::tempdir().unwrap();
     let plain = events("aws", folder.path());

@@ -97,7 +97,7 @@ pub fn connection(connection: &Connection) -> String {
         NoRequest::SynOnly => "tried to reach, without an answer,",
         NoRequest::Refused => "was refused by",
         NoRequest::Tls => "spoke TLS with",
-        NoRequest::NotHttp => "spoke something other than HTTP with",
+        NoRequest::NotHttp => "connected, without an HTTP request that could be read, to",
         NoRequest::Reported => "connected to",
     };
     format!("{client} {why} the metadata address {server}{}", with.unwrap_or_default())
