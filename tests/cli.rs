@@ -183,6 +183,32 @@ fn wrong_values_of_the_file_are_told_with_their_line() {
     assert_refused(&["-r", THEFT, "-c", path.to_str().unwrap(), "--memory", "2M"], &["--memory 2097152 is too little"]);
 }
 
+/// Packetbeat beside the wire: what both saw is alerted once, and counted once.
+#[test]
+fn what_packets_and_another_sensor_saw_is_one_alert() {
+    const SESSION: &str = "pcaps/aws/v2-session-token/input.pcap";
+    let alone = output(&["-r", SESSION, "--quiet"]);
+    let mut theirs = String::new();
+    for line in out(&alone).lines() {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        if event["type"] == "http" {
+            event.as_object_mut().unwrap().remove("imds");
+            event["event"]["id"] = format!("theirs-{}", event["event"]["id"].as_str().unwrap()).into();
+            event["agent"]["name"] = "theirs".into();
+            theirs += &format!("{event}\n");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = write(folder.path(), "packetbeat.ndjson", &theirs);
+    let both = output(&["-r", SESSION, "-r", &theirs, "-e", "alerts", "--quiet"]);
+    let sorted = |lines| {
+        let mut rules = alerts(lines);
+        rules.sort();
+        rules
+    };
+    assert_eq!(sorted(out(&both)), sorted(out(&alone)));
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for flag in ["--help", "--version", "help"] {
