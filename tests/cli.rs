@@ -239,6 +239,19 @@ fn help_and_version_are_no_errors() {
     }
 }
 
+/// `groff` without a locale shows other characters as garbage.
+#[test]
+fn the_manual_page_is_ascii_and_names_every_kind_of_output() {
+    let page = output(&["man"]);
+    assert_eq!(status(&page), 0);
+    assert!(page.stdout.is_ascii(), "{}", out(&page));
+    for kind in
+        ["elasticsearch+https", "kafka", "logstash", "syslog+tcp", "redis", "webhook+https", "otlp+https", "html"]
+    {
+        assert!(out(&page).replace("\\-", "-").contains(kind), "{kind}");
+    }
+}
+
 #[test]
 fn what_is_written_by_default_is_metadata_traffic() {
     let sizes = ["alerts", "metadata", "all"].map(|events| out(&output(&["-r", QUIET, "-e", events])).lines().count());
