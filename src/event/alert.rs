@@ -5,30 +5,25 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
-
-use serde::Serialize;
 
 use super::doc::{
-    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Id, Imds, Ip, Link, Member,
-    Network, Rendered, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
+    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Id, Imds, Ip, Link, Network,
+    RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
 use super::envelope::{end_of, forget_unknown_ends};
 use super::url::{self, Host, Params, Target};
-use super::{Context, Said, Writer, command, http};
+use super::{Context, Writer, command, http};
 use crate::alert::{Alert, HttpSubject, Outcome, Rule, Subject};
 use crate::conn::Endpoint;
 use crate::rules;
 
 /// The document of an alert.
-pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Context<'a>, said: &'a Said) -> Doc<'a> {
+pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Context<'a>) -> Doc<'a> {
     let subject = &*alert.subject;
     let mut doc = Doc::new("alert", writer.stamp(alert.time), event(writer, alert));
     doc.data_stream = writer.data_stream("alert");
     doc.message = Some(context.mask.text(Cow::Borrowed(&alert.message)));
-    if let Some((rule, threat)) = RULES.get(alert.rule as usize) {
-        (doc.rule, doc.threat) = (Some(*rule), Some(*threat));
-    }
+    (doc.rule, doc.threat) = (Some(rule(alert.rule)), Some(threat(alert.rule)));
     let host = host_of(subject).unwrap_or_default();
     match &subject.command {
         Some(line) => add_command(writer, &mut doc, alert, line, context),
@@ -41,7 +36,7 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
         relate(&mut doc, leg, host_of(leg).unwrap_or_default(), context);
     }
     if let Some(http) = subject.http.as_ref().filter(|_| subject.command.is_none()) {
-        add_http(writer, &mut doc, alert, (http, host), context, said);
+        add_http(writer, &mut doc, alert, (http, host), context);
     }
     if let Some(dns) = &subject.dns {
         doc.dns_subject = Some(DnsSubject {
@@ -62,8 +57,7 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     if subject.imds.is_some() {
         writer.add_unknown_process(&mut doc);
     }
-    let new = || Some(imds(writer, alert, context)).filter(|imds| !imds.is_empty()).map(Member::New);
-    doc.imds = said.imds(alert).or_else(new);
+    doc.imds = Some(imds(writer, alert, context)).filter(|imds| !imds.is_empty());
     doc
 }
 
@@ -83,7 +77,7 @@ fn add_command<'a>(writer: &'a Writer, doc: &mut Doc<'a>, alert: &'a Alert, line
     command::add_process(writer, doc, subject.conn.process.as_deref(), line, context);
     subject.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
     if let Some(http) = &subject.http {
-        doc.url = Some(Member::New(command::named(&http.target, context)));
+        doc.url = Some(command::named(&http.target, context));
     }
 }
 
@@ -116,19 +110,7 @@ fn event<'a>(writer: &Writer, alert: &'a Alert) -> Event<'a> {
     event
 }
 
-/// `rule` and `threat` of each rule, in the order of [`Rule::ALL`].
-static RULES: LazyLock<Vec<(Rendered, Rendered)>> = LazyLock::new(|| {
-    let all = Rule::ALL.iter();
-    all.map(|of| (rendered(*of, &rule(*of)), rendered(*of, &threat(*of)))).collect()
-});
-
-/// For the rest of the run.
-fn rendered(rule: Rule, object: &impl Serialize) -> Rendered {
-    let json = serde_json::to_vec(object).unwrap_or_else(|_| b"{}".to_vec());
-    Rendered { id: rule.id(), json: json.leak() }
-}
-
-fn rule(rule: Rule) -> RuleDoc<'static> {
+fn rule(rule: Rule) -> RuleDoc {
     let text = rules::text(rule);
     RuleDoc {
         id: rule.id(),
@@ -200,7 +182,6 @@ fn add_http<'a>(
     alert: &'a Alert,
     (http, host): (&'a HttpSubject, Host<'a>),
     context: &Context<'a>,
-    said: &'a Said,
 ) {
     let masked = |text: Text<'a>| context.mask.text(text);
     let port = host.port.unwrap_or(alert.subject.conn.server.port);
@@ -209,13 +190,11 @@ fn add_http<'a>(
             end.domain = Some(masked(super::lossy(host.name)));
         }
     }
-    if !said.request(alert, doc) {
-        if !http.method.is_empty() {
-            doc.url = Some(Member::New(subject_url(writer, http, (host.name, port), context)));
-        }
-        if let Some(agent) = &http.user_agent {
-            doc.user_agent = Some(Member::New(UserAgent { original: masked(Cow::Borrowed(agent)) }));
-        }
+    if !http.method.is_empty() {
+        doc.url = Some(subject_url(writer, http, (host.name, port), context));
+    }
+    if let Some(agent) = &http.user_agent {
+        doc.user_agent = Some(UserAgent { original: masked(Cow::Borrowed(agent)) });
     }
     let method = Some(masked(Cow::Borrowed(&http.method))).filter(|method| !method.is_empty());
     doc.http = Some(Http {

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::doc::{Container, Doc, Kubernetes, Member, ProcessDoc, Text, Url};
+use super::doc::{Container, Doc, Kubernetes, ProcessDoc, Text, Url};
 use super::envelope::add_origin;
 use super::http::imds_object;
 use super::{Context, Writer};
@@ -24,8 +24,8 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, command: &'a Command
     doc.data_stream = writer.data_stream("process");
     add_process(writer, &mut doc, command.conn.process.as_deref(), &command.line, context);
     command.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
-    doc.url = Some(Member::New(named(&command.named, context)));
-    doc.imds = Some(Member::New(imds_object(&command.imds, context)));
+    doc.url = Some(named(&command.named, context));
+    doc.imds = Some(imds_object(&command.imds, context));
     add_origin(&mut doc, id, &command.conn);
     doc
 }

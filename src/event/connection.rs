@@ -1,6 +1,6 @@
 //! The event of a connection to a metadata service that another sensor tells of: of packets the flow's record is written.
 
-use super::doc::{Doc, Imds, Member, SignalList};
+use super::doc::{Doc, Imds, SignalList};
 use super::{Context, Exchange, Side, Writer};
 use crate::detect::Connection;
 use crate::id::EventId;
@@ -25,13 +25,13 @@ pub(super) fn document<'a>(
     if let Some(network) = &mut doc.network {
         network.protocol = None;
     }
-    doc.imds = Some(Member::New(Imds {
+    doc.imds = Some(Imds {
         provider: connection.provider,
         service: connection.service,
         signals: SignalList(context.signals),
         allowed_by: context.allowed_by,
         ..Imds::default()
-    }));
+    });
     writer.add_unknown_process(&mut doc);
     doc
 }

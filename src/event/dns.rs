@@ -7,7 +7,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
-use super::doc::{Doc, Imds, Ip, Member, Shown, SignalList, Text};
+use super::doc::{Doc, Imds, Ip, Shown, SignalList, Text};
 use super::envelope::{Exchange, Side};
 use super::{Context, Masker, Writer};
 use crate::detect::DnsVerdict;
@@ -205,7 +205,7 @@ pub(super) fn document<'a>(
     };
     doc.request = raw(settings.send_request, &tx.query);
     doc.response = raw(settings.send_response, &tx.response);
-    doc.imds = imds_object(verdict, context).map(Member::New);
+    doc.imds = imds_object(verdict, context);
     if doc.imds.is_some() {
         writer.add_unknown_process(&mut doc);
     }

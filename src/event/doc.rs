@@ -24,7 +24,7 @@ use super::time::Stamp;
 use crate::conn::Origin;
 use crate::id::EventId;
 
-pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, Rendered, RuleDoc, Technique, Threat};
+pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, RuleDoc, Technique, Threat};
 pub use self::http::{HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Url, UserAgent};
 pub use self::imds::{Client, Credential, Imds, Link, NamedTexts, SignalList};
 pub use self::network::{End, Flow, Icmp, IcmpMessage, Ip, MacText, Network, OneOrMany, Tunnel};
@@ -86,9 +86,9 @@ pub struct Doc<'a> {
     #[serde(rename = "user.name")]
     pub user_name: Option<Text<'a>>,
     /// URL.
-    pub url: Option<Member<'a, Url<'a>>>,
+    pub url: Option<Url<'a>>,
     /// User-Agent.
-    pub user_agent: Option<Member<'a, UserAgent<'a>>>,
+    pub user_agent: Option<UserAgent<'a>>,
     /// HTTP.
     pub http: Option<Http<'a>>,
     /// DNS.
@@ -101,11 +101,11 @@ pub struct Doc<'a> {
     /// Flow.
     pub flow: Option<Flow<'a>>,
     /// Alerts: the rule.
-    pub rule: Option<Rendered>,
+    pub rule: Option<RuleDoc>,
     /// Alerts: MITRE ATT&CK.
-    pub threat: Option<Rendered>,
+    pub threat: Option<Threat>,
     /// The metadata service.
-    pub imds: Option<Member<'a, Imds<'a>>>,
+    pub imds: Option<Imds<'a>>,
     /// Raw request, with `send_request`.
     pub request: Option<Text<'a>>,
     /// Raw response, with `send_response`.
@@ -156,34 +156,6 @@ impl<'a> Doc<'a> {
             response: None,
             imdswatch: None,
             origin: None,
-        }
-    }
-}
-
-/// A member of an event.
-#[derive(Debug)]
-pub enum Member<'a, T> {
-    /// To be rendered.
-    New(T),
-    /// Rendered JSON.
-    Said(&'a [u8]),
-}
-
-impl<T> Member<'_, T> {
-    /// The member, unless it was rendered.
-    pub fn typed(&self) -> Option<&T> {
-        match self {
-            Self::New(member) => Some(member),
-            Self::Said(_) => None,
-        }
-    }
-}
-
-impl<T: Serialize> Serialize for Member<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::New(member) => member.serialize(serializer),
-            Self::Said(json) => serializer.serialize_bytes(json),
         }
     }
 }

@@ -69,9 +69,9 @@ fn conn_id(kind: &str, conn: &Conn, first: Timestamp) -> IdHasher {
     id
 }
 
-/// `network.community_id`, version 1, seed 0: as rendered JSON, with its quotes.
+/// `network.community_id`, version 1, seed 0: `1:` and 28 characters of base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CommunityId([u8; 32]);
+pub struct CommunityId([u8; 30]);
 
 impl CommunityId {
     /// The id of a conversation. `ports` as for TCP and UDP; for ICMP see [`CommunityId::icmp`].
@@ -107,21 +107,21 @@ impl CommunityId {
         add(&[proto, 0]);
         add(&ports.0.to_be_bytes());
         add(&ports.1.to_be_bytes());
-        let mut text = *b"\"1:............................\"";
-        let written = STANDARD.encode_slice(Sha1::digest(&input[..len]), &mut text[3..31]);
+        let mut text = *b"1:............................";
+        let written = STANDARD.encode_slice(Sha1::digest(&input[..len]), &mut text[2..]);
         debug_assert_eq!(written, Ok(28));
         Self(text)
     }
 
-    /// The text, `1:` and base64.
+    /// The text.
     pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.0[1..31]).unwrap_or_default()
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl Serialize for CommunityId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 

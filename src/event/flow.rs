@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Serialize, Serializer};
 
 use super::Writer;
-use super::doc::{Doc, End, Flow, Imds, Ip, MacText, Member, Network, OneOrMany, ProcessDoc, SignalList};
+use super::doc::{Doc, End, Flow, Imds, Ip, MacText, Network, OneOrMany, ProcessDoc, SignalList};
 use super::envelope::{CommunityId, ip_version, mac_bytes};
 use super::mask::Masker;
 use crate::conn::Process;
@@ -81,7 +81,7 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, record: &'a Record, 
     }
     if let Some((provider, service)) = context.imds {
         let signals = SignalList(context.signals);
-        doc.imds = Some(Member::New(Imds { provider, service, signals, ..Imds::default() }));
+        doc.imds = Some(Imds { provider, service, signals, ..Imds::default() });
         writer.add_unknown_process(&mut doc);
     }
     doc

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::body;
 use super::doc::{
-    Client, Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, Member, NamedTexts,
-    Shown, SignalList, Text, Url, UserAgent,
+    Client, Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, NamedTexts, Shown,
+    SignalList, Text, Url, UserAgent,
 };
 use super::envelope::{Exchange, Side};
 use super::mask::{HIDDEN, Masker};
@@ -60,10 +60,10 @@ pub(super) fn document<'a>(
     }
     doc.http = Some(http);
     if let Some(imds) = &verdict.imds {
-        doc.imds = Some(Member::New(imds_object(imds, context)));
+        doc.imds = Some(imds_object(imds, context));
         writer.add_unknown_process(&mut doc);
     } else if context.signals.has(detect::Signal::SearchCut) {
-        doc.imds = Some(Member::New(Imds { signals: SignalList(context.signals), ..Imds::default() }));
+        doc.imds = Some(Imds { signals: SignalList(context.signals), ..Imds::default() });
     }
     doc
 }
@@ -138,7 +138,7 @@ impl<'a> View<'_, 'a> {
         let mask = self.url_mask(request, &known);
         doc.query = Some([&*method, " ", &*mask.text(lossy(&path))].concat().into());
         doc.method = Some(method.clone()).filter(|method| !method.is_empty());
-        doc.url = Some(Member::New(self.url(request, target, (host.name, port), &known, &mask)));
+        doc.url = Some(self.url(request, target, (host.name, port), &known, &mask));
         self.name_ends(doc, host, &known);
 
         http.version = Some(version(tx, request));
@@ -150,7 +150,7 @@ impl<'a> View<'_, 'a> {
             headers: Some(self.headers(request, &known, "cookie")),
         });
         if !known.user_agent.is_empty() {
-            doc.user_agent = Some(Member::New(UserAgent { original: self.text(known.user_agent) }));
+            doc.user_agent = Some(UserAgent { original: self.text(known.user_agent) });
         }
         if self.settings.send_request && tx.stream.is_none() {
             doc.request = Some(self.raw(request, body.sent));

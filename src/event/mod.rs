@@ -17,7 +17,6 @@ pub mod icmp;
 mod json;
 pub mod mask;
 pub mod plain;
-pub mod said;
 pub mod settings;
 mod stats;
 mod text;
@@ -34,7 +33,6 @@ pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
 pub use plain::Harmless;
-pub use said::Said;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp, Stamps};
 
@@ -104,7 +102,7 @@ impl Writer {
         &self.settings
     }
 
-    /// Appends the event of an HTTP exchange; alerts about it find in `said` what they have in common with it.
+    /// Appends the event of an HTTP exchange.
     pub fn http<'a>(
         &'a self,
         out: &mut Vec<u8>,
@@ -112,12 +110,8 @@ impl Writer {
         tx: &'a proto::http::Transaction,
         verdict: &'a Verdict,
         context: &Context<'a>,
-        said: &'a mut Said,
     ) {
-        let mut doc = http::document(self, id, tx, verdict, context);
-        if self.format == Format::Ndjson {
-            said.keep(id, tx, &mut doc);
-        }
+        let doc = http::document(self, id, tx, verdict, context);
         let bytes = [&tx.request, &tx.response].into_iter().flatten().map(|message| message.bytes).sum();
         self.line(out, &doc, most(bytes));
     }
@@ -178,15 +172,9 @@ impl Writer {
         self.line(out, &doc, MOST);
     }
 
-    /// Appends an alert. `said` is what was said since the observation that raised it, and by a writer like this one.
-    pub fn alert<'a>(
-        &'a self,
-        out: &mut Vec<u8>,
-        alert: &'a crate::alert::Alert,
-        context: &Context<'a>,
-        said: &'a Said,
-    ) {
-        let doc = alert::document(self, alert, context, said);
+    /// Appends an alert.
+    pub fn alert<'a>(&'a self, out: &mut Vec<u8>, alert: &'a crate::alert::Alert, context: &Context<'a>) {
+        let doc = alert::document(self, alert, context);
         self.line(out, &doc, MOST);
     }
 

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::doc::{Doc, End, Member};
+use super::doc::{Doc, End};
 use super::plain::steers;
 
 /// Longest text from the wire that is shown, in characters.
@@ -48,7 +48,7 @@ impl Line<'_, '_> {
         if let Some(message) = &doc.message {
             write!(out, " {}", Plain(message))?;
         }
-        match doc.imds.as_ref().and_then(Member::typed).and_then(|imds| imds.repeats) {
+        match doc.imds.as_ref().and_then(|imds| imds.repeats) {
             Some(times) => write!(out, " (and {times} more like it)"),
             None => Ok(()),
         }
@@ -59,11 +59,7 @@ impl Line<'_, '_> {
         let doc = self.doc;
         if let Some(http) = &doc.http {
             let method = http.request.as_ref().and_then(|request| request.method.as_deref());
-            let url = doc
-                .url
-                .as_ref()
-                .and_then(Member::typed)
-                .and_then(|url| url.full.as_deref().or(url.original.as_deref()));
+            let url = doc.url.as_ref().and_then(|url| url.full.as_deref().or(url.original.as_deref()));
             for part in [method, url].into_iter().flatten() {
                 write!(out, " {}", Plain(part))?;
             }
@@ -97,7 +93,7 @@ impl Line<'_, '_> {
 
     /// Signals, and the allow-list entry that kept an alert back.
     fn why(&self, out: &mut String) -> fmt::Result {
-        let Some(imds) = self.doc.imds.as_ref().and_then(Member::typed) else {
+        let Some(imds) = self.doc.imds.as_ref() else {
             return Ok(());
         };
         let signals = imds.signals.0.slugs();
@@ -171,7 +167,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::tests::{alert, conn, exchange, imds};
-    use super::super::{Context, Format, Said, Settings, Writer, event_id};
+    use super::super::{Context, Format, Settings, Writer, event_id};
     use super::*;
     use crate::detect::Verdict;
     use crate::packet::Timestamp;
@@ -184,7 +180,7 @@ mod tests {
         let mut out = Vec::new();
         let mut alert = alert();
         alert.message = "line\nbreak \u{1b}]0;title\u{7} and \u{202e}turned".into();
-        writer(colour).alert(&mut out, &alert, &Context::default(), &Said::default());
+        writer(colour).alert(&mut out, &alert, &Context::default());
         String::from_utf8(out).unwrap()
     }
 
@@ -211,8 +207,7 @@ mod tests {
         let verdict = Verdict { imds: Some(Arc::new(imds("/a"))), ..Verdict::default() };
         let context = Context { allowed_by: Some("cloud-init"), ..Context::default() };
         let mut out = Vec::new();
-        let mut said = Said::default();
-        writer(false).http(&mut out, event_id("http", &tx.conn, Timestamp(0), 0), &tx, &verdict, &context, &mut said);
+        writer(false).http(&mut out, event_id("http", &tx.conn, Timestamp(0), 0), &tx, &verdict, &context);
         writer(false).stats(&mut out, Timestamp(0), &[("packets", 3)]);
         assert_eq!(
             String::from_utf8(out).unwrap(),
