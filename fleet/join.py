@@ -110,9 +110,10 @@ def join_holders(table: DataFrame, skew: float, within: float) -> DataFrame:
     seen = issued.unionByName(shaped(table))
     a, b = sides(issued, seen)
     other = (f.col("a_sensor") != f.col("b_sensor")) & (f.col("a_source_ip") != f.col("b_source_ip"))
-    # An answer that has it goes to who asks: the source, too. But not back to the holder.
-    later = f.col("b_start").between(f.col("a_start") + seconds(skew), f.col("a_start") + seconds(within))
-    return a.join(b, (f.col("a_credential.fingerprint") == f.col("b_credential.fingerprint")) & other & later)
+    # An answer goes to who asked, the source; it may have asked before the server did.
+    asked = f.col("b_start").between(f.col("a_start") - seconds(MOST_OPEN + skew), f.col("a_start") + seconds(within))
+    no_leg = ~f.col("b_credential.issued") | (f.col("b_start") >= f.col("a_start") + seconds(skew))
+    return a.join(b, (f.col("a_credential.fingerprint") == f.col("b_credential.fingerprint")) & other & asked & no_leg)
 
 
 def join_cloudtrail(table: DataFrame, records: DataFrame, known: list[str]) -> DataFrame:

@@ -94,6 +94,13 @@ def test_one_credential_in_two_hands_is_found_once(binary: str, table: Table) ->
     assert len(alerts(join.holders_alerts(table({"host": [json.dumps(event)], "other": [issued_there]}), SKEW, WITHIN))) == 1
 
 
+def test_the_answer_that_carries_a_credential_out_is_seen_at_the_edge(table: Table, thefts: dict[str, dict[str, list[str]]]) -> None:
+    carried = {name for name, both in thefts.items() if any("credential-shaped" in line for line in both["edge"])}
+    assert len(carried) > 20
+    joined = {name for name in sorted(carried)[:6] if join.join_holders(table(thefts[name]), SKEW, WITHIN).count()}
+    assert joined == set(sorted(carried)[:6])
+
+
 def test_what_is_no_second_holder(binary: str, table: Table) -> None:
     event = issuance(binary)
     first = json.dumps(event)
