@@ -23,10 +23,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+import events
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as f
-
-import events
 
 # Requests are open for a moment; two rows are compared only where they fall into one piece of time.
 PIECE = 10
@@ -147,8 +146,8 @@ def alert(
 ) -> DataFrame:
     """Alert events: `id`, `time`, and `value`, the event as JSON."""
     identity = f.substring(f.sha2(f.concat_ws("|", f.lit(rule), *(f.col(part) for part in parts)), 256), 1, 32)
-    stamp = lambda at: f.date_format(at, "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'")  # noqa: E731
-    pair = lambda one: f.struct(f.array(f.lit(one[0])).alias("id"), f.array(f.lit(one[1])).alias("name"))  # noqa: E731
+    stamp = lambda at: f.date_format(at, "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'")
+    pair = lambda one: f.struct(f.array(f.lit(one[0])).alias("id"), f.array(f.lit(one[1])).alias("name"))
     technique = f.struct(
         f.array(f.lit(ATTACK["technique"][0])).alias("id"),
         f.array(f.lit(ATTACK["technique"][1])).alias("name"),
@@ -195,7 +194,7 @@ def end_of(side: str, which: str) -> Column:
 def link(side: str, what: str) -> Column:
     """An entry of `imds.chain`."""
     at = f.date_format(f"{side}_start", "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'")
-    name = lambda which: f.concat_ws(":", f.when(f.col(f"{side}_{which}_ip").contains(":"), f.concat(f.lit("["), f.col(f"{side}_{which}_ip"), f.lit("]"))).otherwise(f.col(f"{side}_{which}_ip")), f.col(f"{side}_{which}_port"))  # noqa: E731, E501
+    name = lambda which: f.concat_ws(":", f.when(f.col(f"{side}_{which}_ip").contains(":"), f.concat(f.lit("["), f.col(f"{side}_{which}_ip"), f.lit("]"))).otherwise(f.col(f"{side}_{which}_ip")), f.col(f"{side}_{which}_port"))
     return f.struct(
         f.col(f"{side}_id").alias("id"), at.alias("time"), f.lit(what).alias("what"), name("source").alias("source"),
         name("destination").alias("destination"), f.col(f"{side}_sensor").alias("sensor"),

@@ -25,10 +25,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
+import events
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import types as t
-
-import events
 
 SUFFIXES = (".pcap", ".pcapng", ".cap")
 PACKINGS = ("", ".gz", ".zst")

@@ -7,10 +7,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import join
 from conftest import APART, METADATA, corpus, halves, later, lines
 from pyspark.sql import DataFrame, SparkSession
-
-import join
 
 Table = Callable[[dict[str, list[str]]], DataFrame]
 SKEW, WITHIN = 2.0, 6 * 3600.0

@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import replay
 from conftest import ROOT, lines
 from pyspark.sql import SparkSession
-
-import replay
 from replay import Capture
 
 CASES = ["aws/theft-through-curl", "aws/ecs-task-role", "ssrf/redirect-chain"]

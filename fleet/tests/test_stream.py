@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import join
 import pytest
 from conftest import FLEET, SERVERS
 from pyspark.sql import DataFrame, SparkSession
-
-import join
 
 Table = Callable[[dict[str, list[str]]], DataFrame]
 
