@@ -75,6 +75,9 @@ fn message(
         let mut search = |document: &[u8]| tokens::tokens_in(document, out);
         content::documents(&message.body.captured, encoding, content::MAX_DECODED, &mut search);
     }
+    if let Some(later) = &message.body.later {
+        tokens::tokens_in(later.unsearched(), out);
+    }
 }
 
 /// What it means that something stands in this header.

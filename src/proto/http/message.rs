@@ -246,7 +246,7 @@ pub struct Body {
     pub captured: Vec<u8>,
     /// Whether `captured` is the whole body.
     pub whole: bool,
-    /// What there is of the rest, of requests whose body is not compressed.
+    /// What there is of the rest, where the body is not compressed.
     pub later: Option<Box<super::later::Later>>,
 }
 
