@@ -19,7 +19,7 @@ impl Search<'_> {
     pub(super) fn literally(&mut self, request: &Message) {
         let mut hits = HITS;
         self.literally_in(&Place::Path, &request.head.raw, &mut hits);
-        let content = Content::new(&request.body.captured, request.head.field("content-encoding"));
+        let content = Content::new(&request.body.captured, request.head.encodings().as_deref());
         self.literally_in(&Place::Body, &utf8(content.bytes()), &mut hits);
     }
 

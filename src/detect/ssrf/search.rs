@@ -7,6 +7,7 @@ use super::{is_target, is_target_by_path, text};
 use crate::bytes::{find, lossy};
 use crate::catalogue::Catalogue;
 use crate::detect::canonical::{self, Parsed, Scheme, percent_once};
+use crate::detect::content::utf16;
 use crate::detect::{Candidate, CandidateKind, HostRef, Place};
 
 /// Most candidates of each kind. Harmless ones use up nothing of the others.
@@ -109,6 +110,11 @@ impl<'c> Search<'c> {
         if self.whole_url(place, value, document) {
             return;
         }
+        if memchr::memchr(0, value).is_some()
+            && let Some(text) = utf16(value)
+        {
+            return self.inside(|search| search.value(place, &text, document));
+        }
         self.note_field(value);
         if self.inside(|search| search.inner_document(place, value)) {
             return;
@@ -206,7 +212,7 @@ impl<'c> Search<'c> {
     }
 
     /// A value that is a host or a path by itself: some servers put their URL together.
-    fn note_field(&mut self, value: &[u8]) {
+    pub(super) fn note_field(&mut self, value: &[u8]) {
         if !may_be_field(value) {
             return;
         }

@@ -115,6 +115,9 @@ fn between_values(block: &[u8]) -> usize {
 impl fmt::Debug for Later {
     /// Never the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Later").field("rest", &self.block.len()).field("found", &self.found.len()).finish_non_exhaustive()
+        f.debug_struct("Later")
+            .field("rest", &self.block.len())
+            .field("found", &self.found.len())
+            .finish_non_exhaustive()
     }
 }

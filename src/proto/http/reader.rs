@@ -568,7 +568,7 @@ pub(super) fn pass_rest(
     let room = limit.saturating_sub(message.body.captured.len());
     let Some(rest) = bytes.get(room..).filter(|rest| !rest.is_empty()) else { return };
     let watch = limits.watch.filter(|_| is_request);
-    if watch.is_none() && !limits.searches || message.head.field("content-encoding").is_some() {
+    if watch.is_none() && !limits.searches || message.head.is_encoded() {
         return;
     }
     let later = message.body.later.get_or_insert_default();
