@@ -78,6 +78,7 @@ impl Search<'_> {
         let before = self.found.len();
         self.read(content_type, body);
         if self.found.len() > before && records::is_record(content_type, target, body) {
+            self.is_record_body = true;
             self.only_reported(before);
         }
     }

@@ -19,6 +19,9 @@ impl Search<'_> {
     pub(super) fn literally(&mut self, request: &Message) {
         let mut hits = HITS;
         self.literally_in(&Place::Path, &request.head.raw, &mut hits);
+        if self.is_record_body {
+            return;
+        }
         let content = Content::new(&request.body.captured, request.head.encodings().as_deref());
         self.literally_in(&Place::Body, &utf8(content.bytes()), &mut hits);
     }

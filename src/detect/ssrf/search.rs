@@ -49,6 +49,8 @@ pub(super) struct Search<'c> {
     pub(super) budget: Budget,
     /// What is read reports what happened, or is configuration being stored: nobody fetches it.
     pub(super) is_record: bool,
+    /// The body was found to be such a document.
+    pub(super) is_record_body: bool,
     /// Text is a piece of a body: what is a value stands between the marks of one.
     pub(super) is_piece: bool,
     /// What a page's scripts name is followed.
@@ -69,6 +71,7 @@ impl<'c> Search<'c> {
             found: Vec::new(),
             budget: Budget::of(bytes),
             is_record: false,
+            is_record_body: false,
             is_piece: false,
             follows: false,
             depth: 0,
