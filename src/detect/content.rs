@@ -26,9 +26,9 @@ pub const LAYERS: usize = 4;
 /// Archives inside each other that are unpacked.
 const NESTED: u8 = 3;
 /// Bytes that anything may become, however short it is.
-const LEAST: usize = 16 * 1024;
+const LEAST: usize = 8 * 1024;
 /// How many times its length content may become beyond [`LEAST`]: text seldom shrinks to less than a twentieth.
-const RATIO: usize = 64;
+const RATIO: usize = 32;
 /// Largest window of zstd frames, as a power of two (RFC 9659: 8 MB on the web).
 const ZSTD_WINDOW: u32 = 23;
 /// Bytes read from a decoder at a time.

@@ -85,6 +85,15 @@ impl View {
         }
     }
 
+    /// Appends bytes that stand for themselves, from `from` on.
+    fn extend<V: Visitor>(&mut self, bytes: &[u8], from: usize) {
+        self.bytes.extend_from_slice(bytes);
+        if V::TRACES {
+            let places = (from..).zip(bytes).map(|(at, _)| (at as u32, at.saturating_add(1) as u32));
+            self.spans.extend(places);
+        }
+    }
+
     fn source(&self, range: &Range<usize>) -> Option<Range<usize>> {
         if self.whole.is_some() {
             return self.whole.clone();
@@ -116,12 +125,15 @@ fn unescaped<V: Visitor>(text: &[u8]) -> Option<View> {
     let mut view = View::new(text.len());
     let mut at = 0usize;
     let mut is_same = true;
+    // where the next soft line break may be: there are few, and each search for it goes beyond what is in hand
+    let mut equals = 0usize;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        let plain = rest.iter().position(|byte| matches!(byte, b'%' | b'\\' | b'&' | b'=')).unwrap_or(rest.len());
-        for (place, byte) in rest.iter().take(plain).enumerate() {
-            let from = at.saturating_add(place);
-            view.push::<V>(*byte, from, from.saturating_add(1));
+        if equals < at || equals == 0 {
+            equals = memchr::memchr(b'=', rest).map_or(text.len(), |found| at.saturating_add(found));
         }
+        let mark = memchr::memchr3(b'%', b'\\', b'&', rest).unwrap_or(rest.len());
+        let plain = mark.min(equals.saturating_sub(at));
+        view.extend::<V>(rest.get(..plain).unwrap_or_default(), at);
         at = at.saturating_add(plain);
         let Some(escape) = rest.get(plain..).filter(|escape| !escape.is_empty()) else { break };
         let (byte, len) = match unescape(escape) {
@@ -370,10 +382,19 @@ fn stretches(chars: &[u8], min: usize, belongs: impl Fn(u8) -> bool + Copy) -> i
 }
 
 /// Bytes of symbols of `width` bits each, from the symbol `skip` of a part on.
-fn bits<V: Visitor>(symbols: &Symbols, part: Range<usize>, skip: usize, width: u32, value: fn(u8) -> u8) -> View {
+fn bits<V: Visitor>(
+    symbols: &Symbols,
+    part: Range<usize>,
+    skip: usize,
+    width: u32,
+    value: impl Fn(u8) -> u8 + Copy,
+) -> View {
     let start = part.start.saturating_add(skip);
-    let chars = symbols.chars.get(start..part.end).unwrap_or_default();
+    let mut chars = symbols.chars.get(start..part.end).unwrap_or_default();
     let mut view = View::new(chars.len());
+    if !V::TRACES && width == 6 {
+        chars = whole_groups(chars, value, &mut view);
+    }
     let (mut sum, mut count, mut first) = (0u32, 0u32, start);
     let place = |symbol: usize| symbols.at.get(symbol).map_or(0, |at| *at as usize);
     for (nth, byte) in chars.iter().enumerate() {
@@ -388,6 +409,17 @@ fn bits<V: Visitor>(symbols: &Symbols, part: Range<usize>, skip: usize, width: u
         }
     }
     view
+}
+
+/// Appends what groups of four symbols of six bits stand for, and returns what is left of them.
+fn whole_groups<'s>(chars: &'s [u8], value: impl Fn(u8) -> u8, view: &mut View) -> &'s [u8] {
+    let (groups, rest) = chars.as_chunks::<4>();
+    for group in groups {
+        let sum = group.iter().fold(0u32, |sum, byte| sum << 6 | u32::from(value(*byte)));
+        let [_, bytes @ ..] = sum.to_be_bytes();
+        view.bytes.extend_from_slice(&bytes);
+    }
+    rest
 }
 
 fn nibble(byte: u8) -> u8 {

@@ -31,7 +31,7 @@ const HOSTS: usize = 4;
 /// Paths in fields of their own; as many again that only metadata services have.
 const PATHS: usize = 32;
 /// Steps that a URL costs besides its bytes.
-const PER_URL: usize = 96;
+pub(super) const PER_URL: usize = 400;
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -329,13 +329,16 @@ impl<'c> Search<'c> {
 /// Shortest value that can name a host with its scheme.
 pub(super) const MIN: usize = 7;
 
+/// Steps that a byte beyond ASCII costs: its character is looked up in the tables of Unicode.
+pub(super) const PER_LOOK_ALIKE: usize = 28;
+
 /// Steps that it takes to read a value as a URL: more where it has to be decoded in rounds.
 fn cost(value: &[u8]) -> usize {
     let len = value.len().min(canonical::INPUT);
     let rounds = match memchr::memchr(b'%', value) {
         Some(_) => 8,
         None if value.is_ascii() => 4,
-        None => 16,
+        None => PER_LOOK_ALIKE,
     };
     len.saturating_mul(rounds).saturating_add(PER_URL)
 }

@@ -3,7 +3,7 @@
 //! The path is walked once, segment by segment: a segment may be an authority (behind `//` or a scheme), a URL of its own
 //! (percent-encoded, in hex or base64), or a host that the rest of the path belongs to.
 
-use super::search::{Document, Search};
+use super::search::{Document, PER_URL, Search};
 use super::{absolute_form, is_absolute, is_target, text};
 use crate::bytes::find;
 use crate::detect::canonical::{self, Parsed, Scheme, normalise_path, percent_stable};
@@ -15,7 +15,7 @@ const REST: usize = 2048;
 /// Steps that a segment costs besides its bytes.
 const PER_SEGMENT: usize = 8;
 /// The same, where it may be a host.
-const PER_HOST: usize = 64;
+const PER_HOST: usize = 128;
 
 impl Search<'_> {
     /// The request target.
@@ -89,7 +89,7 @@ impl Search<'_> {
     fn url_in_path(&mut self, target: &[u8], from: usize, end: usize) {
         let authority = target.get(from..end).unwrap_or_default();
         let whole = target.get(from..end.saturating_add(REST).min(target.len())).unwrap_or_default();
-        if !self.budget.spend(authority.len().saturating_mul(4).saturating_add(PER_HOST)) {
+        if !self.budget.spend(authority.len().saturating_mul(4).saturating_add(PER_URL)) {
             return;
         }
         let is_service =

@@ -17,8 +17,8 @@ use super::reader::{capture, message_memory, pass_rest};
 use crate::stream::{Context, Dir};
 
 /// Bytes that any header block may stand for, and so many more for each of its own: references to one long entry of the
-/// table cost their sender next to nothing.
-const EXPANDED: usize = 16 * 1024;
+/// table cost their sender next to nothing. A list that names each entry once is no longer than the usual table.
+const EXPANDED: usize = 8 * 1024;
 const RATIO: usize = 8;
 /// Streams that were written before their end and whose late frames are still ignored.
 const MAX_CLOSED: usize = 256;
