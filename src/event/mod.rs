@@ -30,6 +30,7 @@ use serde_with::skip_serializing_none;
 
 pub use doc::{Doc, Text};
 pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
+pub use fields::FIELDS;
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
 pub use plain::Harmless;
@@ -204,7 +205,7 @@ impl Writer {
         match written {
             Ok(()) => {
                 out.pop(); // the closing brace is in the tail
-                match doc.origin.filter(|origin| origin.agent.is_some() || origin.host.is_some()) {
+                match doc.envelope.origin.filter(|origin| origin.agent.is_some() || origin.host.is_some()) {
                     None => out.extend_from_slice(&self.tail),
                     Some(origin) => out.extend_from_slice(&tail(&self.settings, Some(origin))),
                 }
@@ -372,48 +373,13 @@ fn object_body(object: &impl Serialize) -> Vec<u8> {
 
 /// Whether events use this root key themselves.
 fn is_taken(name: &str) -> bool {
-    const ROOT: &[&str] = &[
-        "@timestamp",
-        "@metadata",
-        "type",
-        "status",
-        "method",
-        "query",
-        "resource",
-        "path",
-        "error",
-        "message",
-        "event",
-        "data_stream",
-        "network",
-        "source",
-        "client",
-        "destination",
-        "server",
-        "process",
-        "container",
-        "kubernetes",
-        "related",
-        "user.name",
-        "url",
-        "user_agent",
-        "http",
-        "dns",
-        "icmp",
-        "flow",
-        "rule",
-        "threat",
-        "imds",
-        "request",
-        "response",
-        "imdswatch",
-        "ecs",
-        "agent",
-        "host",
-        "tags",
-        "fields",
-    ];
-    ROOT.contains(&name)
+    // `user.name` is written dotted, and `fields` is where the user's own go otherwise
+    name == "user.name"
+        || name == "fields"
+        || FIELDS.iter().map(|field| field.name).any(|field| {
+            let root = field.split_once('.').map_or(field, |(root, _)| root);
+            root == name && root != "user"
+        })
 }
 
 #[cfg(test)]
