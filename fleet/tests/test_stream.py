@@ -58,12 +58,16 @@ def test_a_stream_that_is_killed_goes_on_where_it_was(
     out = tmp_path / "found"
     more = ["--to-parquet", str(out), "--most", "40", "--watermark", "1 day"]
     environment = os.environ | {"PYSPARK_PYTHON": sys.executable}
-    with subprocess.Popen(command(kafka, "imdswatch", tmp_path, *more), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as stream:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    stream = subprocess.Popen(command(kafka, "imdswatch", tmp_path, *more), env=environment, start_new_session=True, **quiet)
+    try:
         begun = time.monotonic()
         while not found(spark, out):
-            assert stream.poll() is None and time.monotonic() - begun < 180
+            assert stream.poll() is None and time.monotonic() - begun < 600
             time.sleep(0.5)
+    finally:
         os.killpg(stream.pid, signal.SIGKILL)
+        stream.wait()
     before = found(spark, out)
     send(spark, kafka, "imdswatch", lines[len(lines) // 2 :])
     ended = subprocess.run(command(kafka, "imdswatch", tmp_path, *more, "--once"), env=environment, capture_output=True, text=True, timeout=300)
