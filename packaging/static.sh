@@ -49,7 +49,9 @@ libpcap_source() { # leaves $dir/libpcap, unpacked
         command -v apt-get >/dev/null || cannot "name libpcap's source: LIBPCAP_SOURCE=FILE.tar.gz"
         # The machine's own sources are left alone: most have no deb-src.
         mkdir -p "$dir/source/lists/partial"
-        echo "deb-src http://deb.debian.org/debian ${DEBIAN_RELEASE:-bookworm} main" >"$dir/source/sources.list"
+        keys=/usr/share/keyrings/debian-archive-keyring.gpg
+        [ -e $keys ] || cannot "libpcap's source is not to be trusted without debian-archive-keyring"
+        echo "deb-src [signed-by=$keys] http://deb.debian.org/debian ${DEBIAN_RELEASE:-bookworm} main" >"$dir/source/sources.list"
         (
             cd "$dir/source"
             set -- -qq -o "Dir::Etc::sourcelist=$PWD/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$PWD/lists" \
