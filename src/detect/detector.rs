@@ -202,7 +202,7 @@ impl Detector {
                 return None;
             }
         }
-        let content = tx.response.as_ref().map(|r| Content::new(&r.body.captured, r.head.field("content-encoding")));
+        let content = tx.response.as_ref().map(|r| Content::new(&r.body.captured, r.head.encodings().as_deref()));
         let answer = tx.response.as_ref().zip(content.as_ref());
         let answer = answer.map(|(response, content)| Answer::new(response, content, catalogue.credential_keys()));
         let answer = answer.as_ref();
