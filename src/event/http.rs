@@ -59,6 +59,11 @@ pub(super) fn document<'a>(
     if let Some(imds) = &verdict.imds {
         envelope.imds = Some(imds_object(imds, context));
         writer.add_unknown_process(&mut envelope);
+    } else if let Some(credential) = &verdict.shaped {
+        let mut signals = context.signals;
+        signals.add(detect::Signal::CredentialShaped);
+        let credential = Some(credential_object(credential, context));
+        envelope.imds = Some(Imds { credential, signals: SignalList(signals), ..Imds::default() });
     } else if context.signals.has(detect::Signal::SearchCut) {
         envelope.imds = Some(Imds { signals: SignalList(context.signals), ..Imds::default() });
     }
@@ -527,21 +532,25 @@ pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> 
         path_id: imds.path_id,
         sensitivity: Some(imds.sensitivity.name()),
         version: imds.version,
-        credential: imds.credential.as_ref().map(|credential| Credential {
-            issued: credential.issued,
-            kind: credential.kind,
-            id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
-            ids: Vec::new(),
-            more_ids: None,
-            scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
-            expires: credential.expires.as_deref(),
-            fingerprint: credential.fingerprint.as_deref(),
-        }),
+        credential: imds.credential.as_ref().map(|credential| credential_object(credential, context)),
         client: imds.client.shape.map(|shape| Client { shape: Some(Shown(shape)), name: imds.client.name() }),
         headers: NamedTexts(distinct(&imds.headers, context)),
         signals: SignalList(imds.signals.union(context.signals)),
         allowed_by: context.allowed_by,
         ..Imds::default()
+    }
+}
+
+fn credential_object<'a>(credential: &'a detect::Credential, context: &Context<'a>) -> Credential<'a> {
+    Credential {
+        issued: credential.issued,
+        kind: credential.kind,
+        id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
+        ids: Vec::new(),
+        more_ids: None,
+        scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
+        expires: credential.expires.as_deref(),
+        fingerprint: credential.fingerprint.as_deref(),
     }
 }
 

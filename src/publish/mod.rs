@@ -317,9 +317,11 @@ impl Publisher {
     }
 }
 
-/// Whether an exchange touches a metadata service or names one.
+/// Whether an exchange touches a metadata service, names one, or has what may come from one.
 fn is_about_metadata(verdict: &Verdict) -> bool {
-    verdict.imds.is_some() || verdict.candidates.iter().any(|c| c.kind == CandidateKind::Attempt)
+    verdict.imds.is_some()
+        || verdict.shaped.is_some()
+        || verdict.candidates.iter().any(|c| c.kind == CandidateKind::Attempt)
 }
 
 /// Provider and service of a flow to or from a metadata address; `unknown` where several providers share it.
