@@ -93,12 +93,9 @@ impl Read {
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn on_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
-    for signal in signal_hook::consts::TERM_SIGNALS {
-        if *signal == signal_hook::consts::SIGQUIT {
-            continue;
-        }
-        signal_hook::flag::register_conditional_shutdown(*signal, 130, Arc::clone(stop))?;
-        signal_hook::flag::register(*signal, Arc::clone(stop))?;
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
+        signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
     Ok(())
 }

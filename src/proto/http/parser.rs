@@ -207,6 +207,7 @@ pub(in crate::proto) struct Env<'a> {
 }
 
 /// What HTTP hands on.
+#[allow(clippy::large_enum_variant, reason = "handed on at once, never kept")]
 pub(in crate::proto) enum Output<'o> {
     /// An exchange, or one side of it.
     Exchange(Transaction),
