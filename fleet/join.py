@@ -288,10 +288,14 @@ def batch(spark: SparkSession, args: argparse.Namespace) -> None:
             print(row.value)
 
 
+def keyed(alerts: DataFrame) -> DataFrame:
+    """Records of a topic: what is written again has the key that it had."""
+    return alerts.select(f.col("id").alias("key"), "value")
+
+
 def to_kafka(alerts: DataFrame, args: argparse.Namespace) -> None:
     """Writes alerts to a topic, keyed by id."""
-    out = alerts.select(f.col("id").alias("key"), "value")
-    out.write.format("kafka").option("kafka.bootstrap.servers", args.kafka).option("topic", args.to_kafka).save()
+    keyed(alerts).write.format("kafka").option("kafka.bootstrap.servers", args.kafka).option("topic", args.to_kafka).save()
 
 
 def stream(spark: SparkSession, args: argparse.Namespace) -> None:
@@ -307,7 +311,8 @@ def stream(spark: SparkSession, args: argparse.Namespace) -> None:
     table = (only_alerts(table) if args.only_alerts else table).withWatermark("start", args.watermark)
     queries = []
     for name, alerts in zip(args.joins.split(","), found(table, args), strict=True):
-        writer = alerts.writeStream.queryName(name).outputMode("append").option("checkpointLocation", f"{args.checkpoint}/{name}")
+        rows = keyed(alerts) if args.to_kafka else alerts
+        writer = rows.writeStream.queryName(name).outputMode("append").option("checkpointLocation", f"{args.checkpoint}/{name}")
         if args.once:
             writer = writer.trigger(availableNow=True)
         if args.to_kafka:

@@ -41,7 +41,7 @@ def command(broker: str, topic: str, folder: Path, *more: str) -> list[str]:
 
 def found(spark: SparkSession, folder: Path) -> list[str]:
     """Ids of what was written; a table that is not there yet holds nothing."""
-    if not (folder / "ssrf" / "_spark_metadata").exists():
+    if not list((folder / "ssrf").glob("*.parquet")) or not list((folder / "ssrf" / "_spark_metadata").glob("[0-9]*")):
         return []
     return [row.id for row in spark.read.parquet(str(folder / "ssrf")).collect()]
 
