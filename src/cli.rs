@@ -27,11 +27,12 @@ pub struct Args {
 /// Flags of a run over files or interfaces.
 #[derive(ClapArgs, Debug, Default)]
 pub struct Run {
-    /// Replay a capture: pcap, pcapng, snoop, also .gz .zst .lz4; `-` is stdin, a folder is read recursively
+    /// Replay a capture (pcap, pcapng, snoop) or events of other sensors (NDJSON, Zeek's tables, audit records), also
+    /// .gz .zst .lz4; `-` is stdin, a folder is read recursively; repeatable
     #[arg(short = 'r', long = "read", value_name = "FILE", conflicts_with = "interface")]
     pub read: Vec<PathBuf>,
 
-    /// Watch a network interface; `any` is all of them
+    /// Watch a network interface; `any` is all of them (Linux); repeatable
     #[arg(short = 'i', long = "interface", value_name = "IFACE")]
     pub interface: Vec<String>,
 
@@ -39,7 +40,9 @@ pub struct Run {
     #[arg(short = 'e', long, value_name = "WHAT")]
     pub events: Option<EventSet>,
 
-    /// Where to write: `-` is stdout, else a path [default: -]
+    /// Where to write: `-` is stdout, FILE.html a report of a replay, else a path or the URL of a receiver
+    /// (elasticsearch+https://, kafka://, logstash://, syslog+tcp://, redis://, webhook+https://, otlp+https:// and others);
+    /// repeatable [default: -]
     #[arg(short = 'o', long, value_name = "DEST")]
     pub output: Vec<String>,
 
@@ -63,7 +66,7 @@ pub struct Run {
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
 
-    /// Do not look for metadata addresses in other traffic
+    /// Do not look for metadata addresses in other traffic; live, the kernel then hands on metadata services and DNS only
     #[arg(long)]
     pub no_ssrf: bool,
 
@@ -75,7 +78,7 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
 
-    /// Bytes captured of each packet, live [default: 262144]
+    /// Bytes captured of each packet, live; 0 is the default [default: 262144]
     #[arg(long, value_name = "N")]
     pub snaplen: Option<u32>,
 
@@ -83,7 +86,7 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub buffer: Option<u64>,
 
-    /// Do not put the interface into promiscuous mode
+    /// Do not put the interface into promiscuous mode, live
     #[arg(short = 'p', long)]
     pub no_promisc: bool,
 
@@ -111,7 +114,7 @@ pub struct Run {
     #[arg(long, value_name = "DIR")]
     pub hostfs: Option<PathBuf>,
 
-    /// Do not watch process starts
+    /// Do not watch process starts, live
     #[arg(long)]
     pub no_processes: bool,
 

@@ -111,6 +111,32 @@ fn usage_errors_say_what_is_wrong() {
     assert_refused(&["-r", THEFT, "-o", "gopher://broker/topic"], &["gopher://", "no output"]);
     assert_refused(&["-r", THEFT, "-c", "no/such.toml"], &["no/such.toml"]);
     assert_refused(&["rules", "no-such-rule"], &["no-such-rule"]);
+    assert_refused(&["-r", THEFT, "-o", ""], &["-o", "is empty"]);
+}
+
+/// A file that is written twice, or read and written, would be damaged without a word.
+#[test]
+fn one_file_has_one_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = folder.path().join("events.ndjson");
+    let (events, beside) = (events.to_str().unwrap(), folder.path().join("./events.ndjson"));
+    assert_refused(&["-r", THEFT, "-o", events, "-o", beside.to_str().unwrap()], &["another output writes there"]);
+    assert_refused(&["-r", THEFT, "-o", "-", "-o", "-"], &["another output writes there"]);
+    assert_refused(&["-r", THEFT, "-o", events, "--state", events], &["--state", "an output writes"]);
+    assert!(!Path::new(events).exists());
+    let capture = folder.path().join("capture.pcap");
+    fs::copy(root().join(THEFT), &capture).unwrap();
+    let (path, before) = (capture.to_str().unwrap(), fs::read(&capture).unwrap());
+    assert_refused(&["-r", path, "--state", path], &["--state", "read by the same run"]);
+    assert_eq!(fs::read(&capture).unwrap(), before);
+}
+
+/// A reason is told once, not once by each layer that passes it on.
+#[test]
+fn an_output_that_cannot_be_opened_is_told_with_its_reason_once() {
+    let output = output(&["-r", THEFT, "-o", "no/such/folder/events.ndjson"]);
+    assert_eq!(status(&output), 1);
+    assert_eq!(err(&output).matches("No such file").count(), 1, "{}", err(&output));
 }
 
 /// A value of the configuration file is told by file, line and key, never by a flag that nobody gave.
@@ -126,6 +152,22 @@ fn wrong_values_of_the_file_are_told_with_their_line() {
         ("[flows]\nenabled = true\nperiod = '5ms'\n", "wrong.toml: line 3: flows.period: it is at least one second"),
         ("[[output]]\nto = '-'\n[[output]]\nto = 'gopher://x'\n", "wrong.toml: line 4: output.1.to: `gopher://`"),
         ("[[output]]\nto = 'x'\nrotate = 'often'\n", "wrong.toml: line 3: output.0.rotate: rotation `often`"),
+        ("[[output]]\nto = ''\n", "wrong.toml: line 2: output.0.to: is empty"),
+        ("[[output]]\nto = 'x'\n[[output]]\nto = './x'\n", "wrong.toml: line 4: output.1.to: another output writes"),
+        ("[[output]]\nto = 'x'\nbatch = 3\n", "wrong.toml: line 3: output.0.batch: has no use with a file"),
+        ("[[output]]\nto = '-'\nkeep = 3\n", "wrong.toml: line 3: output.0.keep: has no use with standard output"),
+        ("[[output]]\nto = 'x.html'\nformat = 'text'\n", "line 3: output.0.format: has no use with a report"),
+        ("[[output]]\nto = 'kafka://a/b'\nrotate = '1M'\n", "line 3: output.0.rotate: has no use with a receiver"),
+        ("[alerts]\nstate = 'x'\n[[output]]\nto = 'x'\n", "wrong.toml: line 2: alerts.state: is a file that an output"),
+        ("fingerprint_key = ''\n", "wrong.toml: line 1: fingerprint_key: is empty"),
+        ("[events]\nnamespace = 'A B'\n", "wrong.toml: line 2: events.namespace: is a name of"),
+        ("spool_most = 0\n", "wrong.toml: line 1: spool_most: has no room"),
+        ("[alerts]\nwindow = '-5s'\n", "wrong.toml: line 2: alerts.window: is a time before zero"),
+        ("[alerts]\nwindow = '2h'\nwindow_most = '1h'\n", "wrong.toml: line 3: alerts.window_most: is shorter than"),
+        (
+            "[[alerts.allow]]\nname = 'a'\nclient_name = 'no-such'\n",
+            "wrong.toml: line 3: alerts.allow.0.client_name: the catalogue has no client `no-such`",
+        ),
     ] {
         fs::write(&path, text).unwrap();
         for flags in
@@ -141,12 +183,72 @@ fn wrong_values_of_the_file_are_told_with_their_line() {
     assert_refused(&["-r", THEFT, "-c", path.to_str().unwrap(), "--memory", "2M"], &["--memory 2097152 is too little"]);
 }
 
+/// Packetbeat beside the wire: what both saw is alerted once, and counted once.
+#[test]
+fn what_packets_and_another_sensor_saw_is_one_alert() {
+    const SESSION: &str = "pcaps/aws/v2-session-token/input.pcap";
+    let alone = output(&["-r", SESSION, "--quiet"]);
+    let mut theirs = String::new();
+    for line in out(&alone).lines() {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        if event["type"] == "http" {
+            event.as_object_mut().unwrap().remove("imds");
+            event["event"]["id"] = format!("theirs-{}", event["event"]["id"].as_str().unwrap()).into();
+            event["agent"]["name"] = "theirs".into();
+            theirs += &format!("{event}\n");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = write(folder.path(), "packetbeat.ndjson", &theirs);
+    let both = output(&["-r", SESSION, "-r", &theirs, "-e", "alerts", "--quiet"]);
+    let sorted = |lines| {
+        let mut rules = alerts(lines);
+        rules.sort();
+        rules
+    };
+    assert_eq!(sorted(out(&both)), sorted(out(&alone)));
+}
+
+/// A sensor that writes no headers shows the tool's name only; programs built on its library must not excuse it.
+#[test]
+fn a_tools_name_without_its_headers_is_the_tool() {
+    let folder = tempfile::tempdir().unwrap();
+    for (agent, severity) in
+        [("python-requests/2.34.2", 73), ("curl/8.5.0", 73), ("Boto3/1.43.117 Botocore/1.43.117", 47)]
+    {
+        let eve = serde_json::json!({
+            "timestamp": "2026-11-24T03:19:26.449+0000", "event_type": "http", "proto": "TCP",
+            "src_ip": "10.20.0.10", "src_port": 55790, "dest_ip": "169.254.169.254", "dest_port": 80,
+            "http": { "hostname": "169.254.169.254", "url": "/latest/meta-data/iam/security-credentials/a",
+                "http_user_agent": agent, "http_method": "GET", "protocol": "HTTP/1.1", "status": 200 },
+        });
+        let eve = write(folder.path(), "eve.json", &eve.to_string());
+        let found = output(&["-r", &eve, "-e", "alerts", "--quiet"]);
+        let alert: Value = serde_json::from_str(out(&found)).unwrap();
+        let judged = (alert["rule"]["id"].as_str(), alert["event"]["severity"].as_i64());
+        assert_eq!(judged, (Some("imds-credential-request"), Some(severity)), "{agent}");
+    }
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for flag in ["--help", "--version", "help"] {
         let output = output(&[flag]);
         assert_eq!(status(&output), 0);
         assert!(out(&output).contains("imdswatch"), "{}", out(&output));
+    }
+}
+
+/// `groff` without a locale shows other characters as garbage.
+#[test]
+fn the_manual_page_is_ascii_and_names_every_kind_of_output() {
+    let page = output(&["man"]);
+    assert_eq!(status(&page), 0);
+    assert!(page.stdout.is_ascii(), "{}", out(&page));
+    for kind in
+        ["elasticsearch+https", "kafka", "logstash", "syslog+tcp", "redis", "webhook+https", "otlp+https", "html"]
+    {
+        assert!(out(&page).replace("\\-", "-").contains(kind), "{kind}");
     }
 }
 
@@ -213,15 +315,33 @@ fn what_is_no_capture_fails_when_named_and_is_skipped_in_a_folder() {
     assert!(err(&named).contains("README.md: not a capture file"), "{}", err(&named));
     let folder = output(&["-r", "pcaps/aws", "-e", "alerts"]);
     assert_eq!(status(&folder), 0, "{}", err(&folder));
-    assert!(err(&folder).contains("files in folders are no captures"), "{}", err(&folder));
+    assert!(err(&folder).contains("files in folders are neither captures nor events"), "{}", err(&folder));
     assert!(alerts(out(&folder)).len() > 8);
+}
+
+#[test]
+fn our_own_events_beside_a_capture_are_not_read_as_anothers() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = root().join("pcaps/aws/theft-through-curl");
+    let alone = output(&["-r", case.join("input.pcap").to_str().unwrap(), "-e", "alerts"]);
+    for file in ["input.pcap", "expected.ndjson"] {
+        fs::copy(case.join(file), folder.path().join(file)).unwrap();
+    }
+    fs::write(folder.path().join("alerts.ndjson"), out(&alone)).unwrap();
+    let together = output(&["-r", folder.path().to_str().unwrap(), "-e", "alerts"]);
+    assert!(!out(&alone).is_empty());
+    assert_eq!(out(&together), out(&alone));
 }
 
 #[test]
 fn an_empty_folder_is_an_empty_run() {
     let folder = tempfile::tempdir().unwrap();
-    let output = output(&["-r", folder.path().to_str().unwrap()]);
-    assert_eq!((status(&output), out(&output)), (0, ""));
+    let path = folder.path().to_str().unwrap();
+    let empty = output(&["-r", path, "--quiet"]);
+    assert_eq!((status(&empty), out(&empty)), (0, ""));
+    assert!(err(&empty).contains("nothing was read"), "`&& echo clean` must not be all that is seen: {}", err(&empty));
+    fs::copy(root().join(QUIET), folder.path().join("a.pcap")).unwrap();
+    assert_eq!(err(&output(&["-r", path, "--quiet"])), "");
 }
 
 #[test]

@@ -467,7 +467,10 @@ fn privileges_are_gone_and_signals_are_answered_without_them() {
 
     assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
     std::thread::sleep(Duration::from_millis(300));
-    let alerts = |path: &Path| of_type(&events(path), "alert").len();
+    // The start of curl is an alert of its own where it can be seen: no address allows it.
+    let alerts = |path: &Path| {
+        of_type(&events(path), "alert").iter().filter(|alert| alert["rule"]["id"] != "imds-command").count()
+    };
     assert_powerless(pid);
     assert_eq!(alerts(&file), 1, "written within 300 ms: {}", watch.messages());
 

@@ -66,7 +66,10 @@ fn leaks(input: &Path, secrets: &[String], settings: &[(&str, Config)]) -> Vec<S
         let mut summary = Vec::new();
         report.print(&mut summary).unwrap();
         summary.extend_from_slice(report.suggestions().as_bytes());
-        for (form, bytes) in [("NDJSON", &written.json), ("text", &written.text), ("summary", &summary)] {
+        let html = html(&written.json);
+        for (form, bytes) in
+            [("NDJSON", &written.json), ("text", &written.text), ("summary", &summary), ("report", &html)]
+        {
             let text = String::from_utf8_lossy(bytes);
             let lines = text.lines().filter(|line| secrets.iter().any(|secret| line.contains(secret.as_str())));
             leaks.extend(lines.map(|line| {
@@ -78,6 +81,15 @@ fn leaks(input: &Path, secrets: &[String], settings: &[(&str, Config)]) -> Vec<S
         }
     }
     leaks
+}
+
+/// The report of events as they were written.
+fn html(events: &[u8]) -> Vec<u8> {
+    let mut collector = imdswatch::report::Collector::default();
+    for line in events.split(|byte| *byte == b'\n') {
+        collector.line(line).unwrap();
+    }
+    collector.html().unwrap().into_bytes()
 }
 
 fn assert_silent(inputs: impl IntoIterator<Item = PathBuf>, secrets: &[String], settings: &[(&str, Config)]) {

@@ -70,6 +70,12 @@ class Capture:
         self.file, self.time = open(path, "wb", 1 << 20), START
         self.file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
 
+    def restart(self, head):
+        """Another file format instead of pcap."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.file.write(head)
+
     def frame(self, frame):
         self.time += 10
         record = struct.pack("<IIII", self.time // 1_000_000, self.time % 1_000_000, len(frame), len(frame))
@@ -738,6 +744,61 @@ def h2_resets(capture, n):
     for i in range(n):
         stream = 2 * i + 1
         connection.send(h2_frame(HEADERS, 5, stream, H2_REQUEST) + h2_frame(RESET, 0, stream, b"\0\0\0\x08"))
+
+
+# What pcapng is dearest on: files of their own.
+
+
+def block(number, body):
+    length = len(body) + 12
+    return struct.pack("<II", number, length) + body + struct.pack("<I", length)
+
+
+SECTION = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+INTERFACE = block(1, struct.pack("<HHI", 1, 0, 262144))
+
+
+def enhanced(interface, time, frame):
+    head = struct.pack("<IIIII", interface, time >> 32, time & 0xFFFFFFFF, len(frame), len(frame))
+    return block(6, head + frame + bytes(-len(frame) % 4))
+
+
+@kind
+def ng_sections(capture, n):
+    """a section and an interface for each packet"""
+    capture.restart(b"")
+    for i in range(n):
+        packet = tcp(client(1), METADATA, 1000, 80, 1 + 10 * i, 1, PSH_ACK, b"x" * 10)
+        capture.file.write(SECTION + INTERFACE + enhanced(0, START + i, ETHERNET + IP4 + packet))
+
+
+@kind
+def ng_interfaces(capture, n):
+    """thousands of interfaces in one section"""
+    capture.restart(SECTION + INTERFACE * n)
+    for i in range(n):
+        packet = udp(client(i), WEB, 1000, 9999, b"x" * 10)
+        capture.file.write(enhanced(i, START + i, ETHERNET + IP4 + packet))
+
+
+@kind
+def ng_options(capture, n):
+    """comments of 60 KB on tiny packets"""
+    comment = struct.pack("<HH", 1, 60000) + b"c" * 60000
+    capture.restart(SECTION + INTERFACE)
+    for i in range(n):
+        frame = ETHERNET + IP4 + udp(client(i), WEB, 1000, 9999, b"x" * 10)
+        head = struct.pack("<IIIII", 0, (START + i) >> 32, (START + i) & 0xFFFFFFFF, len(frame), len(frame))
+        capture.file.write(block(6, head + frame + bytes(-len(frame) % 4) + comment))
+
+
+@kind
+def ng_unknown(capture, n):
+    """blocks that nobody reads, one packet after each"""
+    capture.restart(SECTION + INTERFACE)
+    for i in range(n):
+        frame = ETHERNET + IP4 + udp(client(i), WEB, 1000, 9999, b"x" * 10)
+        capture.file.write(block(0x40000BAD, b"") * 20 + enhanced(0, START + i, frame))
 
 
 def main():

@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::feed::Feed;
 use super::progress::Position;
+use super::report::Failures;
 use crate::capture::{self, CaptureError, FileSource, Input, Listed};
 use crate::config::Config;
+use crate::event::Harmless;
 use crate::observe::What;
 use crate::packet::Timestamp;
 use crate::sensors::prefilter::Prefilter;
-use crate::sensors::{Judge, Reader, Trouble, looks_like_events};
+use crate::sensors::{Judge, Reader, looks_like_events, looks_like_own_events};
 
 /// Bytes that an input is recognised by.
 const HEAD: usize = 64 * 1024;
@@ -38,8 +40,9 @@ pub(super) enum Pending {
 pub(super) struct Counts {
     pub(super) inputs: u64,
     pub(super) events: u64,
+    pub(super) skipped: u64,
     pub(super) bytes: u64,
-    pub(super) failures: u64,
+    pub(super) failures: Failures,
 }
 
 /// Reads the inputs that are events of other sensors; returns those that are not.
@@ -116,6 +119,10 @@ impl<'f, 'r> Events<'f, 'r> {
             Err(_) if is_regular => return Some(Ok(Pending::Listed(listed))),
             Err(cause) => return Some(Err(CaptureError::Open { input: listed.input, cause })),
         };
+        if !listed.named && looks_like_own_events(&head) {
+            self.counts.skipped += 1;
+            return None;
+        }
         if looks_like_events(&head) {
             let whole = Box::new(Cursor::new(head).chain(from));
             self.file(&listed.input, whole, position, stop);
@@ -146,7 +153,12 @@ impl<'f, 'r> Events<'f, 'r> {
             }
             for trouble in troubles.drain(..) {
                 told += 1;
-                tell(input, &trouble, told);
+                match told {
+                    ..=TOLD => {
+                        self.counts.failures.add(&format_args!("{input}: line {} {}", trouble.line, trouble.reason))
+                    }
+                    _ => self.counts.failures.count += 1,
+                }
             }
             if self.found.len() > self.kept {
                 self.hand_on_half();
@@ -155,16 +167,16 @@ impl<'f, 'r> Events<'f, 'r> {
                 Ok(true) if !stop.load(Ordering::Relaxed) => {}
                 Ok(_) => break,
                 Err(error) => {
-                    eprintln!("imdswatch: {input}: reading failed at byte {}: {error}", reader.bytes);
-                    self.counts.failures += 1;
+                    self.counts
+                        .failures
+                        .add(&format_args!("{input}: reading failed at byte {}: {error}", reader.bytes));
                     break;
                 }
             }
         }
         if told > TOLD {
-            eprintln!("imdswatch: {input}: {} more lines could not be read", told - TOLD);
+            eprintln!("imdswatch: {}: {} more lines could not be read", Harmless(input), told - TOLD);
         }
-        self.counts.failures += told;
         self.counts.events += reader.records;
         self.counts.bytes += reader.bytes;
     }
@@ -182,12 +194,6 @@ impl<'f, 'r> Events<'f, 'r> {
         self.found.sort_by_key(|(time, _)| *time);
         self.feed.tell(self.found);
         self.counts
-    }
-}
-
-fn tell(input: &Input, trouble: &Trouble, nth: u64) {
-    if nth <= TOLD {
-        eprintln!("imdswatch: {input}: line {} {}", trouble.line, trouble.reason);
     }
 }
 

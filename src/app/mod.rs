@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::CommandFactory;
@@ -83,13 +83,16 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     let report = match &config.inputs {
         Inputs::Files(paths) => {
             let inputs = capture::expand(paths);
-            refuse_to_overwrite(&inputs, &config.outputs)?;
+            refuse_to_overwrite(&inputs, &config.outputs, config.state.as_deref())?;
             let mut handover = Handover::new(&config, &inputs);
             let mut outputs = output::open(&handover.others, &say())?;
             outputs.extend(handover.outputs());
             replay::on_signals(&stop)?;
             let report = replay::replay(&config, inputs, outputs, &stop);
             handover.finish(&report)?;
+            if report.inputs == 0 && report.failures == 0 && !stop.load(Ordering::Relaxed) {
+                eprintln!("imdswatch: nothing was read: there are no captures and no events in what was named");
+            }
             report
         }
         Inputs::Live(_) if config.outputs.iter().any(|one| matches!(one.destination, Destination::Report(_))) => {
@@ -117,15 +120,18 @@ fn say() -> output::Say {
 fn refuse_to_overwrite(
     inputs: &[Result<capture::Listed, capture::CaptureError>],
     outputs: &[output::Settings],
+    state: Option<&Path>,
 ) -> Result<(), ConfigError> {
     let inputs: Vec<_> = inputs.iter().flatten().filter_map(|listed| identity(input_path(&listed.input)?)).collect();
     let paths = outputs.iter().filter_map(|output| match &output.destination {
-        Destination::Path(path) => Some(path),
+        Destination::Path(path) => Some(path.as_path()),
         _ => None,
     });
-    let mut both = paths.filter(|path| identity(path).is_some_and(|file| inputs.contains(&file)));
-    both.next().map_or(Ok(()), |path| {
-        Err(ConfigError::Invalid(format!("-o {}: this file is read by the same run; write to another", path.display())))
+    let paths = paths.map(|path| ("-o", path)).chain(state.map(|path| ("--state", path)));
+    let mut both = paths.filter(|(_, path)| identity(path).is_some_and(|file| inputs.contains(&file)));
+    both.next().map_or(Ok(()), |(flag, path)| {
+        let path = path.display();
+        Err(ConfigError::Invalid(format!("{flag} {path}: this file is read by the same run; write to another")))
     })
 }
 

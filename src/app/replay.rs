@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, never};
 use super::events::{self, Pending};
 use super::feed::Feed;
 use super::progress::{self, Position};
-use super::report::Report;
+use super::report::{Failures, Report};
 use super::run::{Run, RunState, spawn};
 use super::threads::Threads;
 use crate::capture::{CaptureError, FileSource, Filter, Listed, Status};
@@ -68,21 +68,23 @@ struct Read {
     inputs: u64,
     skipped: u64,
     events: u64,
-    failures: u64,
+    failures: Failures,
 }
 
 impl Read {
-    fn take(&mut self, told: &events::Counts) {
+    fn take(&mut self, told: events::Counts) {
         self.inputs += told.inputs;
         self.events += told.events;
+        self.skipped += told.skipped;
         self.bytes += told.bytes;
-        self.failures += told.failures;
+        self.failures.extend(told.failures);
     }
 
     fn into_report(self, report: &mut Report) {
         (report.packets, report.filtered, report.bytes) = (self.packets, self.filtered, self.bytes);
         (report.inputs, report.skipped, report.events) = (self.inputs, self.skipped, self.events);
-        report.failures += self.failures;
+        report.failures += self.failures.count;
+        report.troubles.extend(self.failures.first);
     }
 }
 
@@ -91,12 +93,9 @@ impl Read {
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn on_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
-    for signal in signal_hook::consts::TERM_SIGNALS {
-        if *signal == signal_hook::consts::SIGQUIT {
-            continue;
-        }
-        signal_hook::flag::register_conditional_shutdown(*signal, 130, Arc::clone(stop))?;
-        signal_hook::flag::register(*signal, Arc::clone(stop))?;
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
+        signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
     Ok(())
 }
@@ -128,7 +127,7 @@ pub fn replay<'o>(
 
 fn panicked(thread: &str) -> Read {
     eprintln!("imdswatch: the {thread} thread failed; this is a bug, please report it");
-    Read { failures: 1, ..Read::default() }
+    Read { failures: Failures { count: 1, ..Failures::default() }, ..Read::default() }
 }
 
 /// The capture thread: reads every input, in order, into batches, and decodes them.
@@ -144,8 +143,7 @@ fn read_all(
     let mut filter = match Filter::compile(&config.filter) {
         Ok(filter) => (!config.filter.is_empty()).then_some(filter),
         Err(error) => {
-            tell(&error);
-            read.failures += 1;
+            read.failures.add(&error);
             return read;
         }
     };
@@ -153,7 +151,7 @@ fn read_all(
     let sizes = inputs.iter().flatten().filter_map(|listed| listed.input.size());
     position.total.store(sizes.sum(), Ordering::Relaxed);
     let (inputs, told) = events::read(config, inputs, position, stop, &mut feed);
-    read.take(&told);
+    read.take(told);
     for pending in inputs {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -172,8 +170,7 @@ fn read_all(
                 continue;
             }
             Err(error) => {
-                tell(&error);
-                read.failures += 1;
+                read.failures.add(&error);
                 continue;
             }
         };
@@ -185,15 +182,16 @@ fn read_all(
             batch.clear(next_index);
             let status = source.next_batch(&mut batch);
             for warning in source.warnings() {
-                eprintln!("imdswatch: {}", Harmless(&warning));
-                read.failures += u64::from(warning.damage);
+                match warning.damage {
+                    true => read.failures.add(&warning),
+                    false => eprintln!("imdswatch: {}", Harmless(&warning)),
+                }
             }
             read.packets += batch.len() as u64;
             if let Some(filter) = &mut filter {
                 let all = batch.len();
                 if let Err(error) = filter.apply(&mut batch) {
-                    tell(&error);
-                    read.failures += 1;
+                    read.failures.add(&error);
                 }
                 read.filtered += (all - batch.len()) as u64;
                 read.packets -= (all - batch.len()) as u64;
@@ -209,16 +207,11 @@ fn read_all(
                 Ok(Status::More) => {}
                 Ok(Status::End) => break,
                 Err(error) => {
-                    tell(&error);
-                    read.failures += 1;
+                    read.failures.add(&error);
                 }
             }
         }
     }
     feed.tell_all();
     read
-}
-
-fn tell(error: &CaptureError) {
-    eprintln!("imdswatch: {}", Harmless(error));
 }

@@ -1,12 +1,14 @@
 //! The closing report: what was read, what could not be, what was found. Printed on every exit path.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use super::progress::human;
 use crate::alert::{Rule, Severity};
 use crate::decode;
+use crate::event::Harmless;
 use crate::metrics::{Family, Snapshot};
 use crate::output::Counts;
 use crate::pipeline;
@@ -23,12 +25,14 @@ pub struct Report {
     pub bytes: u64,
     /// Inputs read to their end or as far as they go.
     pub inputs: u64,
-    /// Files in folders that are no captures.
+    /// Files in folders that are neither captures nor events of other sensors.
     pub skipped: u64,
     /// Events of other sensors that were read.
     pub events: u64,
     /// What went wrong with inputs, outputs or threads: already told on standard error.
     pub failures: u64,
+    /// The first of them that concern inputs, in words: which file, where, why.
+    pub troubles: Vec<String>,
     /// Decoding.
     pub decode: decode::Counters,
     /// Pipelines, added up.
@@ -52,6 +56,34 @@ pub struct Report {
     /// Live capture: at least one interface is open.
     pub ready: bool,
     pub(super) suggestions: String,
+}
+
+/// What went wrong with inputs.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    pub(super) count: u64,
+    /// The first of them, in words.
+    pub(super) first: Vec<String>,
+}
+
+impl Failures {
+    /// How many are kept in words.
+    const MOST: usize = 50;
+
+    /// Counts one and says it on standard error.
+    pub(super) fn add(&mut self, trouble: &impl fmt::Display) {
+        eprintln!("imdswatch: {}", Harmless(trouble));
+        self.count += 1;
+        if self.first.len() < Self::MOST {
+            self.first.push(trouble.to_string());
+        }
+    }
+
+    pub(super) fn extend(&mut self, other: Self) {
+        self.count += other.count;
+        let room = Self::MOST.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
+    }
 }
 
 /// An output may fail for so long before the run is no longer ready.
@@ -138,7 +170,7 @@ impl Report {
             writeln!(out, "not decoded: {}", list(undecoded.iter().map(|(reason, n)| (reason.as_str(), *n))))?;
         }
         if self.skipped > 0 {
-            writeln!(out, "{} files in folders are no captures", self.skipped)?;
+            writeln!(out, "{} files in folders are neither captures nor events of other sensors", self.skipped)?;
         }
         let found = [
             ("flows", self.pipeline.flows),
@@ -279,8 +311,13 @@ impl Report {
                 self.failures.to_string(),
                 self.failures > 0,
             ),
-            fact("Files in folders that are no captures", self.skipped.to_string(), false),
+            fact(
+                "Files in folders that are neither captures nor events of other sensors",
+                self.skipped.to_string(),
+                false,
+            ),
         ];
+        facts.extend(self.troubles.iter().map(|trouble| fact("Not read whole", trouble.clone(), true)));
         let undecoded = self.undecoded().into_iter();
         facts.extend(undecoded.map(|(reason, n)| fact(&format!("Packets not decoded: {reason}"), n.to_string(), true)));
         facts.extend(

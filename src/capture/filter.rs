@@ -34,6 +34,10 @@ impl Filter {
     /// [`CaptureError::Filter`] when libpcap understands it for no common link type.
     pub fn compile(words: &[String]) -> Result<Self, CaptureError> {
         let expression = words.join(" ");
+        // libpcap is not called without need: on Windows it is a library (Npcap) that many machines do not have.
+        if expression.trim().is_empty() {
+            return Ok(Self { expression, compiled: Vec::new() });
+        }
         let mut reason = String::new();
         for link in Self::COMMON {
             match compile(&expression, link) {
@@ -51,6 +55,9 @@ impl Filter {
     /// [`CaptureError::FilterLink`] at the first packet of a link type that the expression cannot be compiled for; none
     /// of them match.
     pub fn matches(&mut self, link: LinkType, data: &[u8], wire_len: u32) -> Result<bool, CaptureError> {
+        if self.expression.trim().is_empty() {
+            return Ok(true);
+        }
         let known = match self.compiled.iter().position(|one| one.link == link) {
             Some(known) => known,
             None => self.learn(link)?,
@@ -92,6 +99,7 @@ impl Filter {
 }
 
 fn compile(expression: &str, link: LinkType) -> Result<Program, String> {
+    library_is_there()?;
     let link = if before_ip(link) > 0 { LinkType::RAW } else { link };
     let compiled = Capture::dead(Linktype(dlt(link))).and_then(|dead| dead.compile(expression, true));
     let compiled = compiled.map_err(|error| match error {
@@ -99,6 +107,30 @@ fn compile(expression: &str, link: LinkType) -> Result<Program, String> {
         other => other.to_string(),
     })?;
     Program::new(&compiled).ok_or_else(|| "libpcap compiled it into something that is no BPF program".into())
+}
+
+/// Windows has no libpcap of its own, and a library that is loaded at its first use (`packaging/windows.sh`) ends the program
+/// where it is missing: so it is looked for where Windows would look.
+#[cfg(windows)]
+fn library_is_there() -> Result<(), String> {
+    use std::path::PathBuf;
+    let system = std::env::var_os("SystemRoot").map(|root| PathBuf::from(root).join("System32"));
+    let program = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = system
+        .into_iter()
+        .chain(program)
+        .chain(std::env::split_paths(&path))
+        .any(|dir| dir.join("wpcap.dll").is_file());
+    if found {
+        return Ok(());
+    }
+    Err("filters need wpcap.dll, which Npcap (npcap.com) installs in its WinPcap-compatible mode; without a filter it is not needed".into())
+}
+
+#[cfg(not(windows))]
+fn library_is_there() -> Result<(), String> {
+    Ok(())
 }
 
 /// libpcap's number of a link type on this system: a few differ from those in files.

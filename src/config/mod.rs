@@ -28,7 +28,9 @@ pub mod file;
 pub mod memory;
 mod outputs;
 pub mod packetbeat;
+mod places;
 pub mod receiver;
+mod values;
 
 use file::File;
 use memory::{Shares, bytes_per};
@@ -253,6 +255,7 @@ impl Config {
 
     /// `text` is what `file` was read from.
     fn join(run: &Run, mut file: File, text: &str) -> Result<Self, ConfigError> {
+        values::check(run, &file)?;
         let inputs = inputs(run, &file)?;
         let live = matches!(inputs, Inputs::Live(_));
         let memory = run.memory.or(file.memory.map(|s| s.0)).unwrap_or(512 << 20);
@@ -264,10 +267,6 @@ impl Config {
         if !(1..=256).contains(&threads) {
             let wrong = format!("{threads} is outside 1 to 256");
             return Err(ConfigError::of(run.threads.map(|_| "--threads"), "threads", &wrong));
-        }
-        if run.stats == Some(0) || file.events.stats.is_some_and(|every| every.0 <= 0) {
-            let flag = run.stats.filter(|seconds| *seconds == 0).map(|_| "--stats:");
-            return Err(ConfigError::of(flag, "events.stats", "the interval is at least one second"));
         }
         let ssrf = !run.no_ssrf && file.http.ssrf.unwrap_or(true);
         let catalogue = Catalogue::with_additions(file.catalogue.clone()).map_err(|e| {
@@ -282,6 +281,10 @@ impl Config {
         };
         let outputs = outputs::outputs(run, &file, live, memory)?;
         file.output.iter_mut().for_each(file::Output::wipe);
+        let state = run.state.as_deref().or(file.alerts.state.as_deref());
+        places::check_own(run.state.as_ref().map(|_| "--state"), "alerts.state", state, &outputs)?;
+        places::check_own(None, "dead_letters", file.dead_letters.as_deref(), &outputs)?;
+        values::clients(&file, &catalogue)?;
         let events = outputs::widest(&outputs);
         let min_severity = outputs.iter().map(|output| output.filter.min_severity).min().unwrap_or(Severity::Low);
         let seconds = |span: Option<Span>, default: i64| span.map_or(Span::seconds(default).0, |s| s.0);
@@ -352,8 +355,12 @@ pub fn check(path: &Path) -> Result<Config, ConfigError> {
 pub fn summary(config: &Config) -> String {
     let to = config.outputs.iter().map(|output| output.destination.to_string());
     format!(
-        "writes {:?} events to {}; {} worker(s), {} MiB; {} allow-list entries; {} catalogue paths",
-        config.events,
+        "writes {} to {}; threads: {}, memory: {} MiB, allow-list entries: {}, catalogue paths: {}",
+        match config.events {
+            EventSet::Alerts => "alerts",
+            EventSet::Metadata => "metadata events and alerts",
+            EventSet::All => "all events and alerts",
+        },
         to.collect::<Vec<_>>().join(", "),
         config.threads,
         config.memory >> 20,

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::file::{self, File};
-use super::receiver;
-use super::{ConfigError, parse_rotation};
+use super::{ConfigError, parse_rotation, places, receiver};
 use crate::alert::Severity;
 use crate::cli::{EventSet, Format, Run};
 use crate::duration::Span;
@@ -35,13 +34,19 @@ pub(super) fn outputs(run: &Run, file: &File, live: bool, memory: u64) -> Result
             let output = defaults.one(&named(to), outputs.len());
             outputs.push(output.map_err(|(_, text)| ConfigError::Invalid(format!("-o: {text}")))?);
         }
-        return Ok(outputs);
+        return match places::named_twice(&outputs) {
+            Some(nth) => Err(ConfigError::Invalid(format!("-o {}: {}", all[nth], places::TWICE))),
+            None => Ok(outputs),
+        };
     }
     for (nth, output) in file.output.iter().enumerate() {
         let wrong = |(key, text): (&str, String)| ConfigError::Value { key: format!("output.{nth}.{key}"), text };
         outputs.push(defaults.one(output, nth).map_err(wrong)?);
     }
-    Ok(outputs)
+    match places::named_twice(&outputs) {
+        Some(nth) => Err(ConfigError::Value { key: format!("output.{nth}.to"), text: places::TWICE.into() }),
+        None => Ok(outputs),
+    }
 }
 
 fn is_file(to: &str) -> bool {
@@ -86,11 +91,13 @@ impl Defaults<'_> {
             Format::Text => Form::Text { colour: true },
         });
         let destination = match output.to.as_str() {
+            "" => return Err(("to", "is empty; `-` is standard output".into())),
             "-" => Destination::Stdout,
             url if net::Target::is_url(url) => Destination::Network(Box::new(self.network(output, nth)?)),
             path if path.ends_with(".html") => Destination::Report(path.into()),
             path => Destination::Path(path.into()),
         };
+        places::check_use(output, &destination)?;
         let filter = self.filter(output, &destination);
         Ok(Settings { form, rotation: self.rotation(output)?, filter, destination })
     }

@@ -185,6 +185,14 @@ impl TryFrom<Written> for AllowEntry {
             let names = "process, executable, args, parent, client, user_agent, shape, client_name, path";
             return Err(format!("allow entry `{}` would allow everything: name one of {names}", entry.name));
         }
+        // a tunnel asks for the empty path
+        let never = |pattern: &&String| !pattern.is_empty() && !pattern.starts_with(['/', '*', '?']);
+        if let Some(path) = entry.path.iter().flat_map(OneOrMany::all).find(never) {
+            return Err(format!("path `{path}` would never match: a path begins with `/`"));
+        }
+        if entry.path.as_ref().is_some_and(|paths| paths.all().is_empty()) {
+            return Err(format!("allow entry `{}` would never match: its list of paths is empty", entry.name));
+        }
         Ok(entry)
     }
 }
@@ -233,6 +241,8 @@ mod tests {
             "name = 'x'\npath = '/a'\nexpires = 'soon'",
             "name = 'x'\npath = '/a'\nexpires = '2026-02-31'",
             "name = 'x'\nproces = 'y'",
+            "name = 'x'\npath = 'latest/meta-data/*'",
+            "name = 'x'\npath = []",
         ] {
             assert!(entry(bad).is_err(), "{bad}");
         }

@@ -3,7 +3,10 @@
 //!
 //! The inbound request ends after the metadata request that it caused, and a reverse proxy's request after the one that
 //! it passed on, so nothing is decided at once: both wait [`HOLD`] for what belongs to them, and are remembered for the
-//! window after that. Bounded by count and age.
+//! window after that. Bounded by count and age; what may belong together is found by what it has in common ([`index`]), so
+//! that a request costs the same however many are remembered.
+
+mod index;
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
@@ -11,6 +14,8 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
+
+use index::{Index, Mark};
 
 use super::issue::HOLD;
 use super::subject::key;
@@ -28,6 +33,10 @@ const CHAIN: usize = 10;
 const REACHED: usize = 64;
 /// Most metadata requests that one alert lists.
 const LISTED: usize = 8;
+/// Most metadata requests that one inbound request is compared with.
+const COMPARED: usize = 32;
+/// Most inbound requests that are compared where a redirect may lead to anything.
+const REDIRECTED: usize = 128;
 
 /// Hash of a URL.
 type Key = u128;
@@ -40,6 +49,12 @@ pub struct Ssrf {
     /// In the order of their ends; those up to `settled_legs` have been decided.
     legs: VecDeque<Leg>,
     settled_legs: usize,
+    /// Number of the first of `legs`.
+    first_leg: u64,
+    /// Requests by the URLs, names and ends of paths that they name.
+    requests: Index,
+    /// Metadata requests by their clients and the ends of their paths.
+    fetches: Index,
     redirects: Redirects,
     window: i64,
     /// By how much the clocks of sensors may differ.
@@ -124,6 +139,10 @@ struct Request {
     inbound: Inbound,
     /// Keys of the candidates' URLs.
     keys: Vec<Key>,
+    /// Key of the URL that it asks for itself.
+    own_key: Option<Key>,
+    /// What it is found by.
+    marks: Vec<Mark>,
     number: u64,
     until: Timestamp,
     state: State,
@@ -134,6 +153,8 @@ struct Leg {
     fetch: Fetch,
     until: Timestamp,
     claimed: bool,
+    /// What it is found by: its path's end and its client.
+    marks: [Mark; 2],
 }
 
 /// An exchange whose answer sent its client elsewhere.
@@ -150,6 +171,10 @@ struct Redirect {
 struct Redirects {
     by_url: HashMap<Key, VecDeque<Redirect>, RandomState>,
     order: VecDeque<(Timestamp, Key)>,
+    /// By the URLs that they lead to, and the ends of their paths.
+    targets: Index,
+    /// Number of the oldest one.
+    first: u64,
 }
 
 /// A URL that an inbound request leads to, and the redirects on the way.
@@ -193,6 +218,9 @@ impl Ssrf {
             settled: VecDeque::new(),
             legs: VecDeque::new(),
             settled_legs: 0,
+            first_leg: 0,
+            requests: Index::default(),
+            fetches: Index::default(),
             redirects: Redirects::default(),
             window,
             skew: 0,
@@ -216,14 +244,19 @@ impl Ssrf {
     /// Takes a request that names targets.
     pub fn inbound(&mut self, inbound: Inbound, now: Timestamp) {
         self.next += 1;
-        let keys = inbound.candidates.iter().map(candidate_key).collect();
-        let request = Request { inbound, keys, number: self.next, until: now.plus(HOLD), state: State::Quiet };
-        self.waiting.push_back(request);
+        let keys: Vec<Key> = inbound.candidates.iter().map(candidate_key).collect();
+        let own_key = inbound.own_url.as_ref().map(|(host, target)| url_key(host, target));
+        let marks = request_marks(&inbound.candidates, &keys);
+        let (number, until) = (self.next, now.plus(HOLD));
+        self.requests.add(number, &marks);
+        self.waiting.push_back(Request { inbound, keys, own_key, marks, number, until, state: State::Quiet });
     }
 
     /// Takes a metadata request.
     pub fn leg(&mut self, fetch: Fetch, now: Timestamp) {
-        self.legs.push_back(Leg { fetch, until: now.plus(HOLD), claimed: false });
+        let marks = [index::ending(Some(fetch.path())), index::client(fetch.subject.conn.client)];
+        self.fetches.add(self.first_leg + self.legs.len() as u64, &marks);
+        self.legs.push_back(Leg { fetch, until: now.plus(HOLD), claimed: false, marks });
     }
 
     /// Takes an exchange whose answer sends its client elsewhere.
@@ -234,6 +267,8 @@ impl Ssrf {
         }
         let key = url_key(&url.0, &url.1);
         let redirect = Redirect { first, key: candidate_key(&to), to, link };
+        let number = self.redirects.first + self.redirects.order.len() as u64;
+        self.redirects.targets.add(number, &redirect.marks());
         self.redirects.by_url.entry(key).or_default().push_back(redirect);
         self.redirects.order.push_back((first, key));
     }
@@ -271,7 +306,12 @@ impl Ssrf {
 
     /// A name resolved to a metadata address: inbound requests of before that name it were attempts.
     pub fn name_resolved(&mut self, name: &str, link: &ChainLink, out: &mut Vec<Finding>) {
-        for request in self.settled.iter_mut().filter(|request| request.state == State::Quiet) {
+        for number in self.requests.of([index::name(name)]) {
+            let place = self.settled.binary_search_by_key(&number, |request| request.number);
+            let Some(request) = place.ok().and_then(|place| self.settled.get_mut(place)) else { continue };
+            if request.state != State::Quiet {
+                continue;
+            }
             let candidates = &request.inbound.candidates;
             let named = |candidate: &&Candidate| matches!(&candidate.host, HostRef::Name(host) if host == name);
             let Some(candidate) = candidates.iter().filter(|c| c.kind == CandidateKind::Url).find(named) else {
@@ -291,7 +331,7 @@ impl Ssrf {
             None => self.judge(&request, resolved, out),
         };
         if self.settled.len() >= self.limit {
-            self.settled.pop_front();
+            self.forget_request();
             self.evicted += 1;
         }
         self.settled.push_back(request);
@@ -299,8 +339,8 @@ impl Ssrf {
 
     /// Whether it is a metadata request itself, seen after address translation sent it elsewhere.
     fn is_diverted(&self, inbound: &Inbound) -> bool {
-        let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD));
-        self.legs.iter().skip(from).any(|leg| {
+        let marks = [index::client(inbound.subject.conn.client)];
+        self.legs_of(marks, inbound.first.plus(HOLD)).any(|(_, leg)| {
             let (subject, own) = (&leg.fetch.subject, &inbound.subject);
             subject.conn.client == own.conn.client
                 && subject.event_id != own.event_id
@@ -317,8 +357,9 @@ impl Ssrf {
             |leg: &Leg| self.is_open(inbound, &leg.fetch) && leg.fetch.subject.event_id != inbound.subject.event_id;
         let mut found: Option<(&Target<'_>, Vec<usize>)> = None;
         // a request that was over before cannot have begun after
-        let from = self.legs.partition_point(|leg| leg.until < inbound.first.plus(HOLD - self.skew));
-        for (at, leg) in self.legs.iter().enumerate().skip(from).filter(|(_, leg)| open(leg)) {
+        let since = inbound.first.plus(HOLD - self.skew);
+        let marks = targets.iter().map(|target| index::ending(target.to.path.as_deref()));
+        for (at, leg) in self.legs_of(marks, since).filter(|(_, leg)| open(leg)).take(COMPARED) {
             let Some(target) = targets.iter().find(|target| target.fits(leg.fetch.path())) else { continue };
             if self.is_anothers(leg, request) {
                 continue;
@@ -365,7 +406,43 @@ impl Ssrf {
                 && names(other)
                 && !self.leads_to(request, other)
         };
-        fetcher != request.inbound.subject.conn.server.ip && self.settled.iter().chain(&self.waiting).any(is_owner)
+        let all = || self.requests_of([index::ending(Some(path))]);
+        fetcher != request.inbound.subject.conn.server.ip && all().any(is_owner)
+    }
+
+    /// Requests that have one of the marks, waiting ones too, oldest first.
+    fn requests_of(&self, marks: impl IntoIterator<Item = Mark>) -> impl Iterator<Item = &Request> {
+        self.requests.of(marks).into_iter().filter_map(|number| {
+            let place = |requests: &VecDeque<Request>| requests.binary_search_by_key(&number, |request| request.number);
+            let settled = place(&self.settled).ok().and_then(|at| self.settled.get(at));
+            settled.or_else(|| place(&self.waiting).ok().and_then(|at| self.waiting.get(at)))
+        })
+    }
+
+    /// Metadata requests that have one of the marks and began no earlier than `since`, oldest first, and their places.
+    fn legs_of(&self, marks: impl IntoIterator<Item = Mark>, since: Timestamp) -> impl Iterator<Item = (usize, &Leg)> {
+        self.fetches.of(marks).into_iter().filter_map(move |number| {
+            let at = usize::try_from(number.checked_sub(self.first_leg)?).ok()?;
+            let leg = self.legs.get(at).filter(|leg| leg.until >= since)?;
+            Some((at, leg))
+        })
+    }
+
+    /// Requests that may lead to what has a mark, oldest first: that name it, or if a redirect leads there the newest ones.
+    fn leading_to(&self, marks: &[Mark]) -> Vec<&Request> {
+        if marks.iter().any(|mark| self.redirects.targets.has(*mark)) {
+            let settled = self.settled.iter().skip(self.settled.len().saturating_sub(REDIRECTED));
+            let waiting = self.waiting.iter().skip(self.waiting.len().saturating_sub(REDIRECTED));
+            return settled.chain(waiting).collect();
+        }
+        self.requests_of(marks.iter().copied()).collect()
+    }
+
+    /// Forgets the oldest settled request.
+    fn forget_request(&mut self) {
+        if let Some(request) = self.settled.pop_front() {
+            self.requests.remove(request.number, &request.marks);
+        }
     }
 
     /// Decides the metadata request that waited longest: one that no inbound request claimed may belong to one that
@@ -391,12 +468,15 @@ impl Ssrf {
                 && since <= self.window
                 && request.inbound.subject.conn.server.ip == fetch.subject.conn.client.ip
         };
-        let all = || self.settled.iter().filter(undecided);
+        let newest = self.settled.back().map_or(0, |request| request.number);
+        let known = self.leading_to(leg.marks.get(..1).unwrap_or_default());
+        let all = || known.iter().copied().filter(|request| request.number <= newest).filter(undecided);
         let late = all().filter(open).filter(|r| fits(r, true)).min_by_key(|r| (r.inbound.first, r.number));
         let later = || all().filter(after).filter(|r| fits(r, false)).max_by_key(|r| (r.inbound.end, r.number));
         let Some(number) = late.or_else(later).map(|request| self.outermost(request)) else { return };
         let subject = fetch.subject.clone();
-        let Some(place) = self.settled.iter().position(|request| request.number == number) else { return };
+        let place = self.settled.binary_search_by_key(&number, |request| request.number);
+        let Ok(place) = place else { return };
         let Some(request) = self.settled.get(place).filter(|request| request.state != State::Confirmed) else { return };
         let targets = self.targets(request, resolved);
         let Some(target) = targets.iter().find(|target| target.fits(fetch.path())) else { return };
@@ -413,8 +493,8 @@ impl Ssrf {
         for _ in 0..CHAIN {
             let State::Inner(outer) = state else { break };
             number = outer;
-            let Some(outer) = self.settled.iter().find(|request| request.number == outer) else { break };
-            state = outer.state;
+            let Ok(at) = self.settled.binary_search_by_key(&outer, |request| request.number) else { break };
+            state = self.settled.get(at).map_or(state, |outer| outer.state);
         }
         number
     }
@@ -422,9 +502,16 @@ impl Ssrf {
     /// Number of the inbound request that `inner` was made for: a proxy passed it on, or the server fetched it.
     fn outer(&self, inner: &Request) -> Option<u64> {
         let begun = inner.inbound.first;
-        let from = self.settled.partition_point(|request| request.until < begun.plus(HOLD));
-        let mut outer = self.settled.iter().skip(from).chain(&self.waiting).filter(|outer| {
-            (outer.inbound.first..=outer.inbound.end).contains(&begun)
+        let passed_on = inner.inbound.candidates.iter().map(|candidate| index::ending(candidate.path.as_deref()));
+        let marks: Vec<Mark> = inner.own_key.map(index::url).into_iter().chain(passed_on).collect();
+        let fetched = marks.get(..usize::from(inner.own_key.is_some())).unwrap_or_default();
+        let known = match fetched.iter().any(|mark| self.redirects.targets.has(*mark)) {
+            true => self.leading_to(fetched),
+            false => self.requests_of(marks).collect(),
+        };
+        let mut outer = known.into_iter().filter(|outer| {
+            outer.until >= begun.plus(HOLD)
+                && (outer.inbound.first..=outer.inbound.end).contains(&begun)
                 && outer.number != inner.number
                 && self.leads_to(outer, inner)
                 && self.outermost(outer) != inner.number
@@ -445,8 +532,9 @@ impl Ssrf {
             && is_next_hop(outer_conn, inner_conn)
             && inner.inbound.candidates.iter().any(same);
         let fetched = || {
-            let own = inner.inbound.own_url.as_ref().map(|(host, target)| url_key(host, target));
-            own.is_some_and(|own| self.reachable(outer).iter().any(|reached| reached.key == own))
+            let reaches = |own| self.reachable(outer).iter().any(|reached| reached.key == own);
+            let is_redirected = |own| self.redirects.targets.has(index::url(own));
+            inner.own_key.is_some_and(|own| outer.keys.contains(&own) || is_redirected(own) && reaches(own))
         };
         passed_on || fetched()
     }
@@ -491,7 +579,7 @@ impl Ssrf {
     fn forget(&mut self, now: Timestamp) {
         let old = |end: Timestamp, window: i64| now.since(end) > window + 2 * HOLD;
         while self.settled.front().is_some_and(|request| old(request.inbound.end, self.window)) {
-            self.settled.pop_front();
+            self.forget_request();
         }
         while self.redirects.order.front().is_some_and(|(first, _)| old(*first, self.window)) {
             self.redirects.forget();
@@ -500,18 +588,45 @@ impl Ssrf {
             && (self.legs.len() > 2 * self.limit || self.legs.front().is_some_and(|leg| old(leg.until, self.window)))
         {
             self.evicted += u64::from(self.legs.len() > 2 * self.limit);
-            self.legs.pop_front();
+            if let Some(leg) = self.legs.pop_front() {
+                self.fetches.remove(self.first_leg, &leg.marks);
+            }
+            self.first_leg += 1;
             self.settled_legs -= 1;
         }
     }
+}
+
+impl Redirect {
+    /// What it is found by: the URL that it leads to, and the end of that one's path.
+    fn marks(&self) -> [Mark; 2] {
+        [index::url(self.key), index::ending(self.to.path.as_deref())]
+    }
+}
+
+/// What a request that names these candidates, the URLs of which have these keys, is found by.
+fn request_marks(candidates: &[Candidate], keys: &[Key]) -> Vec<Mark> {
+    let endings = candidates.iter().map(|candidate| index::ending(candidate.path.as_deref()));
+    let names = candidates.iter().filter_map(|candidate| match &candidate.host {
+        HostRef::Name(name) if candidate.kind == CandidateKind::Url => Some(index::name(name)),
+        _ => None,
+    });
+    let mut marks: Vec<Mark> = endings.chain(names).chain(keys.iter().map(|key| index::url(*key))).collect();
+    marks.sort_unstable();
+    marks.dedup();
+    marks
 }
 
 impl Redirects {
     /// Forgets the oldest.
     fn forget(&mut self) {
         let Some((_, key)) = self.order.pop_front() else { return };
+        let number = self.first;
+        self.first += 1;
         let Some(of_url) = self.by_url.get_mut(&key) else { return };
-        of_url.pop_front();
+        if let Some(oldest) = of_url.pop_front() {
+            self.targets.remove(number, &oldest.marks());
+        }
         if of_url.is_empty() {
             self.by_url.remove(&key);
         }

@@ -229,6 +229,9 @@ fn read_url(text: &str, out: &mut Vec<Parsed>) {
 /// Splits scheme (wrappers like `view-source:` undone) and slashes off.
 fn split_scheme(mut text: &str) -> Option<(Scheme, &str)> {
     for _ in 0..4 {
+        if !text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic()) {
+            break;
+        }
         let Some(rest) = WRAPPERS.iter().find_map(|wrapper| strip_prefix_ignore_case(text, wrapper)) else { break };
         // what follows `!/` is an entry of the archive that the URL before it names
         text = trim_str(rest.split_once("!/").map_or(rest, |(archive, _)| archive));

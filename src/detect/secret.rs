@@ -141,22 +141,28 @@ fn mix(low: u64, high: u64, [first, second]: [u64; 2]) -> u64 {
 
 /// Hands out the anchors of a run without gaps: where each begins, and its hash.
 pub fn each_anchor(run: &[u8], mut take: impl FnMut(usize, u64)) {
+    // the least of the window and where it is; of equal ones the last
+    let (mut least, mut place) = (u64::MAX, 0usize);
     let mut recent = [u64::MAX; WINDOW];
     let mut last = None;
     for (at, chars) in run.windows(ANCHOR).enumerate() {
         let Some(hash) = anchor(chars) else { return };
-        if let Some(slot) = recent.get_mut(at % WINDOW) {
+        recent.rotate_left(1);
+        if let Some(slot) = recent.last_mut() {
             *slot = hash;
         }
-        let Some(first) = at.checked_sub(WINDOW.saturating_sub(1)) else { continue };
-        let (mut least, mut place) = (u64::MAX, at);
-        for candidate in first..=at {
-            let hash = recent.get(candidate % WINDOW).copied().unwrap_or(u64::MAX);
-            if hash <= least {
-                (least, place) = (hash, candidate);
+        let first = at.saturating_sub(WINDOW.saturating_sub(1));
+        if hash <= least {
+            (least, place) = (hash, at);
+        } else if place < first {
+            (least, place) = (u64::MAX, at);
+            for (candidate, hash) in (first..).zip(recent) {
+                if hash <= least {
+                    (least, place) = (hash, candidate);
+                }
             }
         }
-        if last != Some(place) {
+        if at.saturating_add(1) >= WINDOW && last != Some(place) {
             last = Some(place);
             take(place, least);
         }

@@ -18,6 +18,7 @@ mod later;
 mod literal;
 mod markup;
 mod page;
+mod protobuf;
 mod records;
 mod search;
 mod target;
@@ -103,8 +104,9 @@ pub(super) fn judge_knowing(hosts: Hosts, tx: &Transaction, imds: Option<&Imds>,
 fn candidates(request: &Message, hosts: Hosts, catalogue: &Catalogue) -> (Vec<Candidate>, bool) {
     let (head, body) = (&request.head, &request.body);
     let later = body.later.as_ref().map_or(0, |later| later.rest().len());
-    let bytes = head.raw.len().saturating_add(body.captured.len()).saturating_add(later);
-    let mut search = Search::new(catalogue, bytes);
+    // A compressed head is read as what it was on the wire: a reference to a field costs its sender one byte.
+    let head = head.raw.len().min(request.bytes as usize);
+    let mut search = Search::new(catalogue, head.saturating_add(body.captured.len()).saturating_add(later));
     search.target(request);
     search.headers(request, hosts);
     search.body(request);

@@ -11,6 +11,8 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+use super::content;
+
 /// Encodings inside each other that are undone.
 const DEPTH: u8 = 4;
 /// Bytes of all readings, for each byte of the text.
@@ -19,6 +21,9 @@ const WORK: usize = 24;
 const WORK_LEAST: usize = 8 * 1024;
 /// Most bytes that compressed data may become.
 const MAX_UNPACKED: usize = 64 * 1024;
+/// Places at which compressed data known by two bytes is tried, and what it has to give.
+const ZLIB_TRIES: usize = 4;
+const GOOD: usize = 32;
 /// Characters that 16 characters are in base64, base32 and hex at least.
 const MIN_BASE64: usize = 22;
 const MIN_BASE32: usize = 26;
@@ -80,6 +85,15 @@ impl View {
         }
     }
 
+    /// Appends bytes that stand for themselves, from `from` on.
+    fn extend<V: Visitor>(&mut self, bytes: &[u8], from: usize) {
+        self.bytes.extend_from_slice(bytes);
+        if V::TRACES {
+            let places = (from..).zip(bytes).map(|(at, _)| (at as u32, at.saturating_add(1) as u32));
+            self.spans.extend(places);
+        }
+    }
+
     fn source(&self, range: &Range<usize>) -> Option<Range<usize>> {
         if self.whole.is_some() {
             return self.whole.clone();
@@ -111,12 +125,15 @@ fn unescaped<V: Visitor>(text: &[u8]) -> Option<View> {
     let mut view = View::new(text.len());
     let mut at = 0usize;
     let mut is_same = true;
+    // where the next soft line break may be: there are few, and each search for it goes beyond what is in hand
+    let mut equals = 0usize;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        let plain = rest.iter().position(|byte| matches!(byte, b'%' | b'\\' | b'&' | b'=')).unwrap_or(rest.len());
-        for (place, byte) in rest.iter().take(plain).enumerate() {
-            let from = at.saturating_add(place);
-            view.push::<V>(*byte, from, from.saturating_add(1));
+        if equals < at || equals == 0 {
+            equals = memchr::memchr(b'=', rest).map_or(text.len(), |found| at.saturating_add(found));
         }
+        let mark = memchr::memchr3(b'%', b'\\', b'&', rest).unwrap_or(rest.len());
+        let plain = mark.min(equals.saturating_sub(at));
+        view.extend::<V>(rest.get(..plain).unwrap_or_default(), at);
         at = at.saturating_add(plain);
         let Some(escape) = rest.get(plain..).filter(|escape| !escape.is_empty()) else { break };
         let (byte, len) = match unescape(escape) {
@@ -218,16 +235,48 @@ fn joined_labels<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
     }
 }
 
-/// Compressed data in the text, decompressed as far as it goes.
+/// Compressed data and archives in the text, unpacked as far as they go.
 fn unpacked(text: &[u8]) -> Option<View> {
     const GZIP: &[u8] = &[0x1F, 0x8B, 0x08];
-    const ZLIB: [&[u8]; 3] = [&[0x78, 0x9C], &[0x78, 0xDA], &[0x78, 0x01]];
-    if let Some(start) = memchr::memmem::find(text, GZIP) {
-        let packed = text.get(start..)?;
-        return inflated(flate2::read::MultiGzDecoder::new(packed), start..text.len());
+    const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
+    const ZIP: &[u8] = b"PK\x03\x04";
+    let from = |magic: &[u8]| memchr::memmem::find(text, magic).and_then(|at| Some((at, text.get(at..)?)));
+    if let Some((at, packed)) = from(GZIP) {
+        return inflated(flate2::read::MultiGzDecoder::new(packed), at..text.len());
     }
-    let is_zlib = ZLIB.iter().any(|magic| text.starts_with(magic));
-    is_zlib.then(|| inflated(flate2::read::ZlibDecoder::new(text), 0..text.len())).flatten()
+    if let Some((at, packed)) = from(ZIP) {
+        return archive(packed, at..text.len());
+    }
+    if let Some((at, packed)) = from(ZSTD) {
+        let (bytes, _) = content::decode(content::Coding::Zstd, packed, MAX_UNPACKED);
+        return whole(bytes, at..text.len());
+    }
+    zlib(text)
+}
+
+/// Compressed data by two bytes, which other data has by chance: some of them are tried.
+fn zlib(text: &[u8]) -> Option<View> {
+    let is_magic = |at: &usize| matches!(text.get(*at..), Some([_, 0x01 | 0x5E | 0x9C | 0xDA, ..]));
+    let mut starts = memchr::memchr_iter(0x78, text).filter(is_magic).take(ZLIB_TRIES);
+    starts.find_map(|at| {
+        let view = inflated(flate2::read::ZlibDecoder::new(text.get(at..)?), at..text.len())?;
+        Some(view).filter(|view| view.bytes.len() >= GOOD)
+    })
+}
+
+/// The files of an archive, one after the other.
+fn archive(packed: &[u8], range: Range<usize>) -> Option<View> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_UNPACKED));
+    content::archive::entries(packed, MAX_UNPACKED, &mut |_, file| {
+        let room = MAX_UNPACKED.saturating_sub(bytes.len()).saturating_sub(1);
+        bytes.extend_from_slice(file.get(..file.len().min(room)).unwrap_or_default());
+        bytes.push(b'\n');
+    });
+    whole(bytes, range)
+}
+
+fn whole(bytes: Zeroizing<Vec<u8>>, range: Range<usize>) -> Option<View> {
+    Some(View { bytes, spans: Vec::new(), whole: Some(range) }).filter(|view| !view.bytes.is_empty())
 }
 
 fn inflated(mut reader: impl Read, whole: Range<usize>) -> Option<View> {
@@ -333,10 +382,19 @@ fn stretches(chars: &[u8], min: usize, belongs: impl Fn(u8) -> bool + Copy) -> i
 }
 
 /// Bytes of symbols of `width` bits each, from the symbol `skip` of a part on.
-fn bits<V: Visitor>(symbols: &Symbols, part: Range<usize>, skip: usize, width: u32, value: fn(u8) -> u8) -> View {
+fn bits<V: Visitor>(
+    symbols: &Symbols,
+    part: Range<usize>,
+    skip: usize,
+    width: u32,
+    value: impl Fn(u8) -> u8 + Copy,
+) -> View {
     let start = part.start.saturating_add(skip);
-    let chars = symbols.chars.get(start..part.end).unwrap_or_default();
+    let mut chars = symbols.chars.get(start..part.end).unwrap_or_default();
     let mut view = View::new(chars.len());
+    if !V::TRACES && width == 6 {
+        chars = whole_groups(chars, value, &mut view);
+    }
     let (mut sum, mut count, mut first) = (0u32, 0u32, start);
     let place = |symbol: usize| symbols.at.get(symbol).map_or(0, |at| *at as usize);
     for (nth, byte) in chars.iter().enumerate() {
@@ -351,6 +409,17 @@ fn bits<V: Visitor>(symbols: &Symbols, part: Range<usize>, skip: usize, width: u
         }
     }
     view
+}
+
+/// Appends what groups of four symbols of six bits stand for, and returns what is left of them.
+fn whole_groups<'s>(chars: &'s [u8], value: impl Fn(u8) -> u8, view: &mut View) -> &'s [u8] {
+    let (groups, rest) = chars.as_chunks::<4>();
+    for group in groups {
+        let sum = group.iter().fold(0u32, |sum, byte| sum << 6 | u32::from(value(*byte)));
+        let [_, bytes @ ..] = sum.to_be_bytes();
+        view.bytes.extend_from_slice(&bytes);
+    }
+    rest
 }
 
 fn nibble(byte: u8) -> u8 {

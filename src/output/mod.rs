@@ -90,7 +90,7 @@ pub enum OutputError {
     #[error("standard output was closed")]
     Closed,
     /// A destination cannot be opened.
-    #[error("cannot open output {path}: {source}")]
+    #[error("cannot open output {path}")]
     Open {
         /// Which.
         path: String,

@@ -137,6 +137,9 @@ impl Tables {
     pub(super) fn event(&mut self, event: &Event) {
         let Some(time) = time::parse(&event.timestamp) else { return };
         let alert = event.event.kind == "alert";
+        if alert {
+            insert(&mut self.versions, visible(&event.rule.version));
+        }
         self.hours.add(time, alert.then_some(event.event.severity));
         if let Some(own) = &event.imdswatch {
             self.stats.extend(own.stats.iter().filter_map(|(name, value)| Some((visible(name), value.as_u64()?))));

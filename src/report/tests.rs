@@ -113,6 +113,16 @@ fn a_day_without_theft_says_so_and_what_could_not_be_seen() {
 }
 
 #[test]
+fn credentials_that_one_command_ends_stand_under_it_once() {
+    let html = collect(&[issued(1, SERVER, 5000, "ASIA1"), issued(60, SERVER, 5001, "ASIA2")]).html().unwrap();
+    assert_eq!(html.matches("aws iam put-role-policy").count(), 1);
+    for id in ["ASIA1", "ASIA2"] {
+        assert!(html.contains(&format!("AttributeValue={id}")), "where to look for {id}");
+    }
+    assert!(html.contains("alerts by rules of version 1."), "the version that the alerts name");
+}
+
+#[test]
 fn the_same_events_give_the_same_bytes() {
     let events = [issued(2, SERVER, 5000, "ASIA1"), confirmed(2, 5000, "ASIA1")];
     assert_eq!(collect(&events).html().unwrap(), collect(&events).html().unwrap());

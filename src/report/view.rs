@@ -104,11 +104,27 @@ struct Brief {
 }
 
 /// Credentials that the same command ends.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct RevocationView {
     credentials: Vec<CredentialView>,
     more: usize,
-    how: Revocation,
+    what: String,
+    command: String,
+    /// What to look at afterwards, for each of the credentials.
+    then: Vec<String>,
+}
+
+impl RevocationView {
+    fn add(&mut self, credential: CredentialView, then: String) {
+        if self.credentials.len() >= MOST_REVOKED {
+            self.more += 1;
+            return;
+        }
+        self.credentials.push(credential);
+        if !then.is_empty() && !self.then.contains(&then) {
+            self.then.push(then);
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -339,11 +355,14 @@ fn incident(number: usize, one: &Incident, now: Nanos) -> IncidentView {
 fn revocations(one: &Incident, now: Nanos) -> Vec<RevocationView> {
     let mut views: Vec<RevocationView> = Vec::new();
     for credential in one.credentials.values() {
-        let how = revoke::revocation(credential, now);
-        match views.iter_mut().find(|view| view.how == how) {
-            Some(view) if view.credentials.len() < MOST_REVOKED => view.credentials.push(shown(credential)),
-            Some(view) => view.more += 1,
-            None => views.push(RevocationView { credentials: vec![shown(credential)], more: 0, how }),
+        let Revocation { what, command, then } = revoke::revocation(credential, now);
+        let at = views.iter().position(|view| view.what == what && view.command == command);
+        let at = at.unwrap_or_else(|| {
+            views.push(RevocationView { what, command, ..RevocationView::default() });
+            views.len() - 1
+        });
+        if let Some(view) = views.get_mut(at) {
+            view.add(shown(credential), then);
         }
     }
     views

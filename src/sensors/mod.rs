@@ -21,7 +21,7 @@ mod value;
 mod zeek;
 
 pub use judge::Judge;
-pub use reader::{LONGEST, Reader, Trouble, looks_like_events};
+pub use reader::{LONGEST, Reader, Trouble, looks_like_events, looks_like_own_events};
 
 use std::net::IpAddr;
 

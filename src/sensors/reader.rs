@@ -56,6 +56,17 @@ pub fn looks_like_events(head: &[u8]) -> bool {
         && KNOWN.iter().any(|key| memchr::memmem::find(head.get(..64 * 1024).unwrap_or(head), key.as_bytes()).is_some())
 }
 
+/// Whether a file begins with an event that this program wrote: found in a folder beside the captures that it was made of,
+/// it tells nothing that they do not. Packetbeat's own versions begin at 5.
+pub fn looks_like_own_events(head: &[u8]) -> bool {
+    let line = begin(head).split(|b| *b == b'\n').next().unwrap_or_default();
+    let Ok(event) = serde_json::from_slice::<Value>(line) else { return false };
+    let text = |path: &str| event.pointer(path).and_then(Value::as_str);
+    let major = text("/agent/version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    let is_younger = text("/agent/type") == Some("packetbeat") && major.is_some_and(|major| major < 5);
+    is_younger || text("/rule/ruleset") == Some("imdswatch")
+}
+
 /// Keys that one of the sensors' events have.
 const KNOWN: &[&str] = &[
     "\"@timestamp\"",
@@ -380,7 +391,10 @@ impl Splitter {
 
 /// What an event tells, by the shape of whatever sensor wrote it.
 fn parse(text: &[u8]) -> Result<Vec<Fact>, String> {
-    let value: Value = serde_json::from_slice(text).map_err(|error| format!("is no JSON ({error})"))?;
+    let value: Value = serde_json::from_slice(text).map_err(|error| {
+        // the place in the file is said beside it
+        format!("is no JSON ({})", error.to_string().replace(" at line 1 column ", " at column "))
+    })?;
     let hit = Event(&value);
     let event = hit.below("_source").unwrap_or(hit);
     let mut facts = if suricata::is_eve(event) {

@@ -248,9 +248,9 @@ fn kafka_keeps_each_connection_in_one_partition() {
     create_topic(port, "imdswatch", 3);
     arrives(&mut *open(&format!("kafka://127.0.0.1:{port}/imdswatch")), all());
     let records = consumed(port, "imdswatch", 3);
-    assert_eq!(records.len(), all().len());
+    // Kafka has no ids of its own: what is sent again after a time-out is there twice.
     let values: BTreeSet<_> = records.iter().map(|(.., value)| value.as_slice()).collect();
-    assert!(all().iter().all(|line| values.contains(line.as_bytes())));
+    assert_eq!(values, all().iter().map(|line| line.as_bytes()).collect());
     let places: BTreeSet<_> =
         records.iter().filter_map(|(partition, key, _)| Some((key.as_ref()?, partition))).collect();
     let keys: BTreeSet<_> = places.iter().map(|(key, _)| key).collect();

@@ -10,6 +10,9 @@ use crate::proto::http::Message;
 
 /// Most hits of one message that are read.
 pub(super) const HITS: usize = 128;
+/// Bytes of a decompressed head or body that are read, for each byte that was captured, and so many more.
+const DECODED: usize = 8;
+const LEAST: usize = 2048;
 /// Bytes before a host in which scheme, slashes and user may stand, and after it, in which the path may.
 const BEFORE: usize = 64;
 const AFTER: usize = 512;
@@ -18,9 +21,16 @@ impl Search<'_> {
     /// Searches head and body literally.
     pub(super) fn literally(&mut self, request: &Message) {
         let mut hits = HITS;
-        self.literally_in(&Place::Path, &request.head.raw, &mut hits);
-        let content = Content::new(&request.body.captured, request.head.field("content-encoding"));
-        self.literally_in(&Place::Body, &utf8(content.bytes()), &mut hits);
+        let (head, captured) = (&request.head.raw, &request.body.captured);
+        let most = |wire: usize| wire.saturating_mul(DECODED).saturating_add(LEAST);
+        let wire = (request.bytes as usize).min(head.len());
+        self.literally_in(&Place::Path, head.get(..most(wire)).unwrap_or(head), &mut hits);
+        if self.is_record_body {
+            return;
+        }
+        let content = Content::new(captured, request.head.encodings().as_deref());
+        let bytes = content.bytes();
+        self.literally_in(&Place::Body, &utf8(bytes.get(..most(captured.len())).unwrap_or(bytes)), &mut hits);
     }
 
     pub(super) fn literally_in(&mut self, place: &Place, bytes: &[u8], hits: &mut usize) {

@@ -3,7 +3,7 @@
 //! The path is walked once, segment by segment: a segment may be an authority (behind `//` or a scheme), a URL of its own
 //! (percent-encoded, in hex or base64), or a host that the rest of the path belongs to.
 
-use super::search::{Document, Search};
+use super::search::{Document, PER_URL, Search};
 use super::{absolute_form, is_absolute, is_target, text};
 use crate::bytes::find;
 use crate::detect::canonical::{self, Parsed, Scheme, normalise_path, percent_stable};
@@ -15,7 +15,7 @@ const REST: usize = 2048;
 /// Steps that a segment costs besides its bytes.
 const PER_SEGMENT: usize = 8;
 /// The same, where it may be a host.
-const PER_HOST: usize = 64;
+const PER_HOST: usize = 128;
 
 impl Search<'_> {
     /// The request target.
@@ -89,7 +89,7 @@ impl Search<'_> {
     fn url_in_path(&mut self, target: &[u8], from: usize, end: usize) {
         let authority = target.get(from..end).unwrap_or_default();
         let whole = target.get(from..end.saturating_add(REST).min(target.len())).unwrap_or_default();
-        if !self.budget.spend(authority.len().saturating_mul(4).saturating_add(PER_HOST)) {
+        if !self.budget.spend(authority.len().saturating_mul(4).saturating_add(PER_URL)) {
             return;
         }
         let is_service =
@@ -126,7 +126,13 @@ impl Search<'_> {
         if segment.len() < 16 || !self.budget.spend(segment.len().saturating_mul(2)) {
             return;
         }
-        for decoded in [text::unhex(segment), text::unbase64(segment)].into_iter().flatten() {
+        if segment.starts_with(b"eyJ") {
+            self.tokens(&|| Place::Path, segment);
+        }
+        // image proxies put an extension behind it, and `0x` before it
+        let name = segment.split(|b| *b == b'.').next().unwrap_or(segment);
+        let name = name.strip_prefix(b"0x").unwrap_or(name);
+        for decoded in [text::unhex(name), text::unbase64(name)].into_iter().flatten() {
             if text::begins_or_holds_url(&decoded) {
                 self.value(&|| Place::Path, &decoded, Document::No);
                 return;
@@ -136,7 +142,10 @@ impl Search<'_> {
 
     /// `/HOST/metadata-path`: an attempt where the host's service has that path. (Inventories are asked about addresses.)
     fn host_then_path(&mut self, segment: &[u8], after: &[u8], least: CandidateKind) {
-        if after.len() <= 1 || !text::may_be_host(segment) || !self.budget.spend(PER_HOST) {
+        if after.len() <= 1 {
+            return self.note_field(segment);
+        }
+        if !text::may_be_host(segment) || !self.budget.spend(PER_HOST) {
             return;
         }
         let Some((host, port)) = canonical::canonical_authority(segment) else { return };

@@ -10,10 +10,11 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::search::Search;
+use super::search::{Document, PER_LOOK_ALIKE, Search};
 use super::{is_target, markup};
 use crate::bytes::find;
 use crate::detect::canonical::{self, Parsed, entities, json_unescape, percent_stable};
+use crate::detect::content::{self, Coding};
 use crate::detect::{CandidateKind, Place};
 
 /// Shortest run of base64 that is decoded (contract section 4).
@@ -24,7 +25,10 @@ const URL: usize = 1024;
 const LIKELY: usize = 256;
 /// Steps that a host costs besides its bytes, where it is written plainly and where it is not.
 const PER_HOST: usize = 32;
-const PER_DISGUISE: usize = 128;
+const PER_DISGUISE: usize = 512;
+/// Steps that it takes to compare a path with those of metadata services, and to read a URL, besides its bytes.
+const PER_PATH: usize = 96;
+const PER_READING: usize = 512;
 
 impl Search<'_> {
     /// Every target that `text` mentions, plainly or encoded.
@@ -84,9 +88,12 @@ impl Search<'_> {
 
     /// What base64 stood for: text that mentions something, or a document for a renderer.
     fn decoded(&mut self, place: &dyn Fn() -> Place, decoded: &mut Vec<u8>) {
+        if content::archive::is_archive(decoded) || Coding::begins(decoded).is_some() {
+            return self.inside(|search| search.packed(place, decoded));
+        }
         // UTF-16, as PowerShell takes its commands
-        if decoded.get(1) == Some(&0) && decoded.get(3) == Some(&0) {
-            decoded.retain(|b| *b != 0);
+        if let Some(text) = content::utf16(decoded) {
+            *decoded = text;
         }
         if memchr::memchr2(b'/', b'\\', decoded).is_none() {
             return;
@@ -97,6 +104,15 @@ impl Search<'_> {
         self.urls_in(place, decoded, CandidateKind::Mention);
     }
 
+    /// Documents in compressed data or an archive.
+    fn packed(&mut self, place: &dyn Fn() -> Place, packed: &[u8]) {
+        content::documents(packed, None, content::MAX_DECODED, &mut |document| {
+            if self.budget.spend(document.len() / 2) && self.is_of_interest(document) {
+                self.value(place, document, Document::No);
+            }
+        });
+    }
+
     /// Every target that `bytes` name plainly: whole URLs as `kind`, hosts with a path as mentions.
     pub(super) fn urls_in(&mut self, place: &dyn Fn() -> Place, bytes: &[u8], kind: CandidateKind) {
         if !self.budget.spend(bytes.len() / 4) {
@@ -104,6 +120,8 @@ impl Search<'_> {
         }
         // where the last authority ended: nothing before it is part of another
         let mut floor = 0;
+        // the first delimiter behind the last host: each byte is looked at once for all hosts before it
+        let mut delimiter = 0;
         for slash in memchr::memchr_iter(b'/', bytes) {
             if slash < floor {
                 continue;
@@ -120,7 +138,11 @@ impl Search<'_> {
                 continue;
             }
             let end = if is_url { floor } else { slash };
-            let url = bytes.get(start..end.saturating_add(URL).min(bytes.len())).unwrap_or_default();
+            if delimiter < end {
+                let rest = bytes.get(end..).unwrap_or_default();
+                delimiter = end.saturating_add(rest.iter().position(|b| is_delimiter(*b)).unwrap_or(rest.len()));
+            }
+            let url = bytes.get(start..end.saturating_add(URL).min(delimiter)).unwrap_or_default();
             let before = start.checked_sub(1).and_then(|before| bytes.get(before));
             let is_value = !self.is_piece || before.is_some_and(|b| matches!(b, b'"' | b'\'' | b'=' | b'>' | b'\n'));
             let kind = if is_url && is_value { kind } else { CandidateKind::Mention };
@@ -130,7 +152,8 @@ impl Search<'_> {
         }
     }
 
-    /// A URL or host with a path in text: `authority` bytes up to the end of its host. `false` when no more is to be read.
+    /// A URL or host with a path in text, up to its end: `authority` bytes up to the end of its host. `false` when no more
+    /// is to be read.
     fn url_in(
         &mut self,
         place: &dyn Fn() -> Place,
@@ -147,41 +170,58 @@ impl Search<'_> {
         let is_there = |parsed: &Parsed| is_target(self.catalogue, &parsed.host, parsed.port);
         let is_service = match canonical::plain_authority(written) {
             Some((host, port)) => is_target(self.catalogue, &host, port),
-            None if !self.budget.spend(PER_DISGUISE.saturating_add(host.len().saturating_mul(4))) => return false,
+            None if !self.budget.spend(disguise_cost(host)) => return false,
             None => canonical::hosts(host).iter().any(is_there),
         };
-        let end = rest.iter().position(|b| is_delimiter(*b)).unwrap_or(rest.len());
-        let whole = url.get(..authority.saturating_add(end)).unwrap_or(url);
-        if !self.budget.spend(end.min(LIKELY)) {
-            return false;
-        }
         if is_service {
-            if !self.budget.spend(whole.len().saturating_mul(4)) {
+            if !self.budget.spend(PER_READING.saturating_add(url.len().saturating_mul(4))) {
                 return false;
             }
-            let readings = canonical::hosts(whole);
+            let readings = canonical::hosts(url);
             if let Some(parsed) = readings.into_iter().find(|parsed| self.is_service(parsed)) {
-                self.push(kind, place, parsed, whole);
+                self.push(kind, place, parsed, url);
             }
-        } else if is_url && self.may_lead_there(rest.get(..end.min(LIKELY)).unwrap_or_default()) {
-            let readings = canonical::hosts(whole);
+        } else if is_url && is_deep(rest) {
+            let path = rest.get(..rest.len().min(LIKELY)).unwrap_or_default();
+            if !self.budget.spend(PER_PATH.saturating_add(path.len().saturating_mul(2))) {
+                return false;
+            }
+            if !self.may_lead_there(path) {
+                return true;
+            }
+            if !self.budget.spend(PER_READING.saturating_add(url.len().saturating_mul(4))) {
+                return false;
+            }
+            let readings = canonical::hosts(url);
             if let Some(parsed) = readings.into_iter().next() {
                 let kind = if self.names_target(&parsed) { kind } else { CandidateKind::Mention };
-                self.push(kind, place, parsed, whole);
+                self.push(kind, place, parsed, url);
             }
         }
         true
     }
 
-    /// Whether a path is one that a metadata service has, so that an ordinary host before it may be a name that leads to
-    /// one: by more than one segment, none of them a wildcard alone.
+    /// Whether a [deep](is_deep) path is one that a metadata service has, so that an ordinary host before it may be a name
+    /// that leads to one: by more than a wildcard alone.
     fn may_lead_there(&self, rest: &[u8]) -> bool {
         let path = rest.split(|b| matches!(b, b'?' | b'#')).next().unwrap_or_default();
         let Ok(path) = std::str::from_utf8(path) else { return false };
-        let is_deep = path.matches('/').count() > 1 && !path.starts_with("//");
         let is_known = || self.catalogue.paths_like(path, b"").iter().any(|found| found.fit.literals > 0);
-        is_deep && (self.is_metadata_path(path) || is_known())
+        self.is_metadata_path(path) || is_known()
     }
+}
+
+/// Steps that it takes to read a host that is not written plainly.
+fn disguise_cost(host: &[u8]) -> usize {
+    let per_byte = if host.is_ascii() { 4 } else { PER_LOOK_ALIKE };
+    PER_DISGUISE.saturating_add(host.len().saturating_mul(per_byte))
+}
+
+/// Whether a path begins as one of more than one segment.
+fn is_deep(rest: &[u8]) -> bool {
+    let mut slashes = memchr::memchr3_iter(b'/', b'?', b'#', rest);
+    let is_slash = |at: usize| rest.get(at) == Some(&b'/');
+    slashes.next().is_some_and(is_slash) && slashes.next().is_some_and(|at| at > 1 && is_slash(at))
 }
 
 /// Bytes of an authority behind the slashes that `text` begins with, those included.
@@ -248,10 +288,27 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 /// Bytes that end a URL in text.
+#[allow(clippy::indexing_slicing)] // there is a place for each byte
 pub(super) fn is_delimiter(byte: u8) -> bool {
-    byte <= b' '
-        || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'(' | b')' | b'|' | b';' | b'{' | b'}' | b'$' | b',')
+    DELIMITERS[byte as usize]
 }
+
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
+const DELIMITERS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte <= b' ' as usize {
+        table[byte] = true;
+        byte += 1;
+    }
+    let marks = b"\"'`<>()|;{}$,";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// Whether bytes may be a host that somebody disguised or named: not a mere word.
 pub(super) fn may_be_host(run: &[u8]) -> bool {

@@ -42,6 +42,18 @@ impl Name {
         }
     }
 
+    /// A name of labels as on the wire, uncompressed, without the root label's zero.
+    pub fn from_wire(labels: &[u8]) -> Self {
+        let mut bytes = [0; SHORT];
+        match bytes.get_mut(..labels.len()) {
+            Some(place) => {
+                place.copy_from_slice(labels);
+                Self { wire: Wire::Short { len: labels.len() as u8, bytes } }
+            }
+            None => Self { wire: Wire::Long(labels.to_vec()) },
+        }
+    }
+
     /// Adds an inner label; labels over 63 bytes and names over 255 are the parser's to refuse.
     pub fn push(&mut self, label: &[u8]) {
         if let Wire::Short { len, bytes } = &mut self.wire {
@@ -186,6 +198,21 @@ pub enum RData {
     WithName(Vec<u8>, Name, Vec<u8>),
 }
 
+impl RData {
+    /// Bytes of the names inside, uncompressed.
+    pub fn names_len(&self) -> usize {
+        match self {
+            Self::Name(name) | Self::Mx(_, name) | Self::Srv(.., name) | Self::WithName(_, name, _) => {
+                name.wire().len()
+            }
+            Self::Soa(soa) => soa.0.wire().len().saturating_add(soa.1.wire().len()),
+            // two names at most, uncompressed among other fields
+            Self::Other(bytes) => bytes.len(),
+            Self::A(_) | Self::Aaaa(_) | Self::Txt(_) => 0,
+        }
+    }
+}
+
 /// One resource record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -264,7 +291,8 @@ impl Message {
         let records = [&self.answers, &self.authorities, &self.additionals];
         let content = self.bytes as usize; // names and RDATA
         let names = self.questions.iter().map(|q| size_of::<Question>().saturating_add(q.name.wire().len()));
-        let owners = records.into_iter().flatten().map(|r| size_of::<Record>().saturating_add(r.name.wire().len()));
+        let of_record = |r: &Record| r.name.wire().len().saturating_add(r.data.names_len());
+        let owners = records.into_iter().flatten().map(|r| size_of::<Record>().saturating_add(of_record(r)));
         names.chain(owners).fold(size_of::<Self>().saturating_add(content), usize::saturating_add)
     }
 }

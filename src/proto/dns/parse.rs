@@ -5,7 +5,8 @@
 //! labels. What is accepted here is what miekg/dns (Packetbeat's parser) accepts; where it gives up, the records read so
 //! far are kept and the message is marked [`partial`](Message::partial).
 //!
-//! Bounds: a name is at most 255 bytes over at most 126 pointers; a message holds no more records than it has bytes for.
+//! Bounds: a name is at most 255 bytes over at most 126 pointers; a message holds no more records than it has bytes for,
+//! and all their names together are no longer than [`most_names`].
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
@@ -70,7 +71,7 @@ pub fn parse(message: &[u8]) -> Result<Message, Malformed> {
         }
         out.questions.push(question(message, &mut reader).ok_or(Malformed::Question)?);
     }
-    let mut sections = Sections { message, reader, damaged: false };
+    let mut sections = Sections { message, reader, damaged: false, names_left: most_names(message.len()) };
     let complete = sections.read(header.answers, |record| out.answers.push(record))
         && sections.read(header.nameservers, |record| out.authorities.push(record))
         && sections.read(header.additional, |record| match (record.rtype, &record.data) {
@@ -163,10 +164,18 @@ fn question<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Question> 
     Some(Question { name, qtype: field()?, class: field()? })
 }
 
+/// Bytes that the names of all records of a message may have, uncompressed: pointers let two bytes stand for 254. Those of
+/// honest messages do not come near it.
+fn most_names(message: usize) -> usize {
+    message.saturating_mul(8).saturating_add(4096)
+}
+
 /// The record sections of one message, read one after the other.
 struct Sections<'a> {
     message: &'a [u8],
     reader: Reader<'a>,
+    /// Bytes of names that may still be read.
+    names_left: usize,
     /// A record's RDATA was not what its type says.
     damaged: bool,
 }
@@ -198,6 +207,7 @@ impl<'a> Sections<'a> {
             self.damaged = true;
             RData::Other(data.to_vec())
         });
+        self.names_left = self.names_left.checked_sub(name.wire().len().saturating_add(data.names_len()))?;
         Some(Record { name, rtype, class, ttl, data })
     }
 }
@@ -216,12 +226,16 @@ fn opt(record: &Record, options: &[u8]) -> Opt {
 
 /// A name at the reader's position; compression pointers lead anywhere into `message`.
 pub(super) fn name<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Name> {
-    let mut name = Name::default();
+    let mut wire = [0; Name::MAX];
+    let mut len = 0usize;
     walk_name(message, reader, |label| {
-        name.push(label);
+        let (first, rest) = wire.get_mut(len..)?.split_first_mut()?;
+        *first = label.len() as u8;
+        rest.get_mut(..label.len())?.copy_from_slice(label);
+        len = len.checked_add(label.len())?.checked_add(1)?;
         Some(())
     })?;
-    Some(name)
+    wire.get(..len).map(Name::from_wire)
 }
 
 /// Hands on the labels of a name and leaves the reader behind it; `None` if it is damaged, loops, is longer than a name
