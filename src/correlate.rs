@@ -392,6 +392,7 @@ impl Correlator {
         });
         self.habits.learn(&Deed {
             actor: asked.actor,
+            asker: asked.asker,
             who: Who {
                 client: tx.conn.client.ip,
                 process: tx.conn.process.as_ref().map(|process| process.name.as_str()),

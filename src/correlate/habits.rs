@@ -37,6 +37,8 @@ pub struct Habits {
 pub struct Deed<'a> {
     /// Who.
     pub actor: ActorId,
+    /// What it is taken for: who leaves a known client's steps has no part in that client's habit.
+    pub asker: Asker,
     /// Whose habit it is, for people.
     pub who: Who<'a>,
     /// Catalogue provider.
@@ -170,7 +172,8 @@ impl Habits {
 impl Deed<'_> {
     fn key(&self) -> u128 {
         use std::hash::Hash;
-        key(|hasher| (self.actor, self.provider, self.path_id, cut(self.scope), self.given).hash(hasher))
+        let asker = self.asker.max(Asker::Program);
+        key(|hasher| (self.actor, asker, self.provider, self.path_id, cut(self.scope), self.given).hash(hasher))
     }
 }
 
@@ -320,6 +323,7 @@ mod tests {
     fn deed(minutes: i64) -> Deed<'static> {
         Deed {
             actor: ActorId(7),
+            asker: Asker::Sdk,
             who: Who { client: [10, 0, 0, 1].into(), process: None, name: Some("botocore"), shape: None, family: "" },
             provider: "aws",
             path_id: "aws-role-creds",
@@ -356,6 +360,16 @@ mod tests {
         assert_eq!(habits.learn(&deed(5)).steps, 1);
         assert_eq!(habits.learn(&Deed { scope: "admin", ..deed(10) }).steps, 0);
         assert_eq!(habits.learn(&Deed { given: false, ..deed(10) }).steps, 0);
+    }
+
+    #[test]
+    fn who_leaves_the_steps_has_no_part_in_the_habit() {
+        let mut habits = Habits::new(10);
+        for minutes in [0, 60, 120] {
+            habits.learn(&deed(minutes));
+        }
+        assert_eq!(habits.learn(&Deed { asker: Asker::Nobody, ..deed(180) }).slow_steps, 0);
+        assert_eq!(habits.learn(&Deed { asker: Asker::Program, ..deed(240) }).steps, 3);
     }
 
     #[test]
