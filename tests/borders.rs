@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("decode", &["packet", "bytes"]),
     ("conn", &["packet", "decode"]),
     ("route", &["bytes", "clock", "conn", "decode", "observe", "packet"]),
-    ("sensors", &["bytes", "catalogue", "conn", "detect", "observe", "packet", "proto"]),
+    ("sensors", &["bytes", "catalogue", "conn", "detect", "observe", "packet", "proto", "text"]),
     (
         "pipeline",
         &[

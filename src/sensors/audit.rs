@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::value::{conn, name_process, nowhere};
 use super::{Connection, Fact, Kind, time};
 use crate::conn::{Conn, Endpoint, Origin, Process, Proto};
+use crate::text::hex;
 
 /// Events whose records may come mixed.
 const OPEN: usize = 64;
@@ -164,10 +165,9 @@ fn sockaddr(hex: &str) -> Option<Endpoint> {
     Some(Endpoint { ip, port })
 }
 
-fn unhex(hex: &str) -> Option<Vec<u8>> {
-    let nibble = |b: u8| char::from(b).to_digit(16).and_then(|n| u8::try_from(n).ok());
-    let pair = |pair: &[u8]| Some((nibble(*pair.first()?)? << 4) | nibble(*pair.get(1)?)?);
-    (hex.len().is_multiple_of(2) && !hex.is_empty()).then(|| hex.as_bytes().chunks(2).map(pair).collect()).flatten()
+/// The bytes of a value that is not empty and hexadecimal throughout.
+fn unhex(value: &str) -> Option<Vec<u8>> {
+    hex::decode(value.as_bytes()).filter(|bytes| !bytes.is_empty())
 }
 
 /// The value of a field of a record, quotes or hexadecimal undone.

@@ -35,6 +35,12 @@ fn digits(byte: u8, digits: &[u8; 16]) -> [u8; 2] {
     [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
 }
 
+/// The bytes that digits stand for; `None` where one is no digit, or half a byte is left.
+pub fn decode(digits: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| pair(*high, *low)).collect())?
+}
+
 /// All digits of some bytes, in lower case.
 pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| lower(*byte)).map(char::from).collect()
@@ -53,5 +59,7 @@ mod tests {
             assert_eq!(digit(byte), char::from(byte).to_digit(16).map(|digit| digit as u8));
         }
         assert_eq!((encode(&[0, 0xAB, 0xF0]).as_str(), upper(0xAB)), ("00abf0", *b"AB"));
+        assert_eq!(decode(b"00abF0"), Some(vec![0, 0xAB, 0xF0]));
+        assert_eq!((decode(b""), decode(b"0"), decode(b"0g")), (Some(Vec::new()), None, None));
     }
 }
