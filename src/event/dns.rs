@@ -166,8 +166,8 @@ pub(super) fn document<'a>(
     let exchange = Exchange {
         kind: "dns",
         conn: &tx.conn,
-        request: tx.query.as_ref().map(side),
-        response: tx.response.as_ref().map(side),
+        request: tx.query.as_deref().map(side),
+        response: tx.response.as_deref().map(side),
         icmp: None,
     };
     let mut doc = writer.exchange(id, &exchange, context);
@@ -200,11 +200,11 @@ pub(super) fn document<'a>(
         dns.resolved_ip.iter().for_each(|ip| doc.related.add_ip(ip.0));
         doc.dns = Some(Box::new(dns));
     }
-    let raw = |wanted: bool, message: &Option<Message>| {
-        message.as_ref().filter(|_| wanted).map(|message| context.mask.text(message_text(message).into()))
+    let raw = |wanted: bool, message: Option<&Message>| {
+        message.filter(|_| wanted).map(|message| context.mask.text(message_text(message).into()))
     };
-    doc.request = raw(settings.send_request, &tx.query);
-    doc.response = raw(settings.send_response, &tx.response);
+    doc.request = raw(settings.send_request, tx.query.as_deref());
+    doc.response = raw(settings.send_response, tx.response.as_deref());
     doc.imds = imds_object(verdict, context).map(Member::New);
     if doc.imds.is_some() {
         writer.add_unknown_process(&mut doc);
