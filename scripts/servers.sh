@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts the receivers that tests/receivers talks to into target/servers: OpenSearch and Kafka as their jars (Maven, Java 17
-# or later), Elastic's Beats receiver (Go), Redis and rsyslog (apt), OpenTelemetry's request definition (pip). Each that
+# or later) and Spark's connector for it, Elastic's Beats receiver (Go), Redis and rsyslog (apt), OpenTelemetry's request definition (pip). Each that
 # cannot be had is said; its tests skip. Nothing is started here: each test starts what it wants, on loopback.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -23,6 +23,7 @@ if jars opensearch && [ "$here/Search.java" -nt "$to/opensearch/Search.class" ];
         { rm -rf "$to/opensearch"; missing opensearch "$(head -1 "$to/javac.log")"; }
 fi
 jars kafka
+jars spark
 
 if [ ! -x "$to/bin/tst-lj" ]; then
     if command -v go >/dev/null; then

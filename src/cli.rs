@@ -41,7 +41,7 @@ pub struct Run {
     pub events: Option<EventSet>,
 
     /// Where to write: `-` is stdout, FILE.html a report of a replay, else a path or the URL of a receiver
-    /// (elasticsearch+https://, kafka://, logstash://, syslog+tcp://, redis://, webhook+https://, otlp+https:// …);
+    /// (elasticsearch+https://, kafka://, logstash://, syslog+tcp://, redis://, webhook+https://, otlp+https:// and others);
     /// repeatable [default: -]
     #[arg(short = 'o', long, value_name = "DEST")]
     pub output: Vec<String>,

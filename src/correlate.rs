@@ -47,7 +47,7 @@ use judge::Grounds;
 use raise::{alert, confirmed, rebinding, relayed};
 use rebind::{Lookup, Rebinds};
 use relay::{Relays, Sighting};
-use repeats::{AlertOf, Key, Repeats};
+use repeats::{AlertOf, Key, Repeat, Repeats};
 use reported::Reported;
 use ssrf::{Fetch, Finding, Inbound, Ssrf};
 use subject::{Subjects, key};
@@ -134,7 +134,7 @@ impl Correlator {
             actors: Actors::new(config.limit),
             habits: Habits::new(config.limit),
             issuances: Issuances::default(),
-            repeats: Repeats::new(config.window, config.window_most, config.limit),
+            repeats: Repeats::new(config.window, config.window_most, config.limit).with_skew(config.skew),
             relays: Relays::new(config.limit),
             ssrf: Ssrf::new(config.window, config.limit).with_skew(config.skew),
             rebinds: Rebinds::new(config.limit, config.window),
@@ -448,7 +448,7 @@ impl Correlator {
                 let alert = (key, Arc::new(make(self)));
                 self.merge(vec![alert], alerts);
             }
-            None => self.raise(key, end, usize::from(is_read), alerts, make),
+            None => self.raise((key, &tx.conn), end, usize::from(is_read), alerts, make),
         }
         if asked.walk.is_some() {
             self.walk((tx, imds, signals), asked, (subject.clone(), end), alerts);
@@ -467,7 +467,7 @@ impl Correlator {
         let rule = Rule::ImdsEnumeration;
         let severity = judge::walk(walk.impossible, walk.credential);
         let key = repeat_key((rule, severity), &tx.conn, asked, Signals::default(), &[imds.provider]);
-        self.raise(key, end, 0, alerts, |correlator| {
+        self.raise((key, &tx.conn), end, 0, alerts, |correlator| {
             let message = message::enumeration(&subject, imds, walk.steps, walk.impossible);
             let chain = correlator.actors.walk(asked.actor);
             Alert { chain, ..alert(rule, severity, subject, signals, end, message) }
@@ -477,9 +477,13 @@ impl Correlator {
     /// Raises alerts about issuances, or counts them as repeats.
     fn merge(&mut self, issued: Vec<Issued>, alerts: &mut Vec<Arc<Alert>>) {
         for (key, alert) in issued {
-            if self.repeats.is_repeat(key, &AlertOf::new(&alert)) {
-                self.counters.repeats += 1;
-                continue;
+            match self.repeats.repeat(key, &AlertOf::new(&alert)) {
+                Repeat::Counted => {
+                    self.counters.repeats += 1;
+                    continue;
+                }
+                Repeat::Told if !self.reported.waits_for(&alert) => continue,
+                Repeat::Told | Repeat::New => {}
             }
             self.repeats.open(key, &alert, 0, self.now, alerts);
             alerts.push(alert);
@@ -520,7 +524,7 @@ impl Correlator {
         }
         let rule = Rule::ImdsLookup;
         let key = repeat_key((rule, Severity::Low), &tx.conn, &Asked::default(), Signals::default(), &[&verdict.name]);
-        self.raise(key, self.now, 0, alerts, |correlator| {
+        self.raise((key, &tx.conn), self.now, 0, alerts, |correlator| {
             let subject = subject::of_dns(tx, verdict, event_id);
             let (client, name) = (subject::client(&subject.conn), &verdict.name);
             let message = format!("{client} looked up {name}, a name of the {provider} metadata service");
@@ -596,7 +600,7 @@ impl Correlator {
         let whose = Asked::default();
         let key = repeat_key((rule, rule.base_severity()), &subject.conn, &whose, signals, &[&host, path]);
         let time = finding.end;
-        self.raise(key, time, 0, alerts, |_| {
+        self.raise((key, &finding.inbound.conn), time, 0, alerts, |_| {
             let mut chain = finding.between.clone();
             if !chain.is_empty() {
                 chain.insert(0, subject.link("request", subject.start));
@@ -622,7 +626,8 @@ impl Correlator {
         let rule = Rule::ImdsCommand;
         let severity = commands::severity(command);
         let key = commands::repeat_key(command, severity);
-        if self.repeats.is_repeat(key, &AlertOf { time: command.time, id: None, each: false }) {
+        let this = AlertOf { time: command.time, id: None, each: false, seen_by: None };
+        if self.repeats.repeat(key, &this) != Repeat::New {
             self.counters.repeats += 1;
             return Remarks::default();
         }
@@ -656,27 +661,32 @@ impl Correlator {
         let rule = Rule::ImdsConnection;
         let why = format!("{:?}", connection.why);
         let key = repeat_key((rule, Severity::Low), conn, &Asked::default(), signals, &[&why]);
-        self.raise(key, connection.last, 0, alerts, |_| {
+        self.raise((key, conn), connection.last, 0, alerts, |_| {
             let subject = subject::of_connection(connection, event_id);
             alert(rule, Severity::Low, subject, signals, connection.last, message::connection(connection))
         });
         Remarks { signals, ..Remarks::default() }
     }
 
-    /// Raises the alert that `make` makes, or counts it as a repeat. `from` is the number of its first window.
+    /// Raises the alert that `make` makes about `conn`, or counts it as a repeat. `from` is the number of its first window.
     fn raise(
         &mut self,
-        key: Key,
+        (key, conn): (Key, &Conn),
         time: Timestamp,
         from: usize,
         alerts: &mut Vec<Arc<Alert>>,
         make: impl FnOnce(&mut Self) -> Alert,
     ) {
-        if self.repeats.is_repeat(key, &AlertOf { time, id: None, each: false }) {
+        let seen_by = Some(repeats::seen_by(conn));
+        let repeat = self.repeats.repeat(key, &AlertOf { time, id: None, each: false, seen_by });
+        if repeat == Repeat::Counted {
             self.counters.repeats += 1;
             return;
         }
         let alert = Arc::new(make(self));
+        if repeat == Repeat::Told && !self.reported.waits_for(&alert) {
+            return;
+        }
         self.repeats.open(key, &alert, from, self.now, alerts);
         alerts.push(alert);
     }

@@ -188,7 +188,7 @@ pub fn signal(signal: Signal) -> &'static str {
         Signal::NotFound => "the service answered 404",
         Signal::Unanswered => "no answer is in the capture",
         Signal::ExtraHop => "the IP TTL shows a router or container bridge between client and sensor",
-        Signal::ObfuscatedPath => "the path is spelt so that plain matching misses it",
+        Signal::ObfuscatedPath => "the path is written so that plain matching misses it",
         Signal::TcpOverlapConflict => {
             "TCP segments overlap with different content: someone tries to show the sensor something else"
         }

@@ -37,7 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("judge", &["conn", "detect", "flow", "observe", "packet", "proto"]),
     ("process", &["conn", "packet"]),
     ("observe", &["conn", "detect", "flow", "packet", "proto"]),
-    ("id", &["conn"]),
+    ("id", &["conn", "text"]),
     ("pair", &[]),
     ("flow", &["conn", "decode", "packet", "pair"]),
     ("stream", &["packet", "decode"]),

@@ -183,12 +183,72 @@ fn wrong_values_of_the_file_are_told_with_their_line() {
     assert_refused(&["-r", THEFT, "-c", path.to_str().unwrap(), "--memory", "2M"], &["--memory 2097152 is too little"]);
 }
 
+/// Packetbeat beside the wire: what both saw is alerted once, and counted once.
+#[test]
+fn what_packets_and_another_sensor_saw_is_one_alert() {
+    const SESSION: &str = "pcaps/aws/v2-session-token/input.pcap";
+    let alone = output(&["-r", SESSION, "--quiet"]);
+    let mut theirs = String::new();
+    for line in out(&alone).lines() {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        if event["type"] == "http" {
+            event.as_object_mut().unwrap().remove("imds");
+            event["event"]["id"] = format!("theirs-{}", event["event"]["id"].as_str().unwrap()).into();
+            event["agent"]["name"] = "theirs".into();
+            theirs += &format!("{event}\n");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = write(folder.path(), "packetbeat.ndjson", &theirs);
+    let both = output(&["-r", SESSION, "-r", &theirs, "-e", "alerts", "--quiet"]);
+    let sorted = |lines| {
+        let mut rules = alerts(lines);
+        rules.sort();
+        rules
+    };
+    assert_eq!(sorted(out(&both)), sorted(out(&alone)));
+}
+
+/// A sensor that writes no headers shows the tool's name only; programs built on its library must not excuse it.
+#[test]
+fn a_tools_name_without_its_headers_is_the_tool() {
+    let folder = tempfile::tempdir().unwrap();
+    for (agent, severity) in
+        [("python-requests/2.34.2", 73), ("curl/8.5.0", 73), ("Boto3/1.43.117 Botocore/1.43.117", 47)]
+    {
+        let eve = serde_json::json!({
+            "timestamp": "2026-11-24T03:19:26.449+0000", "event_type": "http", "proto": "TCP",
+            "src_ip": "10.20.0.10", "src_port": 55790, "dest_ip": "169.254.169.254", "dest_port": 80,
+            "http": { "hostname": "169.254.169.254", "url": "/latest/meta-data/iam/security-credentials/a",
+                "http_user_agent": agent, "http_method": "GET", "protocol": "HTTP/1.1", "status": 200 },
+        });
+        let eve = write(folder.path(), "eve.json", &eve.to_string());
+        let found = output(&["-r", &eve, "-e", "alerts", "--quiet"]);
+        let alert: Value = serde_json::from_str(out(&found)).unwrap();
+        let judged = (alert["rule"]["id"].as_str(), alert["event"]["severity"].as_i64());
+        assert_eq!(judged, (Some("imds-credential-request"), Some(severity)), "{agent}");
+    }
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for flag in ["--help", "--version", "help"] {
         let output = output(&[flag]);
         assert_eq!(status(&output), 0);
         assert!(out(&output).contains("imdswatch"), "{}", out(&output));
+    }
+}
+
+/// `groff` without a locale shows other characters as garbage.
+#[test]
+fn the_manual_page_is_ascii_and_names_every_kind_of_output() {
+    let page = output(&["man"]);
+    assert_eq!(status(&page), 0);
+    assert!(page.stdout.is_ascii(), "{}", out(&page));
+    for kind in
+        ["elasticsearch+https", "kafka", "logstash", "syslog+tcp", "redis", "webhook+https", "otlp+https", "html"]
+    {
+        assert!(out(&page).replace("\\-", "-").contains(kind), "{kind}");
     }
 }
 

@@ -96,14 +96,33 @@ fn lines_that_are_no_events_are_named_and_the_rest_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let (good, bad) = (events("aws", folder.path()), folder.path().join("bad.ndjson"));
     let mut lines = fs::read_to_string(&good).unwrap();
-    lines.insert_str(0, "{\"imds\": 7}\n\nnot json but \"imds\"\n");
+    lines.insert_str(0, "{\"imds\": 7}\n\nnot json but \"imds\"\n{cut off\n");
     fs::write(&bad, lines).unwrap();
     let html = folder.path().join("report.html");
     let output = report(&[bad.to_str().unwrap(), "/nonexistent.ndjson"], &html);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("bad.ndjson: line 1 is no event") && said.contains("line 3 is no event"), "{said}");
+    assert!(said.contains("line 4 is no event"), "of no interest, and damaged all the same: {said}");
     assert!(said.contains("/nonexistent.ndjson"), "{said}");
+    assert!(fs::read_to_string(&html).unwrap().contains("ASIAEXAMPLE000DEMO01"));
+}
+
+#[test]
+fn captures_are_no_events_and_what_else_lies_in_a_folder_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = folder.path().join("report.html");
+    let capture = root().join("pcaps/aws/theft-through-curl/input.pcap");
+    let output = report(&[capture.to_str().unwrap()], &html);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("imdswatch -r FILE"), "{said}");
+    let evidence = folder.path().join("evidence");
+    fs::create_dir(&evidence).unwrap();
+    fs::copy(capture, evidence.join("a.pcap")).unwrap();
+    fs::write(evidence.join("notes.txt"), "seen on Monday\n").unwrap();
+    events("aws", &evidence);
+    let output = report(&[evidence.to_str().unwrap()], &html);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(fs::read_to_string(&html).unwrap().contains("ASIAEXAMPLE000DEMO01"));
 }
 

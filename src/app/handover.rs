@@ -135,7 +135,7 @@ pub(super) fn write(events: &[PathBuf], output: &Path) -> anyhow::Result<bool> {
     let mut collector = Collector::default();
     let mut sound = true;
     for listed in expand(events) {
-        let read = listed.map_err(anyhow::Error::from).and_then(|listed| read(&listed.input, &mut collector));
+        let read = listed.map_err(anyhow::Error::from).and_then(|listed| read(&listed, &mut collector));
         match read {
             Ok(good) => sound &= good,
             Err(error) => {
@@ -160,8 +160,8 @@ pub(super) fn save(collector: Collector, output: &Path) -> anyhow::Result<()> {
     fs::write(&beside, html).and_then(|()| fs::rename(&beside, output)).with_context(whole)
 }
 
-/// Reads one file of events. False if a line of it could not be read.
-fn read(input: &Input, collector: &mut Collector) -> anyhow::Result<bool> {
+/// Reads one file of events. False if a line of it could not be read. What lies in a folder and is none is passed over.
+fn read(Listed { input, named }: &Listed, collector: &mut Collector) -> anyhow::Result<bool> {
     let raw: Box<dyn Read> = match input {
         Input::Path(path) => Box::new(File::open(path).with_context(|| format!("cannot open {input}"))?),
         Input::Stdin => Box::new(io::stdin()),
@@ -169,6 +169,14 @@ fn read(input: &Input, collector: &mut Collector) -> anyhow::Result<bool> {
     let hash = Rc::new(RefCell::new((Sha256::new(), 0)));
     let hashing = Hashing { inner: raw, hash: Rc::clone(&hash) };
     let mut lines = BufReader::with_capacity(1 << 18, plain(BufReader::with_capacity(1 << 18, hashing))?);
+    let head = lines.fill_buf().with_context(|| format!("cannot read {input}"))?;
+    let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
+    if !named && first.is_some_and(|byte| *byte != b'{') {
+        return Ok(true);
+    }
+    if head.contains(&0) {
+        anyhow::bail!("{input}: no NDJSON; a capture is replayed: imdswatch -r FILE -o FILE.html");
+    }
     let outcome = read_lines(&mut lines, input, collector);
     drop(lines);
     let (digest, size) = hash.take();

@@ -17,7 +17,7 @@ pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> 
     let told = credential.map(|c| [&c.id, &c.scope, &c.expires].into_iter().flatten().map(String::len).sum());
     // what differs in length, and room for the longest of the sentences around it
     let mut out = String::with_capacity(path.len() + name.len() + told.map_or(128, |len: usize| len + 224));
-    push_ip(&mut out, subject.conn.client.ip);
+    let _ = write!(out, "{}", subject.conn.client.ip); // a String takes everything
     if rule == Rule::ImdsCredentialIssued {
         let advice = if signals.has(Signal::SdkPattern) {
             "as an SDK does; make sure that this host runs what needs them"
@@ -56,23 +56,6 @@ pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> 
 fn push(out: &mut String, parts: &[&str]) {
     for part in parts {
         out.push_str(part);
-    }
-}
-
-fn push_ip(out: &mut String, ip: IpAddr) {
-    let IpAddr::V4(v4) = ip else {
-        let _ = write!(out, "{ip}"); // a String takes everything
-        return;
-    };
-    for (nth, octet) in v4.octets().into_iter().enumerate() {
-        if nth > 0 {
-            out.push('.');
-        }
-        for (from, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
-            if octet >= from {
-                out.push(char::from(b'0' + digit));
-            }
-        }
     }
 }
 

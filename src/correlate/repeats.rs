@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::subject::alert_id;
 use crate::alert::{Alert, ChainLink, Merged, Rule, Severity};
+use crate::conn::Conn;
 use crate::packet::Timestamp;
 
 /// Hash of all that makes two alerts repeats of one thing.
@@ -23,6 +24,20 @@ const IDS: usize = 16;
 const EACH: usize = 5;
 const HOUR: i64 = 3600 * Timestamp::SECOND;
 
+/// Sightings of a thing that are remembered, where several sensors tell of it.
+const SIGHTINGS: usize = 16;
+
+/// What an alert is beside those of before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// The first of its kind.
+    New,
+    /// One more; it is counted.
+    Counted,
+    /// What another sensor told of already.
+    Told,
+}
+
 /// What was alerted, at most `limit` things; the window that ends next ends early when there are more.
 #[derive(Debug)]
 pub struct Repeats {
@@ -31,6 +46,8 @@ pub struct Repeats {
     windows: [VecDeque<(Timestamp, Key)>; LENGTHS.len()],
     lengths: [i64; LENGTHS.len()],
     limit: usize,
+    /// How far apart in time two sensors may tell of one exchange, in nanoseconds.
+    apart: i64,
     /// Windows that ended early.
     pub evicted: u64,
 }
@@ -50,6 +67,15 @@ struct Thing {
     more_ids: u64,
     /// When each of the last few issuances was an alert of its own.
     each: VecDeque<Timestamp>,
+    sightings: VecDeque<Sighting>,
+}
+
+/// One exchange, and the sensors that told of it so far; packets are a sensor without a name.
+#[derive(Debug)]
+struct Sighting {
+    time: Timestamp,
+    port: u16,
+    sensors: Vec<Option<&'static str>>,
 }
 
 impl Repeats {
@@ -57,17 +83,26 @@ impl Repeats {
     pub fn new(window: i64, most: i64, limit: usize) -> Self {
         let mut lengths = LENGTHS.map(|length| length.min(most).max(window));
         lengths[0] = window;
-        Self { things: HashMap::default(), windows: Default::default(), lengths, limit: limit.max(1), evicted: 0 }
+        let (things, windows) = Default::default();
+        Self { things, windows, lengths, limit: limit.max(1), apart: Timestamp::SECOND, evicted: 0 }
     }
 
-    /// Whether an alert repeats one of before; if so it is counted.
-    pub fn is_repeat(&mut self, key: Key, alert: &AlertOf<'_>) -> bool {
-        let Some(thing) = self.things.get_mut(&key) else { return false };
+    /// The same where the clocks of sensors differ by so many nanoseconds.
+    pub fn with_skew(self, skew: i64) -> Self {
+        Self { apart: Timestamp::SECOND.saturating_add(skew), ..self }
+    }
+
+    /// Whether an alert repeats one of before; if so it is counted, unless another sensor told of the same exchange.
+    pub fn repeat(&mut self, key: Key, alert: &AlertOf<'_>) -> Repeat {
+        let Some(thing) = self.things.get_mut(&key) else { return Repeat::New };
+        if alert.seen_by.is_some_and(|seen| thing.was_told(alert.time, seen, self.apart)) {
+            return Repeat::Told;
+        }
         if alert.each && thing.takes_each(alert.time) {
-            return false;
+            return Repeat::New;
         }
         thing.count(alert);
-        true
+        Repeat::Counted
     }
 
     /// Remembers the first alert of a thing, from the window of number `from` on.
@@ -142,6 +177,13 @@ pub struct AlertOf<'a> {
     pub id: Option<&'a str>,
     /// The first few within an hour are each an alert of their own.
     pub each: bool,
+    /// Where several sensors may tell of it: the client's port, and the sensor, if it is another than this program.
+    pub seen_by: Option<(u16, Option<&'static str>)>,
+}
+
+/// The client's port and the sensor of a conversation.
+pub fn seen_by(conn: &Conn) -> (u16, Option<&'static str>) {
+    (conn.client.port, conn.told_by.as_ref().map(|origin| origin.sensor))
 }
 
 impl<'a> AlertOf<'a> {
@@ -150,7 +192,12 @@ impl<'a> AlertOf<'a> {
         let issued = alert.rule == Rule::ImdsCredentialIssued;
         let credential = alert.subject.imds.as_ref().and_then(|imds| imds.credential.as_ref());
         let id = credential.and_then(|credential| credential.id.as_deref());
-        Self { time: alert.time, id: id.filter(|_| issued), each: issued && alert.severity >= Severity::High }
+        Self {
+            time: alert.time,
+            id: id.filter(|_| issued),
+            each: issued && alert.severity >= Severity::High,
+            seen_by: Some(seen_by(&alert.subject.conn)),
+        }
     }
 }
 
@@ -165,7 +212,33 @@ impl Thing {
             ids: Vec::new(),
             more_ids: 0,
             each: VecDeque::from([first.time]),
+            sightings: VecDeque::new(),
         }
+    }
+
+    /// Whether another sensor told of this exchange; remembers that this one did. Among packets alone, nothing is
+    /// remembered.
+    fn was_told(&mut self, time: Timestamp, (port, sensor): (u16, Option<&'static str>), apart: i64) -> bool {
+        let first = seen_by(&self.first.subject.conn);
+        if self.sightings.is_empty() {
+            if sensor.is_none() && first.1.is_none() {
+                return false;
+            }
+            self.sightings.push_back(Sighting { time: self.first.time, port: first.0, sensors: vec![first.1] });
+        }
+        let is_same = |seen: &&mut Sighting| {
+            let is_port = seen.port == 0 || port == 0 || seen.port == port;
+            is_port && time.since(seen.time).abs() <= apart && !seen.sensors.contains(&sensor)
+        };
+        if let Some(seen) = self.sightings.iter_mut().find(is_same) {
+            seen.sensors.push(sensor);
+            return true;
+        }
+        if self.sightings.len() >= SIGHTINGS {
+            self.sightings.pop_front();
+        }
+        self.sightings.push_back(Sighting { time, port, sensors: vec![sensor] });
+        false
     }
 
     fn count(&mut self, alert: &AlertOf<'_>) {

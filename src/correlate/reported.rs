@@ -80,6 +80,11 @@ impl Reported {
         }
     }
 
+    /// Whether another sensor's alert of the same thing waits.
+    pub fn waits_for(&self, alert: &Alert) -> bool {
+        self.held.iter().any(|(_, held)| is_same(&held.subject, &alert.subject, self.skew))
+    }
+
     fn remember(&mut self, alert: &Arc<Alert>) {
         if self.recent.len() >= RECENT {
             self.recent.pop_front();

@@ -14,6 +14,8 @@ use crate::packet::LinkType;
 pub(super) const MPLS_UNICAST: EtherType = EtherType(0x8847);
 pub(super) const MPLS_MULTICAST: EtherType = EtherType(0x8848);
 const PPPOE_SESSION: EtherType = EtherType(0x8864);
+/// RFC 8300 section 10.
+pub(super) const NSH: EtherType = EtherType(0x894F);
 /// Smaller values are the length of an 802.3 frame (IEEE 802.3 clause 3.2.6).
 const MIN_ETHERTYPE: u16 = 0x0600;
 
@@ -83,6 +85,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
                 }
                 MPLS_UNICAST | MPLS_MULTICAST => return self.mpls(meta, span),
                 PPPOE_SESSION => return self.pppoe(meta, span),
+                NSH => return self.service_header(meta, span),
                 EtherType(length) if length < MIN_ETHERTYPE => {
                     unopened.get_or_insert_with(|| as_outer(meta));
                     llc(span.trim(usize::from(length)))

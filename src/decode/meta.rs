@@ -64,12 +64,18 @@ pub enum TunnelKind {
     Gue,
     /// TaZmen Sniffer Protocol.
     Tzsp,
-    /// L2TP version 3 over IP (RFC 3931).
+    /// L2TP version 3 over IP or UDP (RFC 3931), version 2 (RFC 2661).
     L2tp,
     /// Teredo (RFC 4380).
     Teredo,
     /// LISP (RFC 9300).
     Lisp,
+    /// An IP packet, or GRE, right inside a datagram to any port (foo over UDP).
+    Fou,
+    /// A service header of its own ethertype (RFC 8300).
+    Nsh,
+    /// Ethernet in IP (RFC 3378).
+    EtherIp,
 }
 
 impl TunnelKind {
@@ -90,6 +96,9 @@ impl TunnelKind {
             Self::L2tp => "l2tp",
             Self::Teredo => "teredo",
             Self::Lisp => "lisp",
+            Self::Fou => "fou",
+            Self::Nsh => "nsh",
+            Self::EtherIp => "etherip",
         }
     }
 }

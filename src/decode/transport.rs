@@ -10,7 +10,7 @@ use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
 use super::Walk;
 use super::meta::{Checksum, Layer, Meta, Stop, Tcp, TcpFlags, Transport};
 use super::span::Span;
-use super::tunnel::TEREDO;
+use super::tunnel::{L2TP, TEREDO};
 use crate::bytes::Reader;
 
 /// IP protocol numbers that are looked into.
@@ -22,7 +22,9 @@ pub(super) mod protocol {
     pub(in super::super) const IPV6: u8 = 41;
     pub(in super::super) const GRE: u8 = 47;
     pub(in super::super) const ICMPV6: u8 = 58;
+    pub(in super::super) const ETHER_IP: u8 = 97;
     pub(in super::super) const L2TP: u8 = 115;
+    pub(in super::super) const MPLS: u8 = 137;
 }
 
 impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
@@ -92,11 +94,15 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         meta.transport = Transport::Udp { source: header.source_port(), destination, checksum: Checksum::Unknown };
         meta.header_len = header.slice().len() as u8;
         meta.missing = segment.missing();
-        if header.source_port() == TEREDO && !self.is_tunnel_port(destination) {
-            return self.udp_tunnel(meta, TEREDO, segment); // a server answers from its port
-        }
         if self.is_tunnel_port(destination) {
             return self.udp_tunnel(meta, destination, segment);
+        }
+        if let from @ (TEREDO | L2TP) = header.source_port() {
+            return self.udp_tunnel(meta, from, segment); // a server answers from its port
+        }
+        let first = segment.bytes.get(header.slice().len());
+        if first.is_some_and(|first| matches!(first, 0 | 0x45..=0x4f | 0x60..=0x6f)) {
+            return self.udp_packet(meta, segment);
         }
         self.finish(meta, segment.bytes);
     }
@@ -111,6 +117,8 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             protocol::IPV4 | protocol::IPV6 => self.ip_in_ip(meta, segment),
             protocol::GRE => self.gre(meta, segment),
             protocol::L2TP => self.l2tp(meta, segment),
+            protocol::ETHER_IP => self.ether_ip(meta, segment),
+            protocol::MPLS => self.mpls_in_ip(meta, segment),
             _ => {
                 meta.transport = Transport::Other;
                 self.finish(meta, segment.bytes);

@@ -9,7 +9,7 @@
 use etherparse::EtherType;
 
 use super::Walk;
-use super::link::{MPLS_MULTICAST, MPLS_UNICAST};
+use super::link::{MPLS_MULTICAST, MPLS_UNICAST, NSH};
 use super::meta::{Hop, Layer, Meta, Stop, Transport, TunnelKind};
 use super::span::Span;
 use crate::bytes::Reader;
@@ -23,6 +23,8 @@ const LISP: u16 = 4341;
 const GUE: u16 = 6080;
 const MPLS_UDP: u16 = 6635;
 const TZSP: u16 = 37008;
+/// Source or destination port.
+pub(super) const L2TP: u16 = 1701;
 
 /// Protocol types of GRE beside EtherTypes.
 const TRANSPARENT_ETHERNET: EtherType = EtherType(0x6558);
@@ -38,6 +40,8 @@ const ACKNOWLEDGMENT: u16 = 0x0080;
 const VERSION: u16 = 0x0007;
 /// Most source route entries in a GRE header.
 const MAX_ROUTES: usize = 16;
+/// Most service headers in a row.
+const MAX_SERVICE_HEADERS: usize = 4;
 /// Most GTP-U extension headers.
 const MAX_GTP_EXTENSIONS: usize = 8;
 
@@ -50,6 +54,8 @@ enum Carries {
     Ip,
     Ppp,
     Mpls,
+    /// A service header, then one of the others.
+    Nsh,
 }
 
 impl Carries {
@@ -58,6 +64,7 @@ impl Carries {
             EtherType::IPV4 | EtherType::IPV6 => Some(Self::Ip),
             TRANSPARENT_ETHERNET => Some(Self::Ethernet),
             MPLS_UNICAST | MPLS_MULTICAST => Some(Self::Mpls),
+            NSH => Some(Self::Nsh),
             _ => None,
         }
     }
@@ -74,7 +81,7 @@ struct Tunnel<'b> {
 impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
     #[inline]
     pub(super) fn is_tunnel_port(&self, port: u16) -> bool {
-        matches!(port, VXLAN_GPE | GENEVE | GTP_U | TEREDO | LISP | GUE | MPLS_UDP | TZSP)
+        matches!(port, VXLAN_GPE | GENEVE | GTP_U | TEREDO | LISP | GUE | MPLS_UDP | TZSP | L2TP)
             || self.decoder.vxlan_ports.contains(&port)
     }
 
@@ -90,11 +97,51 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             GUE => gue(payload),
             MPLS_UDP => mpls_udp(payload),
             TZSP => tzsp(payload),
+            L2TP => l2tp_udp(payload),
             _ => vxlan(payload),
         });
         match tunnel {
             Some(tunnel) => self.open(meta, segment, tunnel),
             None => self.finish(meta, segment.bytes),
+        }
+    }
+
+    /// A datagram to any other port: opened if it is a whole packet of IP, or of GRE with one (foo over UDP, whose ports
+    /// are agreed on out of sight). Lengths and, where there is one, the checksum have to be right.
+    #[cold]
+    pub(super) fn udp_packet(&mut self, meta: &mut Meta, segment: Span<'_>) {
+        match segment.skip(usize::from(meta.header_len)).and_then(fou) {
+            Some(tunnel) => self.open(meta, segment, tunnel),
+            None => self.finish(meta, segment.bytes),
+        }
+    }
+
+    /// A service header behind its own ethertype.
+    pub(super) fn service_header(&mut self, meta: &mut Meta, span: Span<'_>) {
+        match nsh(span) {
+            Some((carries, inner)) => self.open(meta, span, Tunnel { kind: TunnelKind::Nsh, id: None, carries, inner }),
+            None => self.stop(meta, span, Stop::NotIp),
+        }
+    }
+
+    /// Ethernet in IP (RFC 3378): four bits of version, twelve of zeros, a frame.
+    pub(super) fn ether_ip(&mut self, meta: &mut Meta, span: Span<'_>) {
+        meta.transport = Transport::Other;
+        match span.skip(2).filter(|_| span.bytes.starts_with(&[0x30, 0])) {
+            Some(inner) => {
+                let tunnel = Tunnel { kind: TunnelKind::EtherIp, id: None, carries: Carries::Ethernet, inner };
+                self.open(meta, span, tunnel);
+            }
+            None => self.finish(meta, span.bytes),
+        }
+    }
+
+    /// MPLS in IP (RFC 4023).
+    pub(super) fn mpls_in_ip(&mut self, meta: &mut Meta, span: Span<'_>) {
+        meta.transport = Transport::Other;
+        match mpls_udp(span) {
+            Some(_) => self.mpls(meta, span),
+            None => self.finish(meta, span.bytes),
         }
     }
 
@@ -125,7 +172,11 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         }
     }
 
-    fn open(&mut self, outer: &mut Meta, segment: Span<'_>, tunnel: Tunnel<'_>) {
+    fn open(&mut self, outer: &mut Meta, segment: Span<'_>, mut tunnel: Tunnel<'_>) {
+        if tunnel.carries == Carries::Nsh {
+            let Some((carries, inner)) = nsh(tunnel.inner) else { return self.finish(outer, segment.bytes) };
+            (tunnel.carries, tunnel.inner) = (carries, inner);
+        }
         let ends = outer.net.map(|net| (net.source, net.destination));
         let hop = Hop { kind: tunnel.kind, ends, id: tunnel.id };
         let Some(mut meta) = self.enter(outer, segment.bytes, hop, tunnel.inner) else { return };
@@ -134,6 +185,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             Carries::Ip => self.ip(&mut meta, tunnel.inner),
             Carries::Ppp => self.ppp(&mut meta, tunnel.inner),
             Carries::Mpls => self.mpls(&mut meta, tunnel.inner),
+            Carries::Nsh => {}
         }
     }
 }
@@ -152,30 +204,77 @@ fn vxlan(span: Span<'_>) -> Option<Tunnel<'_>> {
 fn vxlan_gpe(span: Span<'_>) -> Option<Tunnel<'_>> {
     let &[flags, 0, 0, next, a, b, c, 0] = span.bytes.first_chunk::<8>()? else { return None };
     let id = Some(u32::from_be_bytes([0, a, b, c]));
-    if (flags, next) == (0x0c, 4) {
-        let (carries, inner) = nsh(span.skip(8)?)?;
-        return Some(Tunnel { kind: TunnelKind::Vxlan, id, carries, inner });
-    }
     let carries = match (flags, next) {
         (0x08, 0) | (0x0c, 3) => Carries::Ethernet,
         (0x0c, 1 | 2) => Carries::Ip,
+        (0x0c, 4) => Carries::Nsh,
         (0x0c, 5) => Carries::Mpls,
         _ => return None,
     };
     Some(Tunnel { kind: TunnelKind::Vxlan, id, carries, inner: span.skip(8)? })
 }
 
-/// Network Service Header (RFC 8300): version and length in the first two bytes, what follows in the fourth.
-fn nsh(span: Span<'_>) -> Option<(Carries, Span<'_>)> {
-    let &[first, len, _, next, ..] = span.bytes else { return None };
-    let carries = match (first >> 6, next) {
-        (0, 1 | 2) => Carries::Ip,
-        (0, 3) => Carries::Ethernet,
-        (0, 5) => Carries::Mpls,
-        _ => return None,
-    };
-    let words = usize::from(len & 0x3f);
-    Some((carries, span.skip(words.saturating_mul(4)).filter(|_| words >= 2)?))
+/// Network Service Header (RFC 8300): version and length in the first two bytes, what follows in the fourth, perhaps another
+/// such header. A whole packet of IP is one whatever it is announced as: drafts had other numbers.
+fn nsh(mut span: Span<'_>) -> Option<(Carries, Span<'_>)> {
+    for _ in 0..MAX_SERVICE_HEADERS {
+        let &[first, len, _, next, ..] = span.bytes else { return None };
+        let words = usize::from(len & 0x3f);
+        span = span.skip(words.saturating_mul(4)).filter(|_| words >= 2)?;
+        let carries = match (first >> 6, next) {
+            (0, 1..=3) if is_whole_ip(&span) => Carries::Ip,
+            (0, 1 | 2) => Carries::Ip,
+            (0, 3) => Carries::Ethernet,
+            (0, 4) => continue,
+            (0, 5) => Carries::Mpls,
+            _ => return None,
+        };
+        return Some((carries, span));
+    }
+    None
+}
+
+/// A packet of IP, or GRE without options and then one, and nothing behind it.
+fn fou(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let tunnel = |carries, inner| Some(Tunnel { kind: TunnelKind::Fou, id: None, carries, inner });
+    match span.bytes {
+        [0x45..=0x4f | 0x60..=0x6f, ..] => tunnel(Carries::Ip, span).filter(|_| is_whole_ip(&span)),
+        [0, 0, a, b, ..] => {
+            let inner = span.skip(4)?;
+            match Carries::ethertype(u16::from_be_bytes([*a, *b]))? {
+                Carries::Ip => tunnel(Carries::Ip, inner).filter(|_| is_whole_ip(&inner)),
+                Carries::Ethernet => {
+                    let packet = inner.skip(14)?;
+                    tunnel(Carries::Ethernet, inner).filter(|_| is_ethernet(&inner) && is_whole_ip(&packet))
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Whether bytes are a packet of IP by its length and, in version 4, its checksum.
+fn is_whole_ip(span: &Span<'_>) -> bool {
+    match span.bytes {
+        [0x45..=0x4f, _, a, b, ..] => {
+            let header = usize::from(span.bytes.first().map_or(0, |first| first & 0x0f)).saturating_mul(4);
+            let is_long = usize::from(u16::from_be_bytes([*a, *b])) == span.wire();
+            is_long && span.bytes.get(..header).is_some_and(|header| ones_sum(header) == 0xffff)
+        }
+        [0x60..=0x6f, _, _, _, a, b, next, ..] => {
+            let is_long = usize::from(u16::from_be_bytes([*a, *b])).saturating_add(40) == span.wire();
+            is_long && matches!(next, 0 | 4 | 6 | 17 | 41 | 43 | 44 | 47 | 58 | 60)
+        }
+        _ => false,
+    }
+}
+
+/// Sum of 16-bit words in ones' complement: 0xffff over a header whose checksum is right.
+fn ones_sum(header: &[u8]) -> u32 {
+    let words = header.as_chunks::<2>().0.iter().map(|pair| u32::from(u16::from_be_bytes(*pair)));
+    let sum = words.fold(0u32, u32::saturating_add); // of 30 words at most
+    (sum & 0xffff).saturating_add(sum >> 16)
 }
 
 /// Whether bytes begin like a packet of IP.
@@ -228,11 +327,51 @@ fn tzsp(span: Span<'_>) -> Option<Tunnel<'_>> {
     Some(Tunnel { kind: TunnelKind::Tzsp, id: None, carries: Carries::Ethernet, inner })
 }
 
-/// Session id, a cookie of 0, 4 or 8 bytes, a sublayer of 0 or 4, a frame. Session 0 is control.
+/// Session id, a cookie of 0, 4 or 8 bytes, a sublayer of 0 or 4, a frame or a packet of PPP. Session 0 is control.
 fn l2tp(span: Span<'_>) -> Option<Tunnel<'_>> {
     let id = Reader::new(span.bytes).u32().filter(|id| *id != 0)?;
-    let inner = [4, 8, 12, 16].into_iter().filter_map(|len| span.skip(len)).find(is_ethernet)?;
-    Some(Tunnel { kind: TunnelKind::L2tp, id: Some(id), carries: Carries::Ethernet, inner })
+    let inners = || [4, 8, 12, 16].into_iter().filter_map(|len| span.skip(len));
+    let (carries, inner) = match inners().find(is_ethernet) {
+        Some(frame) => (Carries::Ethernet, frame),
+        None => (Carries::Ppp, inners().find(is_ppp)?),
+    };
+    Some(Tunnel { kind: TunnelKind::L2tp, id: Some(id), carries, inner })
+}
+
+/// The same in a datagram: version 3 (RFC 3931 section 4.1.2) behind four bytes, version 2 (RFC 2661 section 3.1) with
+/// fields that its flags announce, then PPP. Control messages are none.
+fn l2tp_udp(span: Span<'_>) -> Option<Tunnel<'_>> {
+    const CONTROL: u16 = 0x8000;
+    const LENGTH: u16 = 0x4000;
+    const SEQUENCE: u16 = 0x0800;
+    const OFFSET: u16 = 0x0200;
+    let mut header = Reader::new(span.bytes);
+    let flags = header.u16().filter(|flags| flags & CONTROL == 0)?;
+    match flags & 0x000f {
+        3 => return l2tp(span.skip(4)?),
+        2 => {}
+        _ => return None,
+    }
+    if flags & LENGTH != 0 {
+        header.skip(2)?;
+    }
+    let id = header.u32()?; // tunnel and session
+    if flags & SEQUENCE != 0 {
+        header.skip(4)?;
+    }
+    if flags & OFFSET != 0 {
+        let padding = header.u16()?;
+        header.skip(usize::from(padding))?;
+    }
+    let inner = span.skip(span.bytes.len().saturating_sub(header.len())).filter(is_ppp)?;
+    Some(Tunnel { kind: TunnelKind::L2tp, id: Some(id), carries: Carries::Ppp, inner })
+}
+
+/// Whether bytes begin like a packet of IP in PPP.
+fn is_ppp(span: &Span<'_>) -> bool {
+    let bytes = span.bytes.strip_prefix(&[0xff, 0x03]).unwrap_or(span.bytes);
+    let bytes = bytes.strip_prefix(&[0]).unwrap_or(bytes);
+    matches!(bytes, [0x21, 0x45..=0x4f, ..] | [0x57, 0x60..=0x6f, ..])
 }
 
 /// Teredo: IPv6, behind authentication and origin if there are any (RFC 4380 section 5.1.1).
@@ -248,10 +387,17 @@ fn teredo(span: Span<'_>) -> Option<Tunnel<'_>> {
     is_v6.then_some(Tunnel { kind: TunnelKind::Teredo, id: None, carries: Carries::Ip, inner })
 }
 
-/// LISP (RFC 9300 section 5.1): eight bytes, then IP.
+/// LISP (RFC 9300 section 5.1): eight bytes, then IP; with the flag P what follows stands in the fourth (RFC 9305).
 fn lisp(span: Span<'_>) -> Option<Tunnel<'_>> {
-    let inner = span.skip(8).filter(is_ip)?;
-    Some(Tunnel { kind: TunnelKind::Lisp, id: None, carries: Carries::Ip, inner })
+    const NEXT: u8 = 0x04;
+    let &[flags, _, _, next, ..] = span.bytes else { return None };
+    let inner = span.skip(8)?;
+    let tunnel = |carries| Some(Tunnel { kind: TunnelKind::Lisp, id: None, carries, inner });
+    match (flags & NEXT, next) {
+        (NEXT, 3) if is_ethernet(&inner) => tunnel(Carries::Ethernet),
+        (NEXT, 4) => tunnel(Carries::Nsh),
+        _ => tunnel(Carries::Ip).filter(|_| is_ip(&inner)),
+    }
 }
 
 /// GENEVE (RFC 8926), options skipped.

@@ -129,9 +129,12 @@ impl Form {
         let family = family(user_agent).into();
         let called = |row: &&&'static catalogue::Client| row.is_called(user_agent);
         if !whole {
-            let fitting = catalogue.clients().iter().filter(called).copied().collect();
-            let claims = if catalogue.is_tool(user_agent) { Standing::Tool } else { Standing::Unknown };
-            return Self { shape: None, family, fitting, otherwise: claims };
+            let tool = catalogue.is_tool(user_agent);
+            // without its shape, what is built on a tool's library cannot be told from the tool
+            let may_be = |row: &&&'static catalogue::Client| !tool || row.kind == ClientKind::Tool;
+            let fitting = catalogue.clients().iter().filter(called).filter(may_be).copied().collect();
+            let otherwise = if tool { Standing::Tool } else { Standing::Unknown };
+            return Self { shape: None, family, fitting, otherwise };
         }
         let request = request_shape(catalogue, head);
         let shaped: Vec<_> = match head.fields.len() {

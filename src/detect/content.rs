@@ -22,7 +22,9 @@ use zeroize::{Zeroize, Zeroizing};
 /// Most bytes that a compressed body may become; the rest is cut off.
 pub const MAX_DECODED: usize = 256 * 1024;
 /// Most encodings of one body that are undone (RFC 9110 section 8.4 sets no bound).
-pub const LAYERS: usize = 2;
+pub const LAYERS: usize = 4;
+/// Archives inside each other that are unpacked.
+const NESTED: u8 = 3;
 /// Bytes that anything may become, however short it is.
 const LEAST: usize = 8 * 1024;
 /// How many times its length content may become beyond [`LEAST`]: text seldom shrinks to less than a twentieth.
@@ -140,8 +142,11 @@ impl<'b> Content<'b> {
         let names = encoding.unwrap_or_default().rsplit(|b| *b == b',').take(LAYERS).map(<[u8]>::trim_ascii);
         for name in names {
             let input = content.bytes();
+            let named = Coding::named(name);
+            // two bytes of text may look like deflate
             let by_bytes = Coding::begins(input).filter(|coding| *coding != Coding::Deflate);
-            let Some(coding) = by_bytes.or_else(|| Coding::named(name)) else { continue };
+            let guessed = || Coding::begins(input).filter(|_| name.is_empty());
+            let Some(coding) = by_bytes.or(named).or_else(guessed) else { continue };
             match decode(coding, input, limit) {
                 (decoded, _) if decoded.is_empty() && by_bytes.is_none() => {}
                 (decoded, _) => content = Self::Decoded(decoded),
@@ -164,10 +169,22 @@ impl<'b> Content<'b> {
 pub fn documents(bytes: &[u8], encoding: Option<&[u8]>, limit: usize, visit: &mut dyn FnMut(&[u8])) {
     let content = Content::new(bytes, encoding);
     let bytes = content.bytes();
-    if archive::is_archive(bytes) {
-        archive::entries(bytes, limit, &mut |_, file| visit(&utf8(file)));
-    } else {
-        visit(&utf8(bytes.get(..limit).unwrap_or(bytes)));
+    let mut left = limit;
+    unpack(bytes, NESTED, &mut left, visit);
+}
+
+/// The files of an archive, of archives in it too, or the bytes themselves; no more than `left`.
+fn unpack(bytes: &[u8], depth: u8, left: &mut usize, visit: &mut dyn FnMut(&[u8])) {
+    match depth.checked_sub(1).filter(|_| archive::is_archive(bytes)) {
+        Some(depth) => {
+            let most = *left;
+            archive::entries(bytes, most, &mut |_, file| unpack(file, depth, left, visit));
+        }
+        None => {
+            let bytes = bytes.get(..*left).unwrap_or(bytes);
+            *left = left.saturating_sub(bytes.len());
+            visit(&utf8(bytes));
+        }
     }
 }
 

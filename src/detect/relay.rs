@@ -71,9 +71,12 @@ fn message(
     }
     tokens::tokens_in(message.head.phrase(), out);
     if message.body.captured.len() >= tokens::MIN_TOKEN {
-        let encoding = message.head.field("content-encoding");
+        let encodings = message.head.encodings();
         let mut search = |document: &[u8]| tokens::tokens_in(document, out);
-        content::documents(&message.body.captured, encoding, content::MAX_DECODED, &mut search);
+        content::documents(&message.body.captured, encodings.as_deref(), content::MAX_DECODED, &mut search);
+    }
+    if let Some(later) = &message.body.later {
+        tokens::tokens_in(later.unsearched(), out);
     }
 }
 

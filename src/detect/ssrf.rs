@@ -18,6 +18,7 @@ mod later;
 mod literal;
 mod markup;
 mod page;
+mod protobuf;
 mod records;
 mod search;
 mod target;

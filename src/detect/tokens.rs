@@ -22,6 +22,8 @@ use crate::proto::dns;
 
 /// Shortest token; shorter secrets are guessable from their hash and match by chance.
 pub const MIN_TOKEN: usize = 16;
+/// Longest tag that is read backwards from a name in it.
+const TAG: usize = 8 * 1024;
 /// Characters between the name of a session token and its value: `": ["`, `" value="`, encoded once or twice.
 const NAME_TO_VALUE: usize = 48;
 
@@ -103,7 +105,9 @@ impl Visitor for Search<'_> {
     const TRACES: bool = false;
 
     fn read(&mut self, text: &[u8], _: &mut Vec<Range<usize>>) {
-        let signed = if self.spot == Spot::Open { signed_values(text) } else { Vec::new() };
+        // a bearer token may be a signed URL in base64
+        let is_signed = matches!(self.spot, Spot::Open | Spot::Authorization);
+        let signed = if is_signed { signed_values(text) } else { Vec::new() };
         let mut rest = text;
         while let Some((run, after)) = next_run(rest, is_token_byte) {
             let start = text.len().saturating_sub(after.len()).saturating_sub(run.len());
@@ -139,8 +143,9 @@ fn signed_values(text: &[u8]) -> Vec<Range<usize>> {
     static NAME: LazyLock<[Finder<'static>; 2]> =
         LazyLock::new(|| [Finder::new(b"ecurity-"), Finder::new(b"ECURITY-")]);
     // The last one is of the policy that a signed form carries in base64.
-    static SIGNATURE: LazyLock<[Finder<'static>; 5]> =
-        LazyLock::new(|| ["ignature", "SIGNATURE", "-HMAC-", "-hmac-", "\"conditions\""].map(Finder::new));
+    // Where a form has it in a field of its own, there is nothing else that it may be.
+    static SIGNATURE: LazyLock<[Finder<'static>; 6]> =
+        LazyLock::new(|| ["ignature", "SIGNATURE", "-HMAC-", "-hmac-", "\"conditions\"", "<input"].map(Finder::new));
     let is_signed = || SIGNATURE.iter().any(|word| word.find(text).is_some());
     let names = NAME.iter().flat_map(|name| name.find_iter(text));
     let mut names = names.filter(|at| is_session_name(text.get(*at..).unwrap_or_default())).peekable();
@@ -177,15 +182,17 @@ fn value_after(text: &[u8], name: usize) -> Option<Range<usize>> {
     Some(from.checked_add(at)?..from.checked_add(at)?.checked_add(len)?)
 }
 
-/// The value of a form's field that is named behind it: `value="…" name="…"`.
+/// The value of a form's field that is named behind it: `value="…" type="hidden" name="…"`.
 fn value_before(text: &[u8], name: usize) -> Option<Range<usize>> {
-    let head = text.get(..name)?;
-    let attribute = memchr::memmem::rfind(head.get(head.len().saturating_sub(32)..)?, b"name=")?;
-    let end = head.len().saturating_sub(32).checked_add(attribute)?;
-    let before = text.get(..end)?.trim_ascii_end();
-    let value_end = before.len().checked_sub(1).filter(|at| matches!(before.get(*at), Some(b'"' | b'\'')))?;
-    let len = before.get(..value_end)?.iter().rev().take_while(|byte| is_token_byte(**byte) || **byte == b'=').count();
-    Some(value_end.checked_sub(len)?..value_end)
+    let head = text.get(name.saturating_sub(TAG)..name)?;
+    let offset = name.saturating_sub(head.len());
+    let tag = memchr::memrchr(b'<', head)?;
+    let value = memchr::memmem::find(head.get(tag..)?, b"value")?.checked_add(tag)?.checked_add(5)?;
+    let rest = head.get(value..)?;
+    let (run, after) = next_run(rest, |byte| is_token_byte(byte) || byte == b'=')?;
+    let at = rest.len().checked_sub(after.len())?.checked_sub(run.len())?;
+    let from = offset.checked_add(value)?.checked_add(at)?;
+    (at <= NAME_TO_VALUE).then(|| from..from.saturating_add(run.len()))
 }
 
 const LOWER: u8 = 1;

@@ -294,6 +294,8 @@ pub struct Verdict {
     pub cut: bool,
     /// Secrets that the answer gives out: credentials, and the metadata service's own session tokens.
     pub issued: Vec<Secret>,
+    /// A credential in the answer of a server that is no metadata service: another sensor may know where it was issued.
+    pub shaped: Option<Box<Credential>>,
     /// What may be an issued credential.
     pub carried: Carried,
     /// Nobody has looked for tokens yet, because who judged this exchange cannot know whether a credential was issued

@@ -11,6 +11,8 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+use super::content;
+
 /// Encodings inside each other that are undone.
 const DEPTH: u8 = 4;
 /// Bytes of all readings, for each byte of the text.
@@ -19,6 +21,9 @@ const WORK: usize = 16;
 const WORK_LEAST: usize = 8 * 1024;
 /// Most bytes that compressed data may become.
 const MAX_UNPACKED: usize = 64 * 1024;
+/// Places at which compressed data known by two bytes is tried, and what it has to give.
+const ZLIB_TRIES: usize = 4;
+const GOOD: usize = 32;
 /// Characters that 16 characters are in base64, base32 and hex at least.
 const MIN_BASE64: usize = 22;
 const MIN_BASE32: usize = 26;
@@ -230,16 +235,48 @@ fn joined_labels<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
     }
 }
 
-/// Compressed data in the text, decompressed as far as it goes.
+/// Compressed data and archives in the text, unpacked as far as they go.
 fn unpacked(text: &[u8]) -> Option<View> {
     const GZIP: &[u8] = &[0x1F, 0x8B, 0x08];
-    const ZLIB: [&[u8]; 3] = [&[0x78, 0x9C], &[0x78, 0xDA], &[0x78, 0x01]];
-    if let Some(start) = memchr::memmem::find(text, GZIP) {
-        let packed = text.get(start..)?;
-        return inflated(flate2::read::MultiGzDecoder::new(packed), start..text.len());
+    const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
+    const ZIP: &[u8] = b"PK\x03\x04";
+    let from = |magic: &[u8]| memchr::memmem::find(text, magic).and_then(|at| Some((at, text.get(at..)?)));
+    if let Some((at, packed)) = from(GZIP) {
+        return inflated(flate2::read::MultiGzDecoder::new(packed), at..text.len());
     }
-    let is_zlib = ZLIB.iter().any(|magic| text.starts_with(magic));
-    is_zlib.then(|| inflated(flate2::read::ZlibDecoder::new(text), 0..text.len())).flatten()
+    if let Some((at, packed)) = from(ZIP) {
+        return archive(packed, at..text.len());
+    }
+    if let Some((at, packed)) = from(ZSTD) {
+        let (bytes, _) = content::decode(content::Coding::Zstd, packed, MAX_UNPACKED);
+        return whole(bytes, at..text.len());
+    }
+    zlib(text)
+}
+
+/// Compressed data by two bytes, which other data has by chance: some of them are tried.
+fn zlib(text: &[u8]) -> Option<View> {
+    let is_magic = |at: &usize| matches!(text.get(*at..), Some([_, 0x01 | 0x5E | 0x9C | 0xDA, ..]));
+    let mut starts = memchr::memchr_iter(0x78, text).filter(is_magic).take(ZLIB_TRIES);
+    starts.find_map(|at| {
+        let view = inflated(flate2::read::ZlibDecoder::new(text.get(at..)?), at..text.len())?;
+        Some(view).filter(|view| view.bytes.len() >= GOOD)
+    })
+}
+
+/// The files of an archive, one after the other.
+fn archive(packed: &[u8], range: Range<usize>) -> Option<View> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_UNPACKED));
+    content::archive::entries(packed, MAX_UNPACKED, &mut |_, file| {
+        let room = MAX_UNPACKED.saturating_sub(bytes.len()).saturating_sub(1);
+        bytes.extend_from_slice(file.get(..file.len().min(room)).unwrap_or_default());
+        bytes.push(b'\n');
+    });
+    whole(bytes, range)
+}
+
+fn whole(bytes: Zeroizing<Vec<u8>>, range: Range<usize>) -> Option<View> {
+    Some(View { bytes, spans: Vec::new(), whole: Some(range) }).filter(|view| !view.bytes.is_empty())
 }
 
 fn inflated(mut reader: impl Read, whole: Range<usize>) -> Option<View> {

@@ -5,85 +5,90 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
-
-use serde::Serialize;
 
 use super::doc::{
-    Catalogued, DnsQuestion, DnsSubject, Doc, End, Event, Http, HttpRequest, HttpResponse, Id, Imds, Ip, Link, Member,
-    Network, Rendered, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
+    AlertEvent, Body, Catalogued, DnsQuestion, DnsSubject, Doc, End, Envelope, Event, Http, HttpRequest, HttpResponse,
+    Id, Imds, Ip, Link, Network, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
 use super::envelope::{end_of, forget_unknown_ends};
 use super::url::{self, Host, Params, Target};
-use super::{Context, Said, Writer, command, http};
+use super::{Context, Writer, command, http};
 use crate::alert::{Alert, HttpSubject, Outcome, Rule, Subject};
 use crate::conn::Endpoint;
 use crate::rules;
 
 /// The document of an alert.
-pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Context<'a>, said: &'a Said) -> Doc<'a> {
+pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Context<'a>) -> Doc<'a> {
     let subject = &*alert.subject;
-    let mut doc = Doc::new("alert", writer.stamp(alert.time), event(writer, alert));
-    doc.data_stream = writer.data_stream("alert");
-    doc.message = Some(context.mask.text(Cow::Borrowed(&alert.message)));
-    if let Some((rule, threat)) = RULES.get(alert.rule as usize) {
-        (doc.rule, doc.threat) = (Some(*rule), Some(*threat));
-    }
+    let mut envelope = Envelope::new("alert", writer.stamp(alert.time), event(writer, alert));
+    envelope.data_stream = writer.data_stream("alert");
+    let mut body = AlertEvent {
+        message: context.mask.text(Cow::Borrowed(&alert.message)),
+        rule: rule(alert.rule),
+        threat: threat(alert.rule),
+        url: None,
+        user_agent: None,
+        http: None,
+        dns: None,
+    };
     let host = host_of(subject).unwrap_or_default();
     match &subject.command {
-        Some(line) => add_command(writer, &mut doc, alert, line, context),
+        Some(line) => add_command(writer, (&mut envelope, &mut body), alert, line, context),
         None => {
-            add_ends(writer, &mut doc, subject);
-            relate(&mut doc, subject, host, context);
+            add_ends(writer, &mut envelope, subject);
+            relate(&mut envelope, subject, host, context);
         }
     }
     if let Some(leg) = &alert.leg {
-        relate(&mut doc, leg, host_of(leg).unwrap_or_default(), context);
+        relate(&mut envelope, leg, host_of(leg).unwrap_or_default(), context);
     }
     if let Some(http) = subject.http.as_ref().filter(|_| subject.command.is_none()) {
-        add_http(writer, &mut doc, alert, (http, host), context, said);
+        add_http(writer, (&mut envelope, &mut body), alert, (http, host), context);
     }
-    if let Some(dns) = &subject.dns {
-        doc.dns_subject = Some(DnsSubject {
-            kind: if dns.response_code.is_some() { "answer" } else { "query" },
-            question: DnsQuestion { name: context.mask.text(Cow::Borrowed(&dns.name)), kind: &dns.qtype },
-            response_code: dns.response_code.as_deref(),
-            resolved_ip: dns.resolved.iter().copied().map(Ip).collect(),
-        });
-    }
+    body.dns = subject.dns.as_ref().map(|dns| DnsSubject {
+        kind: if dns.response_code.is_some() { "answer" } else { "query" },
+        question: DnsQuestion { name: context.mask.text(Cow::Borrowed(&dns.name)), kind: &dns.qtype },
+        response_code: dns.response_code.as_deref(),
+        resolved_ip: dns.resolved.iter().copied().map(Ip).collect(),
+    });
     if subject.command.is_none() {
-        writer.add_process(&mut doc, &subject.conn, context);
+        writer.add_process(&mut envelope, &subject.conn, context);
     }
-    doc.origin = subject.conn.told_by.as_deref();
-    doc.event.provider = doc.origin.map(|origin| origin.sensor);
-    if doc.origin.is_some() {
-        forget_unknown_ends(&mut doc);
+    envelope.origin = subject.conn.told_by.as_deref();
+    envelope.event.provider = envelope.origin.map(|origin| origin.sensor);
+    if envelope.origin.is_some() {
+        forget_unknown_ends(&mut envelope);
     }
     if subject.imds.is_some() {
-        writer.add_unknown_process(&mut doc);
+        writer.add_unknown_process(&mut envelope);
     }
-    let new = || Some(imds(writer, alert, context)).filter(|imds| !imds.is_empty()).map(Member::New);
-    doc.imds = said.imds(alert).or_else(new);
-    doc
+    envelope.imds = Some(imds(writer, alert, context)).filter(|imds| !imds.is_empty());
+    Doc { envelope, body: Body::Alert(body) }
 }
 
 /// The two ends of a conversation.
-fn add_ends<'a>(writer: &Writer, doc: &mut Doc<'a>, subject: &'a Subject) {
-    doc.network = Some(Network { protocol: protocol(subject), ..writer.network(&subject.conn, None) });
-    doc.source = Some(end_of(&subject.conn.client));
-    doc.client = doc.source.clone();
+fn add_ends<'a>(writer: &Writer, envelope: &mut Envelope<'a>, subject: &'a Subject) {
+    envelope.network = Some(Network { protocol: protocol(subject), ..writer.network(&subject.conn, None) });
+    envelope.source = Some(end_of(&subject.conn.client));
+    envelope.client = envelope.source.clone();
     let server = end_of(&subject.conn.server);
-    doc.server = Some(server.clone());
-    doc.destination = Some(End { address: server.ip, ..server });
+    envelope.server = Some(server.clone());
+    envelope.destination = Some(End { address: server.ip, ..server });
 }
 
 /// The process, where its start is what the alert is about, and what its command line names.
-fn add_command<'a>(writer: &'a Writer, doc: &mut Doc<'a>, alert: &'a Alert, line: &'a str, context: &Context<'a>) {
+fn add_command<'a>(
+    writer: &'a Writer,
+    (envelope, body): (&mut Envelope<'a>, &mut AlertEvent<'a>),
+    alert: &'a Alert,
+    line: &'a str,
+    context: &Context<'a>,
+) {
     let subject = &*alert.subject;
-    command::add_process(writer, doc, subject.conn.process.as_deref(), line, context);
-    subject.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
+    command::add_process(writer, envelope, subject.conn.process.as_deref(), line, context);
+    subject.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| envelope.related.add_ip(*ip));
     if let Some(http) = &subject.http {
-        doc.url = Some(Member::New(command::named(&http.target, context)));
+        body.url = Some(command::named(&http.target, context));
     }
 }
 
@@ -116,19 +121,7 @@ fn event<'a>(writer: &Writer, alert: &'a Alert) -> Event<'a> {
     event
 }
 
-/// `rule` and `threat` of each rule, in the order of [`Rule::ALL`].
-static RULES: LazyLock<Vec<(Rendered, Rendered)>> = LazyLock::new(|| {
-    let all = Rule::ALL.iter();
-    all.map(|of| (rendered(*of, &rule(*of)), rendered(*of, &threat(*of)))).collect()
-});
-
-/// For the rest of the run.
-fn rendered(rule: Rule, object: &impl Serialize) -> Rendered {
-    let json = serde_json::to_vec(object).unwrap_or_else(|_| b"{}".to_vec());
-    Rendered { id: rule.id(), json: json.leak() }
-}
-
-fn rule(rule: Rule) -> RuleDoc<'static> {
+fn rule(rule: Rule) -> RuleDoc {
     let text = rules::text(rule);
     RuleDoc {
         id: rule.id(),
@@ -180,45 +173,42 @@ fn host_of(subject: &Subject) -> Option<Host<'_>> {
 }
 
 /// Everything that the alert touches at one of its legs: the ends, answered addresses, names.
-fn relate<'a>(doc: &mut Doc<'a>, subject: &'a Subject, host: Host<'a>, context: &Context<'a>) {
-    doc.related.add_ip(subject.conn.client.ip);
-    doc.related.add_ip(subject.conn.server.ip);
-    subject.dns.iter().flat_map(|dns| &dns.resolved).for_each(|ip| doc.related.add_ip(*ip));
+fn relate<'a>(envelope: &mut Envelope<'a>, subject: &'a Subject, host: Host<'a>, context: &Context<'a>) {
+    envelope.related.add_ip(subject.conn.client.ip);
+    envelope.related.add_ip(subject.conn.server.ip);
+    subject.dns.iter().flat_map(|dns| &dns.resolved).for_each(|ip| envelope.related.add_ip(*ip));
     if let Some(dns) = &subject.dns {
-        doc.related.add_host(context.mask.text(Cow::Borrowed(&dns.name)));
+        envelope.related.add_host(context.mask.text(Cow::Borrowed(&dns.name)));
     }
     let name = context.mask.text(super::lossy(host.name));
     match host.ip {
-        Some(ip) => doc.related.add_spelt_ip(ip, name),
-        None => doc.related.add_host(name),
+        Some(ip) => envelope.related.add_spelt_ip(ip, name),
+        None => envelope.related.add_host(name),
     }
 }
 
 fn add_http<'a>(
     writer: &'a Writer,
-    doc: &mut Doc<'a>,
+    (envelope, body): (&mut Envelope<'a>, &mut AlertEvent<'a>),
     alert: &'a Alert,
     (http, host): (&'a HttpSubject, Host<'a>),
     context: &Context<'a>,
-    said: &'a Said,
 ) {
     let masked = |text: Text<'a>| context.mask.text(text);
     let port = host.port.unwrap_or(alert.subject.conn.server.port);
     if !host.name.is_empty() && host.ip.is_none() {
-        for end in [&mut doc.destination, &mut doc.server].into_iter().flatten() {
+        for end in [&mut envelope.destination, &mut envelope.server].into_iter().flatten() {
             end.domain = Some(masked(super::lossy(host.name)));
         }
     }
-    if !said.request(alert, doc) {
-        if !http.method.is_empty() {
-            doc.url = Some(Member::New(subject_url(writer, http, (host.name, port), context)));
-        }
-        if let Some(agent) = &http.user_agent {
-            doc.user_agent = Some(Member::New(UserAgent { original: masked(Cow::Borrowed(agent)) }));
-        }
+    if !http.method.is_empty() {
+        body.url = Some(subject_url(writer, http, (host.name, port), context));
+    }
+    if let Some(agent) = &http.user_agent {
+        body.user_agent = Some(UserAgent { original: masked(Cow::Borrowed(agent)) });
     }
     let method = Some(masked(Cow::Borrowed(&http.method))).filter(|method| !method.is_empty());
-    doc.http = Some(Http {
+    body.http = Some(Http {
         version: http.version.map(version),
         request: method.map(|method| HttpRequest { method: Some(method), ..HttpRequest::default() }),
         response: http.status.map(|status| HttpResponse { status_code: Some(status), ..HttpResponse::default() }),

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::doc::{Container, Doc, Kubernetes, Member, ProcessDoc, Text, Url};
+use super::doc::{Body, Container, Doc, Envelope, Kubernetes, ProcessDoc, Text, Url};
 use super::envelope::add_origin;
 use super::http::imds_object;
 use super::{Context, Writer};
@@ -20,14 +20,13 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, command: &'a Command
     let mut event = writer.event(id, "process");
     (event.category, event.types) = (&["process"], &["start"]);
     event.action = Some("exec");
-    let mut doc = Doc::new("process", writer.stamp(command.time), event);
-    doc.data_stream = writer.data_stream("process");
-    add_process(writer, &mut doc, command.conn.process.as_deref(), &command.line, context);
-    command.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| doc.related.add_ip(*ip));
-    doc.url = Some(Member::New(named(&command.named, context)));
-    doc.imds = Some(Member::New(imds_object(&command.imds, context)));
-    add_origin(&mut doc, id, &command.conn);
-    doc
+    let mut envelope = Envelope::new("process", writer.stamp(command.time), event);
+    envelope.data_stream = writer.data_stream("process");
+    add_process(writer, &mut envelope, command.conn.process.as_deref(), &command.line, context);
+    command.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| envelope.related.add_ip(*ip));
+    envelope.imds = Some(imds_object(&command.imds, context));
+    add_origin(&mut envelope, id, &command.conn);
+    Doc { envelope, body: Body::Process(named(&command.named, context)) }
 }
 
 /// The URL, address or path that a command line names: as it stands there, which need not be a URL.
@@ -38,7 +37,7 @@ pub(super) fn named<'a>(named: &'a str, context: &Context<'a>) -> Url<'a> {
 /// The process, with its command line, and where it runs.
 pub(super) fn add_process<'a>(
     writer: &'a Writer,
-    doc: &mut Doc<'a>,
+    envelope: &mut Envelope<'a>,
     process: Option<&'a Process>,
     line: &'a str,
     context: &Context<'a>,
@@ -48,9 +47,9 @@ pub(super) fn add_process<'a>(
     let line: Text<'a> = context.mask.text(Cow::Borrowed(line));
     shown.command_line = Some(line).filter(|line| !line.is_empty());
     if process.is_some_and(|process| process.is_cut) {
-        doc.error.push(CUT);
+        envelope.error.push(CUT);
     }
-    doc.container = shown.container.as_ref().map(|container| Container { id: container.id.clone() });
-    doc.kubernetes = process.and_then(Kubernetes::of);
-    doc.process = Some(Box::new(shown));
+    envelope.container = shown.container.as_ref().map(|container| Container { id: container.id.clone() });
+    envelope.kubernetes = process.and_then(Kubernetes::of);
+    envelope.process = Some(Box::new(shown));
 }

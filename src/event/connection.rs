@@ -1,6 +1,6 @@
 //! The event of a connection to a metadata service that another sensor tells of: of packets the flow's record is written.
 
-use super::doc::{Doc, Imds, Member, SignalList};
+use super::doc::{Body, Doc, Imds, SignalList};
 use super::{Context, Exchange, Side, Writer};
 use crate::detect::Connection;
 use crate::id::EventId;
@@ -20,18 +20,18 @@ pub(super) fn document<'a>(
         response: side(connection.last),
         icmp: None,
     };
-    let mut doc = writer.exchange(id, &exchange, context);
-    doc.event.types = &["connection"];
-    if let Some(network) = &mut doc.network {
+    let mut envelope = writer.exchange(id, &exchange, context);
+    envelope.event.types = &["connection"];
+    if let Some(network) = &mut envelope.network {
         network.protocol = None;
     }
-    doc.imds = Some(Member::New(Imds {
+    envelope.imds = Some(Imds {
         provider: connection.provider,
         service: connection.service,
         signals: SignalList(context.signals),
         allowed_by: context.allowed_by,
         ..Imds::default()
-    }));
-    writer.add_unknown_process(&mut doc);
-    doc
+    });
+    writer.add_unknown_process(&mut envelope);
+    Doc { envelope, body: Body::Connection }
 }

@@ -7,7 +7,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
-use super::doc::{Doc, Imds, Ip, Member, Shown, SignalList, Text};
+use super::doc::{Body, DnsEvent, Doc, Imds, Ip, Shown, SignalList, Text};
 use super::envelope::{Exchange, Side};
 use super::{Context, Masker, Writer};
 use crate::detect::DnsVerdict;
@@ -170,20 +170,21 @@ pub(super) fn document<'a>(
         response: tx.response.as_deref().map(side),
         icmp: None,
     };
-    let mut doc = writer.exchange(id, &exchange, context);
+    let mut envelope = writer.exchange(id, &exchange, context);
     let settings = &writer.settings().dns;
     let answered = tx.query.is_some() && tx.response.as_ref().is_some_and(|response| response.rcode() == 0);
-    doc.status = Some(if answered { "OK" } else { "Error" });
+    let status = if answered { "OK" } else { "Error" };
+    let mut body = DnsEvent { status, ..DnsEvent::default() };
     for note in &tx.notes {
-        doc.error.push(remark(*note));
+        envelope.error.push(remark(*note));
     }
     if let Some(first) = tx.query.as_ref().or(tx.response.as_ref()) {
-        doc.method = Some(names::opcode(first.opcode()));
+        body.method = Some(names::opcode(first.opcode()));
     }
     let names = Names { asked: tx.asked().map(|asked| &asked.name).zip(name) };
     if let Some(asked) = tx.asked() {
-        doc.query = Some(context.mask.text(question_text(asked, &names.text(&asked.name)).into()));
-        doc.resource = Some(context.mask.text(names.text(&asked.name)));
+        body.query = Some(context.mask.text(question_text(asked, &names.text(&asked.name)).into()));
+        body.resource = Some(context.mask.text(names.text(&asked.name)));
     }
     if let Some(shown) = tx.response.as_ref().or(tx.query.as_ref()) {
         let mut room = Room::new(tx, shown);
@@ -195,21 +196,23 @@ pub(super) fn document<'a>(
             dns.additionals = record::list(&shown.additionals, names, &context.mask, &mut room);
         }
         if room.left_out > 0 {
-            doc.error.push(format!("{} records are left out: they are far longer than the message", room.left_out));
+            envelope
+                .error
+                .push(format!("{} records are left out: they are far longer than the message", room.left_out));
         }
-        dns.resolved_ip.iter().for_each(|ip| doc.related.add_ip(ip.0));
-        doc.dns = Some(Box::new(dns));
+        dns.resolved_ip.iter().for_each(|ip| envelope.related.add_ip(ip.0));
+        body.dns = Some(dns);
     }
     let raw = |wanted: bool, message: Option<&Message>| {
         message.filter(|_| wanted).map(|message| context.mask.text(message_text(message).into()))
     };
-    doc.request = raw(settings.send_request, tx.query.as_deref());
-    doc.response = raw(settings.send_response, tx.response.as_deref());
-    doc.imds = imds_object(verdict, context).map(Member::New);
-    if doc.imds.is_some() {
-        writer.add_unknown_process(&mut doc);
+    body.request = raw(settings.send_request, tx.query.as_deref());
+    body.response = raw(settings.send_response, tx.response.as_deref());
+    envelope.imds = imds_object(verdict, context);
+    if envelope.imds.is_some() {
+        writer.add_unknown_process(&mut envelope);
     }
-    doc
+    Doc { envelope, body: Body::Dns(body) }
 }
 
 /// The `imds` object of a transaction that asks for a metadata name or gives a metadata address.

@@ -6,8 +6,10 @@
 //! Bound: holds slices of its subject and nothing that outlives it.
 
 mod alert;
+mod body;
 mod http;
 mod imds;
+mod members;
 mod network;
 mod process;
 mod related;
@@ -19,12 +21,12 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
-use super::dns::Dns;
 use super::time::Stamp;
 use crate::conn::Origin;
 use crate::id::EventId;
 
-pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, Rendered, RuleDoc, Technique, Threat};
+pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, RuleDoc, Technique, Threat};
+pub use self::body::{AlertEvent, Body, DnsEvent, HttpEvent, IcmpEvent};
 pub use self::http::{HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Url, UserAgent};
 pub use self::imds::{Client, Credential, Imds, Link, NamedTexts, SignalList};
 pub use self::network::{End, Flow, Icmp, IcmpMessage, Ip, MacText, Network, OneOrMany, Tunnel};
@@ -34,31 +36,24 @@ pub use self::related::Related;
 /// Text of an event: borrowed where it can be written as it is.
 pub type Text<'a> = Cow<'a, str>;
 
-/// One event. The serialised order of keys is the order of the fields.
-#[skip_serializing_none]
-#[derive(Debug, Serialize)]
+/// One event.
+#[derive(Debug)]
 pub struct Doc<'a> {
+    /// What events of every kind may hold.
+    pub envelope: Envelope<'a>,
+    /// What its kind adds.
+    pub body: Body<'a>,
+}
+
+/// What events of every kind may hold.
+#[derive(Debug)]
+pub struct Envelope<'a> {
     /// Time of the event's first packet (alerts: of the packet that completed it).
-    #[serde(rename = "@timestamp")]
     pub timestamp: Stamp,
-    /// Protocol, `flow`, `alert` or `stats`.
-    #[serde(rename = "type")]
+    /// `type`: the protocol, `flow`, `alert`, `connection`, `process` or `stats`.
     pub kind: &'static str,
-    /// `OK` or `Error`.
-    pub status: Option<&'static str>,
-    /// HTTP method, DNS opcode.
-    pub method: Option<Text<'a>>,
-    /// One-line summary of the request.
-    pub query: Option<Text<'a>>,
-    /// DNS question name.
-    pub resource: Option<Text<'a>>,
-    /// ICMP: the destination address.
-    pub path: Option<Text<'a>>,
     /// Remarks.
-    #[serde(skip_serializing_if = "Notes::is_empty")]
     pub error: Notes<'a>,
-    /// Alerts: one sentence.
-    pub message: Option<Text<'a>>,
     /// ECS event.
     pub event: Event<'a>,
     /// Elastic's data stream (profile `network_traffic`).
@@ -80,56 +75,20 @@ pub struct Doc<'a> {
     /// Pod of the process.
     pub kubernetes: Option<Kubernetes<'a>>,
     /// Addresses, hosts and users that the event names.
-    #[serde(skip_serializing_if = "Related::is_empty")]
     pub related: Related<'a>,
-    /// HTTP Basic user. Packetbeat writes this one key dotted.
-    #[serde(rename = "user.name")]
-    pub user_name: Option<Text<'a>>,
-    /// URL.
-    pub url: Option<Member<'a, Url<'a>>>,
-    /// User-Agent.
-    pub user_agent: Option<Member<'a, UserAgent<'a>>>,
-    /// HTTP.
-    pub http: Option<Http<'a>>,
-    /// DNS.
-    pub dns: Option<Box<Dns<'a>>>,
-    /// DNS, on alerts; never beside `dns`.
-    #[serde(rename = "dns")]
-    pub dns_subject: Option<DnsSubject<'a>>,
-    /// ICMP.
-    pub icmp: Option<Icmp<'a>>,
-    /// Flow.
-    pub flow: Option<Flow<'a>>,
-    /// Alerts: the rule.
-    pub rule: Option<Rendered>,
-    /// Alerts: MITRE ATT&CK.
-    pub threat: Option<Rendered>,
     /// The metadata service.
-    pub imds: Option<Member<'a, Imds<'a>>>,
-    /// Raw request, with `send_request`.
-    pub request: Option<Text<'a>>,
-    /// Raw response, with `send_response`.
-    pub response: Option<Text<'a>>,
-    /// Counters, on `stats` events.
-    pub imdswatch: Option<Stats<'a>>,
-    /// The event of another sensor that it was read from, whose agent and host it keeps.
-    #[serde(skip)]
+    pub imds: Option<Imds<'a>>,
+    /// The event of another sensor that it was read from, whose agent and host it keeps; not a member.
     pub origin: Option<&'a Origin>,
 }
 
-impl<'a> Doc<'a> {
-    /// A document with nothing but its time, type and event object.
+impl<'a> Envelope<'a> {
+    /// With nothing but time, type and event object.
     pub fn new(kind: &'static str, timestamp: Stamp, event: Event<'a>) -> Self {
         Self {
             timestamp,
             kind,
-            status: None,
-            method: None,
-            query: None,
-            resource: None,
-            path: None,
             error: Notes::default(),
-            message: None,
             event,
             data_stream: None,
             network: None,
@@ -141,49 +100,8 @@ impl<'a> Doc<'a> {
             container: None,
             kubernetes: None,
             related: Related::default(),
-            user_name: None,
-            url: None,
-            user_agent: None,
-            http: None,
-            dns: None,
-            dns_subject: None,
-            icmp: None,
-            flow: None,
-            rule: None,
-            threat: None,
             imds: None,
-            request: None,
-            response: None,
-            imdswatch: None,
             origin: None,
-        }
-    }
-}
-
-/// A member of an event.
-#[derive(Debug)]
-pub enum Member<'a, T> {
-    /// To be rendered.
-    New(T),
-    /// Rendered JSON.
-    Said(&'a [u8]),
-}
-
-impl<T> Member<'_, T> {
-    /// The member, unless it was rendered.
-    pub fn typed(&self) -> Option<&T> {
-        match self {
-            Self::New(member) => Some(member),
-            Self::Said(_) => None,
-        }
-    }
-}
-
-impl<T: Serialize> Serialize for Member<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::New(member) => member.serialize(serializer),
-            Self::Said(json) => serializer.serialize_bytes(json),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What all events have in common: ids, direction, Community ID, the two ends, times and sums.
 //!
-//! In: [`Exchange`] (connection, times and sizes of the two messages) and the settings. Out: a [`Doc`] that the
+//! In: [`Exchange`] (connection, times and sizes of the two messages) and the settings. Out: an [`Envelope`] that the
 //! protocol's module completes. Pure: the same exchange gives the same document.
 
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use sha1::{Digest, Sha1};
 
-use super::doc::{Doc, End, Event, Id, Ip, Kubernetes, Network, ProcessDoc, Tunnel};
+use super::doc::{End, Envelope, Event, Id, Ip, Kubernetes, Network, ProcessDoc, Tunnel};
 use super::settings::Settings;
 use super::{Context, Writer};
 use crate::conn::{Conn, Endpoint, Proto};
@@ -69,9 +69,9 @@ fn conn_id(kind: &str, conn: &Conn, first: Timestamp) -> IdHasher {
     id
 }
 
-/// `network.community_id`, version 1, seed 0: as rendered JSON, with its quotes.
+/// `network.community_id`, version 1, seed 0: `1:` and 28 characters of base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CommunityId([u8; 32]);
+pub struct CommunityId([u8; 30]);
 
 impl CommunityId {
     /// The id of a conversation. `ports` as for TCP and UDP; for ICMP see [`CommunityId::icmp`].
@@ -107,21 +107,21 @@ impl CommunityId {
         add(&[proto, 0]);
         add(&ports.0.to_be_bytes());
         add(&ports.1.to_be_bytes());
-        let mut text = *b"\"1:............................\"";
-        let written = STANDARD.encode_slice(Sha1::digest(&input[..len]), &mut text[3..31]);
+        let mut text = *b"1:............................";
+        let written = STANDARD.encode_slice(Sha1::digest(&input[..len]), &mut text[2..]);
         debug_assert_eq!(written, Ok(28));
         Self(text)
     }
 
-    /// The text, `1:` and base64.
+    /// The text.
     pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.0[1..31]).unwrap_or_default()
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl Serialize for CommunityId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -221,7 +221,7 @@ pub struct Exchange<'a> {
 impl Writer {
     /// The envelope of a transaction: everything of sections 1.2 to 1.5 of `packetbeat-events.md`, `status` and the
     /// protocol's own fields excepted.
-    pub fn exchange<'a>(&'a self, id: EventId, exchange: &Exchange<'a>, context: &Context<'a>) -> Doc<'a> {
+    pub fn exchange<'a>(&'a self, id: EventId, exchange: &Exchange<'a>, context: &Context<'a>) -> Envelope<'a> {
         let Exchange { kind, conn, request, response, .. } = *exchange;
         let start = request.map(|side| side.first);
         let end = response.map(|side| side.first);
@@ -231,35 +231,35 @@ impl Writer {
         event.start = start.map(|_| first);
         event.end = end.map(|time| self.stamp(time));
         event.duration = start.zip(end).map(|(start, end)| end.since(start)).filter(|nanos| *nanos >= 0);
-        let mut doc = Doc::new(kind, first, event);
-        doc.data_stream = self.data_stream(kind);
+        let mut envelope = Envelope::new(kind, first, event);
+        envelope.data_stream = self.data_stream(kind);
 
         let bytes = |side: Option<Side>| side.map(|side| side.bytes).filter(|bytes| *bytes > 0);
         let total = bytes(request).unwrap_or(0).saturating_add(bytes(response).unwrap_or(0));
-        doc.network = Some(Network {
+        envelope.network = Some(Network {
             protocol: (kind != "icmp").then_some(kind),
             bytes: (total > 0).then_some(total),
             ..self.network(conn, exchange.icmp)
         });
-        doc.source = Some(End { bytes: bytes(request), ..end_of(&conn.client) });
-        doc.client = doc.source.clone();
-        doc.destination = Some(End { bytes: bytes(response), ..end_of(&conn.server) });
-        doc.server = doc.destination.clone();
-        if let Some(end) = &mut doc.destination {
+        envelope.source = Some(End { bytes: bytes(request), ..end_of(&conn.client) });
+        envelope.client = envelope.source.clone();
+        envelope.destination = Some(End { bytes: bytes(response), ..end_of(&conn.server) });
+        envelope.server = envelope.destination.clone();
+        if let Some(end) = &mut envelope.destination {
             end.address = end.ip;
         }
-        doc.related.add_ip(conn.client.ip);
-        doc.related.add_ip(conn.server.ip);
+        envelope.related.add_ip(conn.client.ip);
+        envelope.related.add_ip(conn.server.ip);
         if let Some(origin) = &conn.origin {
-            doc.client = Some(End { bytes: bytes(request), ..end_of(origin) });
-            if let Some(network) = &mut doc.network {
+            envelope.client = Some(End { bytes: bytes(request), ..end_of(origin) });
+            if let Some(network) = &mut envelope.network {
                 network.forwarded_ip = Some(origin.ip.to_string().into());
             }
-            doc.related.add_ip(origin.ip);
+            envelope.related.add_ip(origin.ip);
         }
-        self.add_process(&mut doc, conn, context);
-        add_origin(&mut doc, id, conn);
-        doc
+        self.add_process(&mut envelope, conn, context);
+        add_origin(&mut envelope, id, conn);
+        envelope
     }
 
     /// Whether the settings leave out transactions of this conversation (`ignore_outgoing`).
@@ -325,41 +325,41 @@ impl Writer {
 
     /// The process at the client's end: at that end and, as Packetbeat does, at the root; `unknown` where the profile
     /// asks for it.
-    pub(super) fn add_process<'a>(&'a self, doc: &mut Doc<'a>, conn: &'a Conn, context: &Context<'a>) {
+    pub(super) fn add_process<'a>(&'a self, envelope: &mut Envelope<'a>, conn: &'a Conn, context: &Context<'a>) {
         let Some(process) = &conn.process else {
             return;
         };
         let process = Box::new(ProcessDoc::new(process, |time| self.stamp(time), &context.mask));
-        if let Some(source) = &mut doc.source {
+        if let Some(source) = &mut envelope.source {
             source.process = Some(process.clone());
         }
-        doc.container.clone_from(&process.container);
-        doc.kubernetes = conn.process.as_deref().and_then(Kubernetes::of);
-        doc.process = Some(process);
+        envelope.container.clone_from(&process.container);
+        envelope.kubernetes = conn.process.as_deref().and_then(Kubernetes::of);
+        envelope.process = Some(process);
     }
 
     /// `process.name: unknown` on an event that touches a metadata service, where no process is known.
-    pub(super) fn add_unknown_process<'a>(&'a self, doc: &mut Doc<'a>) {
+    pub(super) fn add_unknown_process<'a>(&'a self, envelope: &mut Envelope<'a>) {
         let name = self.settings.unknown_process.as_str();
-        if doc.process.is_none() && self.settings.is_network_traffic() && !name.is_empty() {
-            doc.process = Some(Box::new(ProcessDoc { name: Some(name.into()), ..ProcessDoc::default() }));
+        if envelope.process.is_none() && self.settings.is_network_traffic() && !name.is_empty() {
+            envelope.process = Some(Box::new(ProcessDoc { name: Some(name.into()), ..ProcessDoc::default() }));
         }
     }
 }
 
 /// Keeps the id of an event that another sensor wrote, and says who that is.
-pub(super) fn add_origin<'a>(doc: &mut Doc<'a>, id: EventId, conn: &'a Conn) {
+pub(super) fn add_origin<'a>(envelope: &mut Envelope<'a>, id: EventId, conn: &'a Conn) {
     let Some(origin) = conn.told_by.as_deref() else { return };
-    doc.event.id = Id::of(id, Some(origin));
-    doc.event.provider = Some(origin.sensor);
-    doc.origin = Some(origin);
-    forget_unknown_ends(doc);
+    envelope.event.id = Id::of(id, Some(origin));
+    envelope.event.provider = Some(origin.sensor);
+    envelope.origin = Some(origin);
+    forget_unknown_ends(envelope);
 }
 
 /// Takes out the ends that another sensor did not tell.
-pub(super) fn forget_unknown_ends(doc: &mut Doc<'_>) {
+pub(super) fn forget_unknown_ends(envelope: &mut Envelope<'_>) {
     let is_unknown = |end: &&mut End<'_>| end.ip.is_some_and(|ip| ip.0.is_unspecified());
-    let ends = [&mut doc.source, &mut doc.client, &mut doc.destination, &mut doc.server];
+    let ends = [&mut envelope.source, &mut envelope.client, &mut envelope.destination, &mut envelope.server];
     let mut any = false;
     for end in ends.into_iter().flatten() {
         if is_unknown(&end) {
@@ -367,8 +367,8 @@ pub(super) fn forget_unknown_ends(doc: &mut Doc<'_>) {
         }
     }
     if any {
-        doc.related.forget_unspecified();
-        if let Some(network) = &mut doc.network {
+        envelope.related.forget_unspecified();
+        if let Some(network) = &mut envelope.network {
             (network.community_id, network.direction) = (None, None);
         }
     }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Serialize, Serializer};
 
 use super::Writer;
-use super::doc::{Doc, End, Flow, Imds, Ip, MacText, Member, Network, OneOrMany, ProcessDoc, SignalList};
+use super::doc::{Body, Doc, End, Envelope, Flow, Imds, Ip, MacText, Network, OneOrMany, ProcessDoc, SignalList};
 use super::envelope::{CommunityId, ip_version, mac_bytes};
 use super::mask::Masker;
 use crate::conn::Process;
@@ -55,36 +55,36 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, record: &'a Record, 
     event.start = Some(writer.stamp(record.first));
     event.end = Some(writer.stamp(record.last));
     event.duration = Some(record.last.since(record.first).max(0));
-    let mut doc = Doc::new("flow", writer.stamp(record.reported), event);
-    doc.data_stream = writer.data_stream("flow");
-    doc.flow = Some(Flow {
-        id: flow_id(record),
-        last: record.last_report,
-        vlan: Some(OneOrMany(inner_two(record.vlans.ids()))).filter(|vlan| !vlan.0.is_empty()),
-    });
-    doc.network = Some(network(record));
+    let mut envelope = Envelope::new("flow", writer.stamp(record.reported), event);
+    envelope.data_stream = writer.data_stream("flow");
+    envelope.network = Some(network(record));
 
     let (source_mac, destination_mac) = record.macs.unzip();
     let (source_ip, destination_ip) = record.addresses.unzip();
     let (source_port, destination_port) = record.ports.map(|(_, source, destination)| (source, destination)).unzip();
-    doc.source = Some(end(source_mac, source_ip, source_port, record.source));
-    doc.destination = Some(End {
+    envelope.source = Some(end(source_mac, source_ip, source_port, record.source));
+    envelope.destination = Some(End {
         address: destination_ip.map(Ip),
         ..end(destination_mac, destination_ip, destination_port, record.destination)
     });
     if let Some(process) = context.process {
         let process = Box::new(ProcessDoc::new(process, |time| writer.stamp(time), &Masker::default()));
-        if let Some(source) = &mut doc.source {
+        if let Some(source) = &mut envelope.source {
             source.process = Some(process.clone());
         }
-        doc.process = Some(process);
+        envelope.process = Some(process);
     }
     if let Some((provider, service)) = context.imds {
         let signals = SignalList(context.signals);
-        doc.imds = Some(Member::New(Imds { provider, service, signals, ..Imds::default() }));
-        writer.add_unknown_process(&mut doc);
+        envelope.imds = Some(Imds { provider, service, signals, ..Imds::default() });
+        writer.add_unknown_process(&mut envelope);
     }
-    doc
+    let flow = Flow {
+        id: flow_id(record),
+        last: record.last_report,
+        vlan: Some(OneOrMany(inner_two(record.vlans.ids()))).filter(|vlan| !vlan.0.is_empty()),
+    };
+    Doc { envelope, body: Body::Flow(flow) }
 }
 
 /// One end; a side that never sent has no counters. Unlike on transactions, port 0 is written.

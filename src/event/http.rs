@@ -11,8 +11,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::body;
 use super::doc::{
-    Client, Credential, Doc, HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Imds, Member, NamedTexts,
-    Shown, SignalList, Text, Url, UserAgent,
+    Body, Client, Credential, Doc, Envelope, HeaderValue, Headers, HttpBody, HttpEvent, HttpRequest, HttpResponse,
+    Imds, NamedTexts, Shown, SignalList, Text, Url, UserAgent,
 };
 use super::envelope::{Exchange, Side};
 use super::mask::{HIDDEN, Masker};
@@ -40,7 +40,7 @@ pub(super) fn document<'a>(
         response: tx.response.as_ref().map(side),
         icmp: None,
     };
-    let mut doc = writer.exchange(id, &exchange, context);
+    let mut envelope = writer.exchange(id, &exchange, context);
     let view = View {
         settings: &writer.settings().http,
         headers: &writer.settings().headers,
@@ -49,23 +49,25 @@ pub(super) fn document<'a>(
         names_metadata: verdict.candidates.iter().any(|candidate| candidate.is_metadata),
     };
     let good = tx.request.is_some() && status_of(tx).is_some_and(|status| status < 400);
-    doc.status = Some(if good { "OK" } else { "Error" });
-
-    let mut http = Http::default();
+    let mut body = HttpEvent { status: if good { "OK" } else { "Error" }, ..HttpEvent::default() };
     if let Some(request) = &tx.request {
-        view.request(&mut doc, &mut http, tx, request);
+        view.request(&mut envelope, &mut body, tx, request);
     }
     if let Some(response) = &tx.response {
-        view.response(&mut doc, &mut http, tx, response);
+        view.response(&mut envelope, &mut body, tx, response);
     }
-    doc.http = Some(http);
     if let Some(imds) = &verdict.imds {
-        doc.imds = Some(Member::New(imds_object(imds, context)));
-        writer.add_unknown_process(&mut doc);
+        envelope.imds = Some(imds_object(imds, context));
+        writer.add_unknown_process(&mut envelope);
+    } else if let Some(credential) = &verdict.shaped {
+        let mut signals = context.signals;
+        signals.add(detect::Signal::CredentialShaped);
+        let credential = Some(credential_object(credential, context));
+        envelope.imds = Some(Imds { credential, signals: SignalList(signals), ..Imds::default() });
     } else if context.signals.has(detect::Signal::SearchCut) {
-        doc.imds = Some(Member::New(Imds { signals: SignalList(context.signals), ..Imds::default() }));
+        envelope.imds = Some(Imds { signals: SignalList(context.signals), ..Imds::default() });
     }
-    doc
+    Doc { envelope, body: Body::Http(body) }
 }
 
 /// `url` by its parts.
@@ -114,20 +116,26 @@ struct View<'v, 'a> {
 }
 
 impl<'a> View<'_, 'a> {
-    fn request(&self, doc: &mut Doc<'a>, http: &mut Http<'a>, tx: &'a Transaction, request: &'a Message) {
+    fn request(
+        &self,
+        envelope: &mut Envelope<'a>,
+        event: &mut HttpEvent<'a>,
+        tx: &'a Transaction,
+        request: &'a Message,
+    ) {
         let known = Known::of(request, self.settings);
         let body = self.body(request, &known, &self.settings.include_request_body_for);
         let method = self.text(request.head.method());
         let is_request_note = |note: &&Note| matches!(note, Note::UnmatchedRequest | Note::LossInRequest);
-        tx.notes.iter().filter(is_request_note).for_each(|note| doc.error.push(note_text(*note)));
+        tx.notes.iter().filter(is_request_note).for_each(|note| envelope.error.push(note_text(*note)));
         if let Some(error) = body.error {
-            doc.error.push(error);
+            envelope.error.push(error);
         }
 
         let host = Host::of(known.host);
         let port = match host.port {
             Some(port) if port != tx.conn.server.port => {
-                doc.error.push("Host header port number mismatch");
+                envelope.error.push("Host header port number mismatch");
                 port
             }
             // a proxy's port is not the URL's
@@ -136,66 +144,72 @@ impl<'a> View<'_, 'a> {
         let target = Target::parse(request.head.target());
         let path = target.as_ref().map(|target| target.path.clone()).unwrap_or_default();
         let mask = self.url_mask(request, &known);
-        doc.query = Some([&*method, " ", &*mask.text(lossy(&path))].concat().into());
-        doc.method = Some(method.clone()).filter(|method| !method.is_empty());
-        doc.url = Some(Member::New(self.url(request, target, (host.name, port), &known, &mask)));
-        self.name_ends(doc, host, &known);
+        event.query = Some([&*method, " ", &*mask.text(lossy(&path))].concat().into());
+        event.method = Some(method.clone()).filter(|method| !method.is_empty());
+        event.url = Some(self.url(request, target, (host.name, port), &known, &mask));
+        self.name_ends(envelope, event, host, &known);
 
-        http.version = Some(version(tx, request));
-        http.request = Some(HttpRequest {
-            method: doc.method.clone(),
+        event.http.version = Some(version(tx, request));
+        event.http.request = Some(HttpRequest {
+            method: event.method.clone(),
             referrer: Some(self.text(known.referer)).filter(|referer| !referer.is_empty()),
             bytes: Some(request.bytes).filter(|bytes| *bytes > 0),
             body: body.doc,
             headers: Some(self.headers(request, &known, "cookie")),
         });
         if !known.user_agent.is_empty() {
-            doc.user_agent = Some(Member::New(UserAgent { original: self.text(known.user_agent) }));
+            event.user_agent = Some(UserAgent { original: self.text(known.user_agent) });
         }
         if self.settings.send_request && tx.stream.is_none() {
-            doc.request = Some(self.raw(request, body.sent));
+            event.request = Some(self.raw(request, body.sent));
         }
     }
 
     /// Host, real client and user: at the ends and in `related`.
-    fn name_ends(&self, doc: &mut Doc<'a>, host: Host<'a>, known: &Known<'a>) {
+    fn name_ends(&self, envelope: &mut Envelope<'a>, event: &mut HttpEvent<'a>, host: Host<'a>, known: &Known<'a>) {
         let name = self.text(host.name);
         if let Some(ip) = host.ip {
-            doc.related.add_spelt_ip(ip, name);
+            envelope.related.add_spelt_ip(ip, name);
         } else if !name.is_empty() {
-            doc.related.add_host(name.clone());
-            for end in [&mut doc.destination, &mut doc.server].into_iter().flatten() {
+            envelope.related.add_host(name.clone());
+            for end in [&mut envelope.destination, &mut envelope.server].into_iter().flatten() {
                 end.domain = Some(name.clone());
             }
         }
         let real_ip = self.text(known.real_ip);
         if !real_ip.is_empty() {
-            doc.related.add_ip_text(real_ip.clone());
-            if let Some(network) = &mut doc.network {
+            envelope.related.add_ip_text(real_ip.clone());
+            if let Some(network) = &mut envelope.network {
                 network.forwarded_ip = Some(real_ip);
             }
         }
-        doc.related.add_host(self.text(known.referer));
+        envelope.related.add_host(self.text(known.referer));
         if !self.settings.redact_authorization
             && self.is_sent("authorization")
             && let Some(user) = known.authorization.and_then(basic_user)
         {
             let user: Text<'a> = self.context.mask.text(user.into());
-            doc.related.add_user(user.clone());
-            doc.user_name = Some(user).filter(|user| !user.is_empty());
+            envelope.related.add_user(user.clone());
+            event.user_name = Some(user).filter(|user| !user.is_empty());
         }
     }
 
-    fn response(&self, doc: &mut Doc<'a>, http: &mut Http<'a>, tx: &'a Transaction, response: &'a Message) {
+    fn response(
+        &self,
+        envelope: &mut Envelope<'a>,
+        event: &mut HttpEvent<'a>,
+        tx: &'a Transaction,
+        response: &'a Message,
+    ) {
         let known = Known::of(response, self.settings);
         let body = self.body(response, &known, &self.settings.include_response_body_for);
         let is_response_note = |note: &&Note| matches!(note, Note::UnmatchedResponse | Note::LossInResponse);
-        tx.notes.iter().filter(is_response_note).for_each(|note| doc.error.push(note_text(*note)));
+        tx.notes.iter().filter(is_response_note).for_each(|note| envelope.error.push(note_text(*note)));
         if let Some(error) = body.error {
-            doc.error.push(error);
+            envelope.error.push(error);
         }
         let phrase = self.text(response.head.phrase());
-        http.response = Some(HttpResponse {
+        event.http.response = Some(HttpResponse {
             status_code: response.head.status().filter(|status| *status > 0),
             status_phrase: Some(lower(phrase)).filter(|phrase| !phrase.is_empty()),
             bytes: Some(response.bytes).filter(|bytes| *bytes > 0),
@@ -203,7 +217,7 @@ impl<'a> View<'_, 'a> {
             headers: Some(self.headers(response, &known, "set-cookie")),
         });
         if self.settings.send_response && tx.stream.is_none() {
-            doc.response = Some(self.raw(response, body.sent));
+            event.response = Some(self.raw(response, body.sent));
         }
     }
 
@@ -518,21 +532,25 @@ pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> 
         path_id: imds.path_id,
         sensitivity: Some(imds.sensitivity.name()),
         version: imds.version,
-        credential: imds.credential.as_ref().map(|credential| Credential {
-            issued: credential.issued,
-            kind: credential.kind,
-            id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
-            ids: Vec::new(),
-            more_ids: None,
-            scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
-            expires: credential.expires.as_deref(),
-            fingerprint: credential.fingerprint.as_deref(),
-        }),
+        credential: imds.credential.as_ref().map(|credential| credential_object(credential, context)),
         client: imds.client.shape.map(|shape| Client { shape: Some(Shown(shape)), name: imds.client.name() }),
         headers: NamedTexts(distinct(&imds.headers, context)),
         signals: SignalList(imds.signals.union(context.signals)),
         allowed_by: context.allowed_by,
         ..Imds::default()
+    }
+}
+
+fn credential_object<'a>(credential: &'a detect::Credential, context: &Context<'a>) -> Credential<'a> {
+    Credential {
+        issued: credential.issued,
+        kind: credential.kind,
+        id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
+        ids: Vec::new(),
+        more_ids: None,
+        scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
+        expires: credential.expires.as_deref(),
+        fingerprint: credential.fingerprint.as_deref(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The event of an ICMP transaction (section 4 of the event format).
 
-use super::doc::{Doc, Icmp, IcmpMessage, Ip, Text};
+use super::doc::{Body, Doc, Icmp, IcmpEvent, IcmpMessage, Ip, Text};
 use super::envelope::{Exchange, Side};
 use super::{Context, Writer};
 use crate::conn::Proto;
@@ -17,23 +17,23 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, tx: &'a Transaction,
         response: tx.response.as_ref().map(side),
         icmp: tx.request.as_ref().or(tx.response.as_ref()).map(|message| (message.kind, message.code)),
     };
-    let mut doc = writer.exchange(id, &exchange, context);
-    doc.status = Some(if tx.is_ok() { "OK" } else { "Error" });
-    doc.path = Some(Ip(tx.conn.server.ip).to_string().into());
+    let mut envelope = writer.exchange(id, &exchange, context);
     if let Some(note) = tx.note {
-        doc.error.push(remark(note));
+        envelope.error.push(remark(note));
     }
     let object = |message: &Message| IcmpMessage {
         message: describe(tx.conn.proto, message.kind, message.code),
         kind: message.kind,
         code: message.code,
     };
-    doc.icmp = Some(Icmp {
+    let icmp = Icmp {
         version: if tx.conn.proto == Proto::Icmp6 { 6 } else { 4 },
         request: tx.request.as_ref().map(object),
         response: tx.response.as_ref().map(object),
-    });
-    doc
+    };
+    let status = if tx.is_ok() { "OK" } else { "Error" };
+    let path = Ip(tx.conn.server.ip).to_string().into();
+    Doc { envelope, body: Body::Icmp(IcmpEvent { status, path, icmp }) }
 }
 
 /// Packetbeat's words.

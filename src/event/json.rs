@@ -7,10 +7,12 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::plain::steers;
 use serde::ser::{self, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer};
 
-/// What events are not made of: enums with data, tuples, floating point.
+use super::plain::steers;
+use crate::text::hex;
+
+/// What events are not made of: enums with data, tuples, floating point, bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -124,10 +126,8 @@ impl<'o> Serializer for Json<'o> {
         Ok(())
     }
 
-    /// Bytes are JSON that was rendered before.
-    fn serialize_bytes(self, json: &[u8]) -> Result<(), Error> {
-        self.out.extend_from_slice(json);
-        Ok(())
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), Error> {
+        unsupported("bytes")
     }
 
     fn serialize_none(self) -> Result<(), Error> {
@@ -426,7 +426,6 @@ fn needs_escape(byte: u8) -> bool {
 }
 
 fn escape(out: &mut Vec<u8>, c: char) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let short = match c {
         '"' => b'"',
         '\\' => b'\\',
@@ -438,7 +437,7 @@ fn escape(out: &mut Vec<u8>, c: char) {
         _ => {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 out.extend_from_slice(b"\\u");
-                out.extend([12, 8, 4, 0].map(|shift| HEX[usize::from(*unit >> shift & 15)]));
+                out.extend(unit.to_be_bytes().map(hex::lower).as_flattened());
             }
             return;
         }

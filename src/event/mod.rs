@@ -17,7 +17,6 @@ pub mod icmp;
 mod json;
 pub mod mask;
 pub mod plain;
-pub mod said;
 pub mod settings;
 mod stats;
 mod text;
@@ -31,10 +30,10 @@ use serde_with::skip_serializing_none;
 
 pub use doc::{Doc, Text};
 pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
+pub use fields::FIELDS;
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
 pub use plain::{Harmless, harmless_lines};
-pub use said::Said;
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp, Stamps};
 
@@ -104,7 +103,7 @@ impl Writer {
         &self.settings
     }
 
-    /// Appends the event of an HTTP exchange; alerts about it find in `said` what they have in common with it.
+    /// Appends the event of an HTTP exchange.
     pub fn http<'a>(
         &'a self,
         out: &mut Vec<u8>,
@@ -112,12 +111,8 @@ impl Writer {
         tx: &'a proto::http::Transaction,
         verdict: &'a Verdict,
         context: &Context<'a>,
-        said: &'a mut Said,
     ) {
-        let mut doc = http::document(self, id, tx, verdict, context);
-        if self.format == Format::Ndjson {
-            said.keep(id, tx, &mut doc);
-        }
+        let doc = http::document(self, id, tx, verdict, context);
         let bytes = [&tx.request, &tx.response].into_iter().flatten().map(|message| message.bytes).sum();
         self.line(out, &doc, most(bytes));
     }
@@ -178,15 +173,9 @@ impl Writer {
         self.line(out, &doc, MOST);
     }
 
-    /// Appends an alert. `said` is what was said since the observation that raised it, and by a writer like this one.
-    pub fn alert<'a>(
-        &'a self,
-        out: &mut Vec<u8>,
-        alert: &'a crate::alert::Alert,
-        context: &Context<'a>,
-        said: &'a Said,
-    ) {
-        let doc = alert::document(self, alert, context, said);
+    /// Appends an alert.
+    pub fn alert<'a>(&'a self, out: &mut Vec<u8>, alert: &'a crate::alert::Alert, context: &Context<'a>) {
+        let doc = alert::document(self, alert, context);
         self.line(out, &doc, MOST);
     }
 
@@ -216,7 +205,7 @@ impl Writer {
         match written {
             Ok(()) => {
                 out.pop(); // the closing brace is in the tail
-                match doc.origin.filter(|origin| origin.agent.is_some() || origin.host.is_some()) {
+                match doc.envelope.origin.filter(|origin| origin.agent.is_some() || origin.host.is_some()) {
                     None => out.extend_from_slice(&self.tail),
                     Some(origin) => out.extend_from_slice(&tail(&self.settings, Some(origin))),
                 }
@@ -384,48 +373,13 @@ fn object_body(object: &impl Serialize) -> Vec<u8> {
 
 /// Whether events use this root key themselves.
 fn is_taken(name: &str) -> bool {
-    const ROOT: &[&str] = &[
-        "@timestamp",
-        "@metadata",
-        "type",
-        "status",
-        "method",
-        "query",
-        "resource",
-        "path",
-        "error",
-        "message",
-        "event",
-        "data_stream",
-        "network",
-        "source",
-        "client",
-        "destination",
-        "server",
-        "process",
-        "container",
-        "kubernetes",
-        "related",
-        "user.name",
-        "url",
-        "user_agent",
-        "http",
-        "dns",
-        "icmp",
-        "flow",
-        "rule",
-        "threat",
-        "imds",
-        "request",
-        "response",
-        "imdswatch",
-        "ecs",
-        "agent",
-        "host",
-        "tags",
-        "fields",
-    ];
-    ROOT.contains(&name)
+    // `user.name` is written dotted, and `fields` is where the user's own go otherwise
+    name == "user.name"
+        || name == "fields"
+        || FIELDS.iter().map(|field| field.name).any(|field| {
+            let root = field.split_once('.').map_or(field, |(root, _)| root);
+            root == name && root != "user"
+        })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The `stats` event: the program's own counters, every so often. Its kind is `metric`, its type `stats`.
 
 use super::Writer;
-use super::doc::{Counters, Doc, Stats};
+use super::doc::{Body, Counters, Doc, Envelope, Stats};
 use crate::id::IdHasher;
 use crate::packet::Timestamp;
 
@@ -11,7 +11,6 @@ pub(super) fn document<'a>(writer: &Writer, time: Timestamp, counters: &'a [(&'a
     let mut event = writer.event(id, "stats");
     (event.kind, event.category, event.types) = ("metric", &[], &["info"]);
     event.module = None;
-    let mut doc = Doc::new("stats", writer.stamp(time), event);
-    doc.imdswatch = Some(Stats { stats: Counters(counters) });
-    doc
+    let envelope = Envelope::new("stats", writer.stamp(time), event);
+    Doc { envelope, body: Body::Stats(Stats { stats: Counters(counters) }) }
 }

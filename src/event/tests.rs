@@ -125,7 +125,7 @@ impl serde_json::ser::Formatter for BytesAreJson {
 fn write(settings: Settings, tx: &Transaction, verdict: &Verdict, context: &Context<'_>) -> Value {
     let (writer, id) = (Writer::new(settings), event_id("http", &tx.conn, Timestamp(0), 0));
     let mut out = Vec::new();
-    writer.http(&mut out, id, tx, verdict, context, &mut Said::default());
+    writer.http(&mut out, id, tx, verdict, context);
     let mut reference = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut reference, BytesAreJson);
     http::document(&writer, id, tx, verdict, context).serialize(&mut serializer).unwrap();
@@ -448,7 +448,7 @@ pub(super) fn alert() -> Alert {
 
 fn alert_event(alert: &Alert) -> Value {
     let mut out = Vec::new();
-    Writer::new(settings()).alert(&mut out, alert, &Context::default(), &Said::default());
+    Writer::new(settings()).alert(&mut out, alert, &Context::default());
     fields::check(&out).unwrap();
     serde_json::from_slice(&out).unwrap()
 }

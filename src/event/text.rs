@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::doc::{Doc, End, Member};
+use super::doc::{Body, Doc, End, Http, Ip, Url};
 use super::plain::steers;
 
 /// Longest text from the wire that is shown, in characters.
@@ -28,27 +28,27 @@ struct Line<'d, 'a> {
 
 impl Line<'_, '_> {
     fn write(&self, out: &mut String) -> fmt::Result {
-        let doc = self.doc;
-        self.paint(out, DIM, |out| write!(out, "{}", doc.timestamp))?;
+        let envelope = &self.doc.envelope;
+        self.paint(out, DIM, |out| write!(out, "{}", envelope.timestamp))?;
         out.push(' ');
-        match (&doc.rule, doc.event.severity) {
-            (Some(rule), Some(severity)) => {
+        match (&self.doc.body, envelope.event.severity) {
+            (Body::Alert(alert), Some(severity)) => {
                 let (name, style) = severity_name(severity);
                 self.paint(out, style, |out| write!(out, "{name:<8}"))?;
                 out.push(' ');
-                self.paint(out, BOLD, |out| out.write_str(rule.id))?;
+                self.paint(out, BOLD, |out| out.write_str(alert.rule.id))?;
             }
-            _ => write!(out, "{:<8}", doc.kind)?,
+            _ => write!(out, "{:<8}", envelope.kind)?,
         }
-        if let (Some(source), Some(destination)) = (&doc.source, &doc.destination) {
+        if let (Some(source), Some(destination)) = (&envelope.source, &envelope.destination) {
             write!(out, " {} -> {}", Ends(source), Ends(destination))?;
         }
         self.what(out)?;
         self.why(out)?;
-        if let Some(message) = &doc.message {
-            write!(out, " {}", Plain(message))?;
+        if let Body::Alert(alert) = &self.doc.body {
+            write!(out, " {}", Plain(&alert.message))?;
         }
-        match doc.imds.as_ref().and_then(Member::typed).and_then(|imds| imds.repeats) {
+        match envelope.imds.as_ref().and_then(|imds| imds.repeats) {
             Some(times) => write!(out, " (and {times} more like it)"),
             None => Ok(()),
         }
@@ -56,48 +56,43 @@ impl Line<'_, '_> {
 
     /// The request and its result.
     fn what(&self, out: &mut String) -> fmt::Result {
-        let doc = self.doc;
-        if let Some(http) = &doc.http {
-            let method = http.request.as_ref().and_then(|request| request.method.as_deref());
-            let url = doc
-                .url
-                .as_ref()
-                .and_then(Member::typed)
-                .and_then(|url| url.full.as_deref().or(url.original.as_deref()));
-            for part in [method, url].into_iter().flatten() {
-                write!(out, " {}", Plain(part))?;
+        match &self.doc.body {
+            Body::Http(event) => exchange(out, &event.http, event.url.as_ref()),
+            Body::Dns(event) => {
+                let Some(dns) = &event.dns else { return Ok(()) };
+                write!(out, " {}", Plain(event.query.as_deref().unwrap_or_default()))?;
+                write!(out, " {}", if dns.kind == "answer" { &dns.response_code } else { "(no answer)" })?;
+                addresses(out, &dns.resolved_ip)
             }
-            match http.response.as_ref().and_then(|response| response.status_code) {
-                Some(status) => write!(out, " {status}")?,
-                None => out.push_str(" (no answer)"),
+            Body::Icmp(event) => {
+                let mut messages = [&event.icmp.request, &event.icmp.response].into_iter().flatten();
+                messages.try_for_each(|message| write!(out, " {}", message.message))
             }
-        }
-        if let Some(dns) = &doc.dns_subject {
-            write!(out, " {} {}", dns.question.kind, Plain(&dns.question.name))?;
-            dns.resolved_ip.iter().try_for_each(|ip| write!(out, " {ip}"))?;
-        }
-        if let Some(dns) = &doc.dns {
-            write!(out, " {}", Plain(doc.query.as_deref().unwrap_or_default()))?;
-            write!(out, " {}", if dns.kind == "answer" { &dns.response_code } else { "(no answer)" })?;
-            dns.resolved_ip.iter().try_for_each(|ip| write!(out, " {ip}"))?;
-        }
-        if let Some(icmp) = &doc.icmp {
-            for message in [&icmp.request, &icmp.response].into_iter().flatten() {
-                write!(out, " {}", message.message)?;
+            Body::Flow(_) => self.traffic(out),
+            Body::Alert(alert) => {
+                if let Some(http) = &alert.http {
+                    exchange(out, http, alert.url.as_ref())?;
+                }
+                let Some(dns) = &alert.dns else { return Ok(()) };
+                write!(out, " {} {}", dns.question.kind, Plain(&dns.question.name))?;
+                addresses(out, &dns.resolved_ip)
             }
+            Body::Connection | Body::Process(_) => Ok(()),
+            Body::Stats(ours) => ours.stats.0.iter().try_for_each(|(name, value)| write!(out, " {name}={value}")),
         }
-        if let (Some(_), Some(network)) = (&doc.flow, &doc.network) {
-            let transport = network.transport.unwrap_or("other");
-            let (packets, bytes) = (network.packets.unwrap_or(0), network.bytes.unwrap_or(0));
-            write!(out, " {transport} {packets} packets {bytes} bytes")?;
-        }
-        let counters = doc.imdswatch.iter().flat_map(|ours| ours.stats.0);
-        counters.into_iter().try_for_each(|(name, value)| write!(out, " {name}={value}"))
+    }
+
+    /// What a flow carried.
+    fn traffic(&self, out: &mut String) -> fmt::Result {
+        let Some(network) = &self.doc.envelope.network else { return Ok(()) };
+        let transport = network.transport.unwrap_or("other");
+        let (packets, bytes) = (network.packets.unwrap_or(0), network.bytes.unwrap_or(0));
+        write!(out, " {transport} {packets} packets {bytes} bytes")
     }
 
     /// Signals, and the allow-list entry that kept an alert back.
     fn why(&self, out: &mut String) -> fmt::Result {
-        let Some(imds) = self.doc.imds.as_ref().and_then(Member::typed) else {
+        let Some(imds) = self.doc.envelope.imds.as_ref() else {
             return Ok(());
         };
         let signals = imds.signals.0.slugs();
@@ -166,12 +161,30 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
+/// Method, URL and status.
+fn exchange(out: &mut String, http: &Http<'_>, url: Option<&Url<'_>>) -> fmt::Result {
+    let method = http.request.as_ref().and_then(|request| request.method.as_deref());
+    let url = url.and_then(|url| url.full.as_deref().or(url.original.as_deref()));
+    for part in [method, url].into_iter().flatten() {
+        write!(out, " {}", Plain(part))?;
+    }
+    match http.response.as_ref().and_then(|response| response.status_code) {
+        Some(status) => write!(out, " {status}"),
+        None => out.write_str(" (no answer)"),
+    }
+}
+
+/// Addresses that a name stands for.
+fn addresses(out: &mut String, ips: &[Ip]) -> fmt::Result {
+    ips.iter().try_for_each(|ip| write!(out, " {ip}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::super::tests::{alert, conn, exchange, imds};
-    use super::super::{Context, Format, Said, Settings, Writer, event_id};
+    use super::super::{Context, Format, Settings, Writer, event_id};
     use super::*;
     use crate::detect::Verdict;
     use crate::packet::Timestamp;
@@ -184,7 +197,7 @@ mod tests {
         let mut out = Vec::new();
         let mut alert = alert();
         alert.message = "line\nbreak \u{1b}]0;title\u{7} and \u{202e}turned".into();
-        writer(colour).alert(&mut out, &alert, &Context::default(), &Said::default());
+        writer(colour).alert(&mut out, &alert, &Context::default());
         String::from_utf8(out).unwrap()
     }
 
@@ -211,8 +224,7 @@ mod tests {
         let verdict = Verdict { imds: Some(Arc::new(imds("/a"))), ..Verdict::default() };
         let context = Context { allowed_by: Some("cloud-init"), ..Context::default() };
         let mut out = Vec::new();
-        let mut said = Said::default();
-        writer(false).http(&mut out, event_id("http", &tx.conn, Timestamp(0), 0), &tx, &verdict, &context, &mut said);
+        writer(false).http(&mut out, event_id("http", &tx.conn, Timestamp(0), 0), &tx, &verdict, &context);
         writer(false).stats(&mut out, Timestamp(0), &[("packets", 3)]);
         assert_eq!(
             String::from_utf8(out).unwrap(),

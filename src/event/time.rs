@@ -1,6 +1,6 @@
 //! Times as Packetbeat writes them: UTC, RFC 3339, truncated to the configured precision.
 //!
-//! In: [`Timestamp`]. Out: rendered JSON without an allocation. Bound: every `i64` of nanoseconds (years 1677 to 2262).
+//! In: [`Timestamp`]. Out: text without an allocation. Bound: every `i64` of nanoseconds (years 1677 to 2262).
 
 use std::cell::Cell;
 use std::fmt;
@@ -23,17 +23,17 @@ pub enum Precision {
     Nanosecond,
 }
 
-/// A time as it is written: rendered JSON, with its quotes.
+/// A time as it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     text: [u8; LONGEST],
     len: u8,
 }
 
-/// `"YYYY-MM-DDTHH:MM:SS.fffffffffZ"`
-const LONGEST: usize = 32;
+/// `YYYY-MM-DDTHH:MM:SS.fffffffffZ`
+const LONGEST: usize = 30;
 /// Its part up to the point.
-const SECOND: usize = 21;
+const SECOND: usize = 20;
 
 /// Makes stamps of one precision.
 #[derive(Clone, Debug)]
@@ -57,37 +57,35 @@ impl Stamps {
             last = (seconds, second(seconds));
             self.last.set(last);
         }
-        let mut text = *b"\"0000-00-00T00:00:00.000000000Z\"";
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
         text[..SECOND].copy_from_slice(&last.1);
         let nanos = time.subsec_nanos();
-        pair(&mut text, 21, nanos / 10_000_000);
-        text[23] = b'0' + (nanos / 1_000_000 % 10) as u8;
+        pair(&mut text, 20, nanos / 10_000_000);
+        text[22] = b'0' + (nanos / 1_000_000 % 10) as u8;
         if self.precision != Precision::Millisecond {
-            pair(&mut text, 24, nanos / 10_000 % 100);
-            pair(&mut text, 26, nanos / 100 % 100);
-            pair(&mut text, 28, nanos % 100);
+            pair(&mut text, 23, nanos / 10_000 % 100);
+            pair(&mut text, 25, nanos / 100 % 100);
+            pair(&mut text, 27, nanos % 100);
         }
         let end = match self.precision {
-            Precision::Millisecond => 24,
-            Precision::Microsecond => 27,
-            Precision::Nanosecond => 30 - text[24..30].iter().rev().take_while(|digit| **digit == b'0').count(),
+            Precision::Millisecond => 23,
+            Precision::Microsecond => 26,
+            Precision::Nanosecond => 29 - text[23..29].iter().rev().take_while(|digit| **digit == b'0').count(),
         };
         text[end] = b'Z';
-        text[end + 1] = b'"';
-        Stamp { text, len: end as u8 + 2 }
+        Stamp { text, len: end as u8 + 1 }
     }
 }
 
 impl Stamp {
-    fn quoted(&self) -> &[u8] {
-        self.text.get(..usize::from(self.len)).unwrap_or_default()
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = str::from_utf8(self.quoted()).unwrap_or_default();
-        f.write_str(quoted.trim_matches('"'))
+        f.write_str(self.as_str())
     }
 }
 
@@ -99,22 +97,22 @@ impl fmt::Debug for Stamp {
 
 impl Serialize for Stamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.quoted())
+        serializer.serialize_str(self.as_str())
     }
 }
 
-/// `"YYYY-MM-DDTHH:MM:SS.` of the seconds since 1970.
+/// `YYYY-MM-DDTHH:MM:SS.` of the seconds since 1970.
 fn second(seconds: i64) -> [u8; SECOND] {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
     let (year, month, day) = Date::of_days(days).parts();
-    let mut text = *b"\"0000-00-00T00:00:00.";
-    pair(&mut text, 1, year / 100);
-    pair(&mut text, 3, year % 100);
-    pair(&mut text, 6, month);
-    pair(&mut text, 9, day);
-    pair(&mut text, 12, second / 3600);
-    pair(&mut text, 15, second / 60 % 60);
-    pair(&mut text, 18, second % 60);
+    let mut text = *b"0000-00-00T00:00:00.";
+    pair(&mut text, 0, year / 100);
+    pair(&mut text, 2, year % 100);
+    pair(&mut text, 5, month);
+    pair(&mut text, 8, day);
+    pair(&mut text, 11, second / 3600);
+    pair(&mut text, 14, second / 60 % 60);
+    pair(&mut text, 17, second % 60);
     text
 }
 

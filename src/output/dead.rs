@@ -34,6 +34,18 @@ pub struct DeadLetters {
 struct State {
     file: Option<File>,
     said: HashSet<String>,
+    /// The last letter could not be written.
+    failing: bool,
+}
+
+/// A letter could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("dead letters cannot be written to {path}: {error}")]
+pub struct Unwritten {
+    path: PathBuf,
+    error: io::Error,
+    /// Whether the one before could: then it is worth telling.
+    pub is_first: bool,
 }
 
 impl DeadLetters {
@@ -45,12 +57,14 @@ impl DeadLetters {
     /// Adds a letter; returns whether its reason is a new one, worth telling.
     ///
     /// # Errors
-    /// What the system says: the letter is not written.
-    pub fn add(&self, output: &str, event: &[u8], reason: &str) -> io::Result<bool> {
+    /// [`Unwritten`], with what the system says.
+    pub fn add(&self, output: &str, event: &[u8], reason: &str) -> Result<bool, Unwritten> {
         let reason: String = reason.chars().take(MOST_REASON).collect();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = &self.path {
-            state.write(path, &letter(output, event, &reason)?)?;
+            let written = letter(output, event, &reason).and_then(|letter| state.write(path, &letter));
+            let was_failing = std::mem::replace(&mut state.failing, written.is_err());
+            written.map_err(|error| Unwritten { path: path.clone(), error, is_first: !was_failing })?;
         }
         // Reasons name values; what stands before them is what is wrong.
         let kind = reason.split([':', '[', '\'']).next().unwrap_or_default().to_owned();
@@ -140,6 +154,18 @@ mod tests {
         letters.add("x", b"{}", "why").unwrap();
         assert!(path.metadata().unwrap().len() < 100);
         assert_eq!(dir.path().join("dead.ndjson.1").metadata().unwrap().len(), MOST);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told_once_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("missing/dead.ndjson");
+        let letters = DeadLetters::new(Some(path.clone()));
+        let first = letters.add("x", b"{}", "why").unwrap_err();
+        assert!(first.is_first && first.to_string().contains("missing/dead.ndjson"), "{first}");
+        assert!(!letters.add("x", b"{}", "why").unwrap_err().is_first);
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        assert!(letters.add("x", b"{}", "why").unwrap());
     }
 
     #[test]

@@ -185,7 +185,9 @@ impl Delivery {
                     super::receiver::Kind::Event => super::Kind::Other,
                 };
                 self.counters.drop_queued(kind);
-                (self.say)(&format!("output {}: a rejected event is lost: its dead letter: {error}", self.name));
+                if error.is_first {
+                    (self.say)(&format!("output {}: rejected events are lost: {error}", self.name));
+                }
             }
         }
     }

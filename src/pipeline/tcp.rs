@@ -296,14 +296,15 @@ impl Stages {
     /// Lets a connection's layers read, and judges what they find.
     fn read(&mut self, who: &mut Who, read: impl FnOnce(&mut Sink<'_>)) {
         let mut found = std::mem::take(&mut self.found);
-        let limits = http::Limits { every_response: self.judge.keeps_all_bodies(), ..self.config.http };
+        let searches = self.judge.token_search() != TokenSearch::Off;
+        let limits = http::Limits { every_response: self.judge.keeps_all_bodies(), searches, ..self.config.http };
         let (mut ordinal, mut tls) = (who.ordinal, who.tls);
         read(&mut Sink {
             conn: &|| who.conn(),
             ports: [who.client.port, who.server.port],
             limits: &limits,
             keeps_body: &|request| self.judge.keeps_body(request, who.client, who.server),
-            searches: self.judge.token_search() != TokenSearch::Off,
+            searches,
             ordinal: &mut ordinal,
             counters: &mut self.counters.http_parsers,
             dns: &mut self.dns,

@@ -13,7 +13,7 @@ use crate::catalogue::{self, Catalogue};
 use crate::conn::{Conn, Endpoint};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
-use crate::event::{self, FlowContext, Masker, Said, Writer};
+use crate::event::{self, FlowContext, Masker, Writer};
 use crate::flow;
 use crate::id::EventId;
 use crate::observe::{Observation, What};
@@ -69,8 +69,6 @@ pub struct Publisher {
     writer: Writer,
     /// For terminals, where text is wanted.
     text_writer: Option<Writer>,
-    /// What alerts repeat of the event of the observation that raised them.
-    said: Said,
     counters: Counters,
     alerts: Vec<Arc<Alert>>,
     /// Alerts of the end of the run that were not raised yet.
@@ -93,7 +91,6 @@ impl Publisher {
             text_writer: config
                 .text
                 .map(|colour| Writer::new(config.event.clone()).with_format(event::Format::Text { colour })),
-            said: Said::default(),
             counters: Counters::default(),
             alerts: Vec::new(),
             last: None,
@@ -139,7 +136,6 @@ impl Publisher {
             suggestions.judged(subject);
         }
         self.raise();
-        self.said.forget();
     }
 
     /// What actors do again and again, for the state file: texts from the wire without any secret that was issued.
@@ -276,7 +272,7 @@ impl Publisher {
         for (writer, out) in json.into_iter().chain(text) {
             match &observation.what {
                 What::Http(exchange) if !writer.is_ignored(&exchange.0.conn) => {
-                    writer.http(out, id, &exchange.0, &exchange.1, &context, &mut self.said);
+                    writer.http(out, id, &exchange.0, &exchange.1, &context);
                 }
                 What::Dns(exchange) if !writer.is_ignored(&exchange.0.conn) => {
                     writer.dns(out, id, &exchange.0, &exchange.1, &context);
@@ -310,10 +306,10 @@ impl Publisher {
             let mask = Masker::new(self.correlator.issued());
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
-                self.writer.alert(&mut self.batch.json, &alert, &context, &self.said);
+                self.writer.alert(&mut self.batch.json, &alert, &context);
             }
             if let Some(text) = &self.text_writer {
-                text.alert(&mut self.batch.text, &alert, &context, &Said::default());
+                text.alert(&mut self.batch.text, &alert, &context);
             }
             self.batch.end_event(Label { id: alert.id, kind: Kind::Alert, severity: Some(alert.severity) });
         }
@@ -321,9 +317,11 @@ impl Publisher {
     }
 }
 
-/// Whether an exchange touches a metadata service or names one.
+/// Whether an exchange touches a metadata service, names one, or has what may come from one.
 fn is_about_metadata(verdict: &Verdict) -> bool {
-    verdict.imds.is_some() || verdict.candidates.iter().any(|c| c.kind == CandidateKind::Attempt)
+    verdict.imds.is_some()
+        || verdict.shaped.is_some()
+        || verdict.candidates.iter().any(|c| c.kind == CandidateKind::Attempt)
 }
 
 /// Provider and service of a flow to or from a metadata address; `unknown` where several providers share it.

@@ -72,7 +72,8 @@ impl Collector {
             return Ok(());
         }
         self.events += 1;
-        if !tables::is_of_interest(line) {
+        let is_object = line.starts_with(b"{") && line.ends_with(b"}");
+        if is_object && !tables::is_of_interest(line) {
             self.tables.pass(line);
             return Ok(());
         }

@@ -391,7 +391,10 @@ impl Splitter {
 
 /// What an event tells, by the shape of whatever sensor wrote it.
 fn parse(text: &[u8]) -> Result<Vec<Fact>, String> {
-    let value: Value = serde_json::from_slice(text).map_err(|error| format!("is no JSON ({error})"))?;
+    let value: Value = serde_json::from_slice(text).map_err(|error| {
+        // the place in the file is said beside it
+        format!("is no JSON ({})", error.to_string().replace(" at line 1 column ", " at column "))
+    })?;
     let hit = Event(&value);
     let event = hit.below("_source").unwrap_or(hit);
     let mut facts = if suricata::is_eve(event) {

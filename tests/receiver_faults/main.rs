@@ -218,6 +218,17 @@ fn files_that_hold_no_certificate_are_named() {
     assert!(error.key == "ca" && error.text.contains("ca.pem"), "{error:?}");
 }
 
+#[test]
+fn a_key_that_is_none_or_anothers_is_said_in_words() {
+    let Some(certificates) = Certificates::make() else { return };
+    for (key, says) in [("client.pem", "no PEM key in it"), ("server.key", "it is not the key of the certificate")] {
+        let (certificate, key) = (Some(certificates.path("client.pem")), Some(certificates.path(key)));
+        let tls = Tls { certificate, key, ..Tls::default() };
+        let error = net::open(&Settings { tls, ..settings("logstash+tls://a") }).err().unwrap();
+        assert!(error.key == "key" && error.text.contains(says), "{error:?}");
+    }
+}
+
 fn acknowledge(number: u32) -> Vec<u8> {
     [b"2A".as_slice(), &number.to_be_bytes()].concat()
 }

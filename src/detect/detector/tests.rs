@@ -115,6 +115,26 @@ fn an_aws_credential_is_proved_and_described() {
 }
 
 #[test]
+fn an_ordinary_answer_with_the_markers_of_a_credential_is_told_by_its_fingerprint() {
+    let at_the_service = imds(ROLE, &ok(&aws_keys()), AWS).unwrap().credential.unwrap();
+    let shaped = |body: &str| {
+        let tx = exchange("GET /fetch?u=x HTTP/1.1\nHost: app.example", &ok(body), "10.0.0.80:8080");
+        let verdict = judged(&mut detector(), &tx);
+        assert_eq!((verdict.imds, verdict.issued.len()), (None, 0), "nothing was issued here");
+        verdict.shaped
+    };
+    let passed_on = shaped(&aws_keys()).unwrap();
+    assert_eq!(passed_on.fingerprint, at_the_service.fingerprint, "what joins the two");
+    assert_eq!((passed_on.issued, passed_on.id.as_deref()), (false, Some("ASIAEXAMPLE000DEMO01")));
+    for ordinary in
+        ["", "{}", r#"{"SecretAccessKey":""}"#, r#"{"access_token":null}"#, "SecretAccessKey", &"x".repeat(9000)]
+    {
+        assert_eq!(shaped(ordinary), None, "{ordinary}");
+    }
+    assert_eq!(judged(&mut detector(), &exchange(ROLE, &ok(&aws_keys()), AWS)).shaped, None, "it was issued here");
+}
+
+#[test]
 fn a_2xx_without_the_keys_is_no_credential() {
     let key = "\"SecretAccessKey\" : \"";
     let refusals = [

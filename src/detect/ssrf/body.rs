@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::search::{Document, Search};
-use super::{later, markup, records, text};
+use super::{later, markup, protobuf, records, text};
 use crate::bytes::lossy;
 use crate::detect::Place;
 use crate::detect::canonical::json_unescape;
@@ -37,7 +37,14 @@ impl Search<'_> {
         let content_type = head.field("content-type").unwrap_or_default();
         self.later(request);
         let limit = MAX_DECODED.max(captured.len());
-        documents(captured, head.field("content-encoding"), limit, &mut |document| {
+        if protobuf::is_grpc(content_type) {
+            let before = self.found.len();
+            self.grpc(head, captured);
+            if self.found.len() > before && records::is_record(content_type, head.target(), captured) {
+                self.only_reported(before);
+            }
+        }
+        documents(captured, head.encodings().as_deref(), limit, &mut |document| {
             // to decode it took some work already
             if document.len() == captured.len() || self.budget.spend(document.len() / 2) {
                 self.document(content_type, head.target(), document);
@@ -71,6 +78,7 @@ impl Search<'_> {
         let before = self.found.len();
         self.read(content_type, body);
         if self.found.len() > before && records::is_record(content_type, target, body) {
+            self.is_record_body = true;
             self.only_reported(before);
         }
     }
@@ -81,6 +89,7 @@ impl Search<'_> {
             Kind::Json => self.json(body),
             Kind::Xml => self.xml(body),
             Kind::Multipart => self.multipart(content_type, body),
+            Kind::Text if protobuf::is_message(content_type) && self.message(body, 0) => {}
             Kind::Text if memchr::memchr(b'\n', body.trim_ascii()).is_none() => {
                 self.value(&|| Place::Body, body, Document::No);
             }

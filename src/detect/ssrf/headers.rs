@@ -8,6 +8,8 @@ use crate::detect::request::is_host_field;
 use crate::detect::{CandidateKind, Place};
 use crate::proto::http::Message;
 
+/// Shortest token with a URL in its header.
+const JWT_LEAST: usize = 64;
 /// Longest header part of a token that is read.
 const JWT: usize = 4096;
 /// Tokens of one field that are read.
@@ -41,9 +43,10 @@ impl Search<'_> {
                 HeaderKind::Other if is_any_veiled && text::is_veiled(value) || text::begins_or_holds_url(value) => {
                     self.value(&|| Place::Header(lower(name)), value, Document::No);
                 }
+                HeaderKind::Other if may_be_part_of_url(name) => self.note_field(value),
                 HeaderKind::Excluded | HeaderKind::Other => {}
             }
-            if header_kind(name) == HeaderKind::Excluded {
+            if value.len() >= JWT_LEAST && header_kind(name) != HeaderKind::Host {
                 self.tokens(&|| Place::Header(lower(name)), value);
             }
         }
@@ -51,7 +54,7 @@ impl Search<'_> {
 
     /// URLs in the header part of JSON web tokens (`jku`, `x5u`: RFC 7515 section 4.1), from which keys are fetched before
     /// anything is verified.
-    fn tokens(&mut self, place: &dyn Fn() -> Place, value: &[u8]) {
+    pub(super) fn tokens(&mut self, place: &dyn Fn() -> Place, value: &[u8]) {
         for at in memchr::memmem::find_iter(value, b"eyJ").take(TOKENS) {
             let token = value.get(at..).unwrap_or_default();
             let end = token.iter().take(JWT).position(|b| *b == b'.').unwrap_or(0);
@@ -97,6 +100,14 @@ impl Search<'_> {
             && str::from_utf8(host)
                 .is_ok_and(|name| self.catalogue.endpoints_named(&name.to_ascii_lowercase()).is_empty())
     }
+}
+
+/// Whether a header may name a host or a path from which a server makes a URL: one of its own, or called so.
+fn may_be_part_of_url(name: &[u8]) -> bool {
+    matches!(name, [b'x' | b'X', b'-', ..])
+        || [&b"target"[..], b"upstream", b"backend", b"destination", b"endpoint", b"path", b"url"]
+            .iter()
+            .any(|known| name.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known)))
 }
 
 /// What a header may hold.

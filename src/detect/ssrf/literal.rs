@@ -25,7 +25,10 @@ impl Search<'_> {
         let most = |wire: usize| wire.saturating_mul(DECODED).saturating_add(LEAST);
         let wire = (request.bytes as usize).min(head.len());
         self.literally_in(&Place::Path, head.get(..most(wire)).unwrap_or(head), &mut hits);
-        let content = Content::new(captured, request.head.field("content-encoding"));
+        if self.is_record_body {
+            return;
+        }
+        let content = Content::new(captured, request.head.encodings().as_deref());
         let bytes = content.bytes();
         self.literally_in(&Place::Body, &utf8(bytes.get(..most(captured.len())).unwrap_or(bytes)), &mut hits);
     }

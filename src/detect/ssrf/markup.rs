@@ -28,9 +28,13 @@ pub(super) fn is_page(text: &[u8]) -> bool {
     [&b"<html"[..], b"<!doctype html"].iter().any(|tag| memchr::memmem::find(&head, tag).is_some())
 }
 
-/// Whether text is a playlist (RFC 8216).
+/// Whether text is a playlist (RFC 8216, or PLS).
 pub(super) fn is_playlist(text: &[u8]) -> bool {
-    text.starts_with(b"#EXTM3U")
+    text.starts_with(b"#EXTM3U") || is_pls(text)
+}
+
+fn is_pls(text: &[u8]) -> bool {
+    text.get(..10).is_some_and(|head| head.eq_ignore_ascii_case(b"[playlist]"))
 }
 
 impl Search<'_> {
@@ -223,9 +227,12 @@ impl Search<'_> {
         if !self.budget.spend(text.len()) {
             return;
         }
+        let is_pls = is_pls(text);
         for line in text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii) {
             match line.strip_prefix(b"#") {
-                None => self.loaded(place, line),
+                None if is_pls => self.loaded(place, line.split(|b| *b == b'=').nth(1).unwrap_or_default()),
+                // `concat:` joins several
+                None => line.split(|b| *b == b'|').for_each(|url| self.loaded(place, url)),
                 Some(tag) => {
                     if let Some(at) = find(tag, b"URI=") {
                         self.loaded(place, attribute_value(tag.get(at.saturating_add(4)..).unwrap_or_default()).0);

@@ -60,7 +60,7 @@ pub(super) fn leads(
     if captured.is_empty() || !matches!(head.status(), Some(200..=299)) || is_data(content_type) {
         return None;
     }
-    let content = Content::new(captured, head.field("content-encoding"));
+    let content = Content::new(captured, head.encodings().as_deref());
     let text = utf8(content.bytes());
     let text = text.trim_ascii();
     let mut search = Search::new(catalogue, captured.len());
@@ -68,7 +68,7 @@ pub(super) fn leads(
     let place = || Place::Body;
     match text.first() {
         Some(b'<') if super::body::is_xml(text) => search.xml(text),
-        Some(b'#') if markup::is_playlist(text) => search.playlist(&place, text),
+        Some(b'#' | b'[') if markup::is_playlist(text) => search.playlist(&place, text),
         Some(_) if is_style(content_type) => search.style(&place, text),
         Some(_) if is_script(content_type) => search.script(&place, text),
         Some(_) if markup::is_loading(text) => search.page(&place, text),

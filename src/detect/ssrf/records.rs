@@ -17,9 +17,21 @@ const SHAPES: &[&[&str]] = &[
     &["\"traceId\"", "\"annotations\""],
     &["\"traceID\"", "\"spanID\""],
     &["\"trace_id\"", "\"span_id\""],
+    &["\"trace_id\"", "\"subsegments\""],
+    &["\\\"trace_id\\\"", "\\\"id\\\""],
+    &["\"traceSegmentId\""],
+    &["\"trace.id\""],
+    &["\"trace.span_id\""],
+    &["\"trace.trace_id\""],
+    &["\"TraceSegmentDocuments\""],
     // error reports
     &["\"breadcrumbs\""],
     &["\"stacktrace\"", "\"exception\""],
+    &["\"notifier\"", "\"errors\""],
+    &["\"notifier\"", "\"events\""],
+    &["\"notifier\"", "\"telemetry\""],
+    &["\"csp-report\""],
+    &["\"age\"", "\"user_agent\"", "\"type\""],
     // events of the Elastic Common Schema, ours among them
     &["\"@timestamp\""],
     &["\"event\"", "\"kind\""],
@@ -32,7 +44,29 @@ const SHAPES: &[&[&str]] = &[
     &["\"sourcetype\""],
     &["\"short_message\"", "\"version\""],
     &["\"ddsource\""],
+    &["\"ddtags\""],
     &["\"streams\"", "\"stream\"", "\"values\""],
+    &["\"series\"", "\"metric\"", "\"points\""],
+    &["\"log\"", "\"container_id\""],
+    &["\"log\"", "\"kubernetes\""],
+    &["\"log\"", "\"date\""],
+    &["\"log\"", "\"stream\""],
+    &["\"message\"", "\"timestamp\""],
+    &["\"message\"", "\"source_type\""],
+    &["\"msg\"", "\"level\""],
+    &["\"message\"", "\"level\""],
+    &["\"ts\"", "\"level\""],
+    &["\"time\"", "\"level\""],
+    &["\"_msg\""],
+    &["\"@t\"", "\"@m"],
+    &["\"log\"", "\"entries\"", "\"request\""],
+    &["\"resource\"", "\"logName\""],
+    &["\"textPayload\""],
+    &["\"jsonPayload\""],
+    &["\"specversion\"", "\"source\"", "\"type\""],
+    &["\"class_uid\"", "\"metadata\""],
+    &["\"labels\"", "\"annotations\"", "\"startsAt\""],
+    &["\"alertname\""],
     &["\"logEvents\""],
     // sensors
     &["\"event_type\"", "\"flow_id\""],
@@ -42,6 +76,8 @@ const SHAPES: &[&[&str]] = &[
     // configuration of orchestrators
     &["\"apiVersion\"", "\"spec\""],
     &["\"apiVersion\"", "\"kind\""],
+    &["\"op\"", "\"path\"", "\"value\""],
+    &["\"terraform_version\""],
 ];
 
 /// Lines, of which a document with all of one row is a record.
@@ -65,7 +101,31 @@ const COLLECTORS: &[&str] = &[
     "/v1/input",
     "/intake/v2/events",
     "/gelf",
+    "/_search",
+    "/_msearch",
+    "/_plugins/_sql",
+    "/update/json/docs",
+    "/TraceSegments",
+    "/v3/segments",
+    "/v0.4/traces",
+    "/v0.5/traces",
+    "/api/v1/series",
+    "/api/v2/series",
+    "/api/v1/item",
+    "/trace/v1",
+    "/log/v1",
+    "/insert/jsonline",
+    "/receiver/v1/http",
+    "/v1/log/bulk",
+    "/csp-report",
+    "/v2/write",
 ];
+
+/// Whole paths of collectors.
+const ENDPOINTS: &[&str] = &["/write", "/collect", "/ingest", "/telemetry"];
+
+/// How paths of collectors in gRPC begin.
+const SERVICES: &[&str] = &["/opentelemetry.proto.collector.", "/jaeger.api_v2.CollectorService/", "/skywalking.v3."];
 
 /// Bytes in which a document shows its shape.
 const HEAD: usize = 16 * 1024;
@@ -105,6 +165,9 @@ pub(super) fn is_record(content_type: &[u8], target: &[u8], body: &[u8]) -> bool
     let is_collected = memchr::memmem::find(&content_type, b"ndjson").is_some()
         || memchr::memmem::find(&content_type, b"x-sentry-envelope").is_some()
         || COLLECTORS.iter().any(|known| has_segments(path, known.as_bytes()))
+        || ENDPOINTS.iter().any(|known| path == known.as_bytes())
+        || SERVICES.iter().any(|known| path.starts_with(known.as_bytes()))
+        || is_documents(path)
         || is_error_store(path);
     let head = body.get(..HEAD).unwrap_or(body);
     let Some(words) = WORDS.as_ref() else { return is_collected };
@@ -124,6 +187,12 @@ pub(super) fn is_record(content_type: &[u8], target: &[u8], body: &[u8]) -> bool
 fn has_segments(path: &[u8], segments: &[u8]) -> bool {
     let ends = |at: usize| matches!(path.get(at.saturating_add(segments.len())), None | Some(b'/'));
     memchr::memmem::find_iter(path, segments).any(ends)
+}
+
+/// `/indexes/NAME/documents`, where a search index takes them.
+fn is_documents(path: &[u8]) -> bool {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    path.starts_with(b"/indexes/") && path.ends_with(b"/documents")
 }
 
 /// `/api/PROJECT/store/` and `/api/PROJECT/envelope/`.

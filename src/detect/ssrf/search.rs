@@ -7,6 +7,7 @@ use super::{is_target, is_target_by_path, text};
 use crate::bytes::{find, lossy};
 use crate::catalogue::Catalogue;
 use crate::detect::canonical::{self, Parsed, Scheme, percent_once};
+use crate::detect::content::utf16;
 use crate::detect::{Candidate, CandidateKind, HostRef, Place};
 
 /// Most candidates of each kind. Harmless ones use up nothing of the others.
@@ -48,6 +49,8 @@ pub(super) struct Search<'c> {
     pub(super) budget: Budget,
     /// What is read reports what happened, or is configuration being stored: nobody fetches it.
     pub(super) is_record: bool,
+    /// The body was found to be such a document.
+    pub(super) is_record_body: bool,
     /// Text is a piece of a body: what is a value stands between the marks of one.
     pub(super) is_piece: bool,
     /// What a page's scripts name is followed.
@@ -68,6 +71,7 @@ impl<'c> Search<'c> {
             found: Vec::new(),
             budget: Budget::of(bytes),
             is_record: false,
+            is_record_body: false,
             is_piece: false,
             follows: false,
             depth: 0,
@@ -108,6 +112,11 @@ impl<'c> Search<'c> {
     pub(super) fn value(&mut self, place: &dyn Fn() -> Place, value: &[u8], document: Document) {
         if self.whole_url(place, value, document) {
             return;
+        }
+        if memchr::memchr(0, value).is_some()
+            && let Some(text) = utf16(value)
+        {
+            return self.inside(|search| search.value(place, &text, document));
         }
         self.note_field(value);
         if self.inside(|search| search.inner_document(place, value)) {
@@ -206,7 +215,7 @@ impl<'c> Search<'c> {
     }
 
     /// A value that is a host or a path by itself: some servers put their URL together.
-    fn note_field(&mut self, value: &[u8]) {
+    pub(super) fn note_field(&mut self, value: &[u8]) {
         if !may_be_field(value) {
             return;
         }

@@ -126,7 +126,13 @@ impl Search<'_> {
         if segment.len() < 16 || !self.budget.spend(segment.len().saturating_mul(2)) {
             return;
         }
-        for decoded in [text::unhex(segment), text::unbase64(segment)].into_iter().flatten() {
+        if segment.starts_with(b"eyJ") {
+            self.tokens(&|| Place::Path, segment);
+        }
+        // image proxies put an extension behind it, and `0x` before it
+        let name = segment.split(|b| *b == b'.').next().unwrap_or(segment);
+        let name = name.strip_prefix(b"0x").unwrap_or(name);
+        for decoded in [text::unhex(name), text::unbase64(name)].into_iter().flatten() {
             if text::begins_or_holds_url(&decoded) {
                 self.value(&|| Place::Path, &decoded, Document::No);
                 return;
@@ -136,7 +142,10 @@ impl Search<'_> {
 
     /// `/HOST/metadata-path`: an attempt where the host's service has that path. (Inventories are asked about addresses.)
     fn host_then_path(&mut self, segment: &[u8], after: &[u8], least: CandidateKind) {
-        if after.len() <= 1 || !text::may_be_host(segment) || !self.budget.spend(PER_HOST) {
+        if after.len() <= 1 {
+            return self.note_field(segment);
+        }
+        if !text::may_be_host(segment) || !self.budget.spend(PER_HOST) {
             return;
         }
         let Some((host, port)) = canonical::canonical_authority(segment) else { return };

@@ -10,10 +10,11 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::search::{PER_LOOK_ALIKE, Search};
+use super::search::{Document, PER_LOOK_ALIKE, Search};
 use super::{is_target, markup};
 use crate::bytes::find;
 use crate::detect::canonical::{self, Parsed, entities, json_unescape, percent_stable};
+use crate::detect::content::{self, Coding};
 use crate::detect::{CandidateKind, Place};
 
 /// Shortest run of base64 that is decoded (contract section 4).
@@ -87,9 +88,12 @@ impl Search<'_> {
 
     /// What base64 stood for: text that mentions something, or a document for a renderer.
     fn decoded(&mut self, place: &dyn Fn() -> Place, decoded: &mut Vec<u8>) {
+        if content::archive::is_archive(decoded) || Coding::begins(decoded).is_some() {
+            return self.inside(|search| search.packed(place, decoded));
+        }
         // UTF-16, as PowerShell takes its commands
-        if decoded.get(1) == Some(&0) && decoded.get(3) == Some(&0) {
-            decoded.retain(|b| *b != 0);
+        if let Some(text) = content::utf16(decoded) {
+            *decoded = text;
         }
         if memchr::memchr2(b'/', b'\\', decoded).is_none() {
             return;
@@ -98,6 +102,15 @@ impl Search<'_> {
             self.page(place, decoded);
         }
         self.urls_in(place, decoded, CandidateKind::Mention);
+    }
+
+    /// Documents in compressed data or an archive.
+    fn packed(&mut self, place: &dyn Fn() -> Place, packed: &[u8]) {
+        content::documents(packed, None, content::MAX_DECODED, &mut |document| {
+            if self.budget.spend(document.len() / 2) && self.is_of_interest(document) {
+                self.value(place, document, Document::No);
+            }
+        });
     }
 
     /// Every target that `bytes` name plainly: whole URLs as `kind`, hosts with a path as mentions.

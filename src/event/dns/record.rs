@@ -149,8 +149,8 @@ fn shape(record: &Record) -> Option<Shape<'static>> {
     Some(match (record.rtype, &record.data) {
         (1 | 28, RData::Other(data)) if data.is_empty() => return None,
         (41, _) => return None,
-        (_, RData::A(ip)) => plain(Ip((*ip).into()).text()),
-        (_, RData::Aaaa(ip)) => plain(Ip((*ip).into()).text()),
+        (_, RData::A(ip)) => plain(Ip((*ip).into()).to_string()),
+        (_, RData::Aaaa(ip)) => plain(Ip((*ip).into()).to_string()),
         (2 | 5 | 12, RData::Name(name)) => plain(name.text()),
         (_, RData::Mx(preference, name)) => {
             Shape { keys: vec![("preference", number(*preference))], ..plain(name.text()) }

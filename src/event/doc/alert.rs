@@ -1,6 +1,6 @@
 //! What only alerts say: rule, technique, and the DNS transaction that they are about.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::{Ip, Text};
@@ -31,32 +31,17 @@ pub struct DnsQuestion<'a> {
     pub kind: &'a str,
 }
 
-/// What an alert says of its rule, rendered once: ECS `rule` or `threat`.
-#[derive(Clone, Copy, Debug)]
-pub struct Rendered {
-    /// `rule.id`.
-    pub id: &'static str,
-    /// The object.
-    pub json: &'static [u8],
-}
-
-impl Serialize for Rendered {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.json)
-    }
-}
-
 /// ECS `rule`.
 #[derive(Clone, Debug, Serialize)]
-pub struct RuleDoc<'a> {
+pub struct RuleDoc {
     /// Slug.
     pub id: &'static str,
     /// Title.
-    pub name: &'a str,
+    pub name: &'static str,
     /// What it means.
-    pub description: &'a str,
+    pub description: &'static str,
     /// Where to read on.
-    pub reference: &'a str,
+    pub reference: &'static str,
     /// `imdswatch`.
     pub ruleset: &'static str,
     /// Version of the rule set.

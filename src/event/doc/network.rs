@@ -1,7 +1,6 @@
 //! What an event says of network, link, ends, ICMP and flow.
 
 use std::fmt;
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
@@ -65,59 +64,6 @@ impl From<&Hop> for Tunnel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ip(pub IpAddr);
 
-/// Longest text of an address (an IPv6 address has at most 39 characters), with quotes.
-const LONGEST_IP: usize = 41;
-
-/// For each octet its digits, and how many they are.
-const OCTETS: [([u8; 3], usize); 256] = {
-    let mut table = [([0; 3], 0); 256];
-    let mut octet = 0;
-    while octet < 256 {
-        let [hundreds, tens, ones] = [octet / 100, octet / 10 % 10, octet % 10];
-        let digits = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8];
-        table[octet] = match octet {
-            0..10 => ([digits[2], 0, 0], 1),
-            10..100 => ([digits[1], digits[2], 0], 2),
-            _ => (digits, 3),
-        };
-        octet += 1;
-    }
-    table
-};
-
-impl Ip {
-    /// The text that it is displayed as.
-    pub fn text(self) -> String {
-        let mut buffer = [b'"'; LONGEST_IP];
-        let quoted = self.quoted(&mut buffer);
-        String::from_utf8_lossy(&quoted[1..quoted.len() - 1]).into_owned()
-    }
-
-    /// Its text in quotes, in a buffer of quotes.
-    fn quoted(self, buffer: &mut [u8; LONGEST_IP]) -> &[u8] {
-        let mut end = 1;
-        match self.0.to_canonical() {
-            IpAddr::V4(v4) => {
-                for octet in v4.octets() {
-                    let (digits, len) = OCTETS[usize::from(octet)];
-                    buffer[end..end + 3].copy_from_slice(&digits);
-                    buffer[end + len] = b'.';
-                    end += len + 1;
-                }
-                end -= 1; // no dot after the last
-            }
-            IpAddr::V6(v6) => {
-                let mut free = &mut buffer[1..];
-                let len = free.len();
-                let _ = write!(free, "{v6}"); // there is room for any
-                end += len - free.len();
-            }
-        }
-        buffer[end] = b'"';
-        &buffer[..=end]
-    }
-}
-
 impl fmt::Display for Ip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.to_canonical().fmt(f)
@@ -125,9 +71,8 @@ impl fmt::Display for Ip {
 }
 
 impl Serialize for Ip {
-    /// As rendered JSON.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.quoted(&mut [b'"'; LONGEST_IP]))
+        serializer.collect_str(self)
     }
 }
 
@@ -224,20 +169,6 @@ impl Serialize for OneOrMany<'_> {
         match self.0 {
             [one] => serializer.serialize_u16(*one),
             many => many.serialize(serializer),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_text_of_an_address_is_what_is_displayed() {
-        let v4 = (0..=255_u8).map(|octet| IpAddr::from([octet, 255 - octet, octet / 2, octet % 10]));
-        let v6 = ["::", "::1", "::ffff:10.0.0.1", "fe80::1", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"];
-        for ip in v4.chain(v6.map(|ip| ip.parse().unwrap())) {
-            assert_eq!(Ip(ip).text(), Ip(ip).to_string());
         }
     }
 }

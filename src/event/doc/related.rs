@@ -47,7 +47,7 @@ impl<'a> Related<'a> {
     /// Adds an address once, in its own spelling.
     pub fn add_spelt_ip(&mut self, ip: IpAddr, text: Text<'a>) {
         // that of version 4 can be spelt in one way only
-        match ip.is_ipv4() || Ip(ip).text() == *text {
+        match ip.is_ipv4() || Ip(ip).to_string() == *text {
             true => self.add_ip(ip),
             false => add(&mut self.ip, RelatedIp::Text(text)),
         }

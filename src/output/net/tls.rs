@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
@@ -28,8 +28,14 @@ pub fn configuration(tls: &Tls) -> Result<Arc<ClientConfig>, SettingsError> {
     let Some(path) = &tls.certificate else { return Ok(Arc::new(builder.with_no_client_auth())) };
     let chain = certificates("certificate", path)?;
     let key_path = tls.key.as_ref().unwrap_or(path);
-    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| unusable("key", key_path, &error))?;
-    builder.with_client_auth_cert(chain, key).map(Arc::new).map_err(wrong("certificate"))
+    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| match error {
+        pem::Error::NoItemsFound => unusable("key", key_path, &"no PEM key in it"),
+        error => unusable("key", key_path, &error),
+    })?;
+    builder.with_client_auth_cert(chain, key).map(Arc::new).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => unusable("key", key_path, &"it is not the key of the certificate"),
+        error => wrong("certificate")(error),
+    })
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {

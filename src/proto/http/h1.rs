@@ -97,10 +97,12 @@ impl Http1 {
 
     /// Feeds bytes; says how many of them were used, and whether the protocol changes behind them.
     pub(super) fn data(&mut self, dir: Dir, bytes: &[u8], at: Context, env: &mut Env<'_>) -> (usize, Turn) {
-        match dir {
-            Dir::ToServer => (bytes.len(), self.requests(bytes, at, env)),
-            Dir::ToClient => self.responses(bytes, at, env),
-        }
+        let (used, passed) = match dir {
+            Dir::ToServer => ((bytes.len(), self.requests(bytes, at, env)), &mut self.client.passed),
+            Dir::ToClient => (self.responses(bytes, at, env), &mut self.server.passed),
+        };
+        env.emit_body(dir, passed, at);
+        used
     }
 
     /// Feeds a stretch of which two readings remain: both are judged, the answer goes to `taken`.
@@ -508,7 +510,13 @@ impl Http1 {
 }
 
 /// Feeds a second reading of the client's bytes; `false` once its message ended (and was written) or came to nothing.
-fn follow(fork: &mut Reader, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -> bool {
+fn follow(fork: &mut Reader, bytes: &[u8], at: Context, env: &mut Env<'_>) -> bool {
+    let goes_on = read_fork(fork, bytes, at, env);
+    wipe(&mut fork.passed); // the first reading is searched
+    goes_on
+}
+
+fn read_fork(fork: &mut Reader, mut bytes: &[u8], at: Context, env: &mut Env<'_>) -> bool {
     loop {
         let done = match fork.step(&mut bytes, at, env.limits) {
             Step::More => return fork.is_reading(),

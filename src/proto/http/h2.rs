@@ -13,7 +13,7 @@ use super::frames::{Event, Frames};
 use super::hpack::{Decoder, Malformed};
 use super::message::{Body, Head, HeadBuilder, Message, Start, Version};
 use super::parser::Env;
-use super::reader::{capture, message_memory, watch_rest};
+use super::reader::{capture, message_memory, pass_rest};
 use crate::stream::{Context, Dir};
 
 /// Bytes that any header block may stand for, and so many more for each of its own: references to one long entry of the
@@ -233,9 +233,9 @@ impl Http2 {
             let before = message_memory(message);
             half.received = half.received.saturating_add(bytes.len() as u64);
             message.body.len = message.body.len.saturating_add(bytes.len() as u64);
-            if dir == Dir::ToServer {
-                watch_rest(message, bytes, env.limits.body, env.limits);
-            }
+            let mut full = Vec::new();
+            pass_rest(message, bytes, env.limits.body, (dir == Dir::ToServer, env.limits), &mut full);
+            env.emit_body(dir, &mut full, at);
             capture(&mut message.body.captured, bytes, env.limits.body, None);
             self.waiting = self.waiting.saturating_add(message_memory(message).saturating_sub(before));
         }

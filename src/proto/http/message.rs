@@ -1,5 +1,6 @@
 //! What the HTTP parsers yield: messages with their header block as sent, and the exchange that joins two of them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -154,6 +155,30 @@ impl Head {
         self.values(name).next()
     }
 
+    /// The encodings of the body, as in one `Content-Encoding`: of all such fields, then those of `Transfer-Encoding`
+    /// (`chunked` and `identity`, which stand for none, may be among them).
+    pub fn encodings(&self) -> Option<Cow<'_, [u8]>> {
+        let packs = |value: &&[u8]| !value.eq_ignore_ascii_case(b"chunked");
+        let mut fields = self.values("content-encoding").chain(self.values("transfer-encoding").filter(packs));
+        let first = fields.next()?;
+        let mut all = Cow::Borrowed(first);
+        for more in fields {
+            all.to_mut().push(b',');
+            all.to_mut().extend_from_slice(more);
+        }
+        Some(all)
+    }
+
+    /// Whether the body is in one of them.
+    pub fn is_encoded(&self) -> bool {
+        let is_none = |name: &[u8]| {
+            let name = name.trim_ascii();
+            name.is_empty()
+                || [&b"identity"[..], b"chunked", b"aws-chunked"].iter().any(|none| name.eq_ignore_ascii_case(none))
+        };
+        self.encodings().is_some_and(|names| !names.split(|b| *b == b',').all(is_none))
+    }
+
     /// Values of all fields called `name` (ASCII case ignored), in order.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         // most names differ in length already
@@ -246,7 +271,7 @@ pub struct Body {
     pub captured: Vec<u8>,
     /// Whether `captured` is the whole body.
     pub whole: bool,
-    /// What there is of the rest, of requests whose body is not compressed.
+    /// What there is of the rest, where the body is not compressed.
     pub later: Option<Box<super::later::Later>>,
 }
 

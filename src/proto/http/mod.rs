@@ -26,6 +26,6 @@ pub(super) use head::begins_with_known_method;
 pub(super) use message::wipe;
 pub use message::{Body, Field, Head, Message, Note, Start, StartLine, Transaction, Version};
 pub use parser::{Counters, Limits};
-pub(super) use parser::{Env, Http, Turn};
+pub(super) use parser::{Env, Http, Output, Turn};
 pub use probe::{Kind, MAX_PROBE, PREFACE, Probe, probe, probe_resumed};
 pub(super) use upgrade::Upgrade;

@@ -4,7 +4,7 @@
 use super::h1::{self, Http1};
 use super::h2::Http2;
 use super::later::Watch;
-use super::message::{Message, Transaction};
+use super::message::{Message, Transaction, wipe};
 use super::probe::Kind;
 use super::upgrade::Upgrade;
 use crate::conn::{Bytes, Conn};
@@ -25,11 +25,21 @@ pub struct Limits {
     pub memory: usize,
     /// Looks at what of request bodies is not captured.
     pub watch: Option<&'static dyn Watch>,
+    /// Hand on what of bodies is not captured, to be searched for issued credentials; may be set at any time.
+    pub searches: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: 64 * 1024, body: 64 * 1024, every_response: true, pending: 4096, memory: 1024 * 1024, watch: None }
+        Self {
+            head: 64 * 1024,
+            body: 64 * 1024,
+            every_response: true,
+            pending: 4096,
+            memory: 1024 * 1024,
+            watch: None,
+            searches: false,
+        }
     }
 }
 
@@ -193,7 +203,15 @@ pub(in crate::proto) struct Env<'a> {
     pub(in crate::proto) via: Option<&'a Bytes>,
     /// Number of the next exchange.
     pub(in crate::proto) ordinal: &'a mut u32,
-    pub(in crate::proto) out: &'a mut dyn FnMut(Transaction),
+    pub(in crate::proto) out: &'a mut dyn FnMut(Output<'_>),
+}
+
+/// What HTTP hands on.
+pub(in crate::proto) enum Output<'o> {
+    /// An exchange, or one side of it.
+    Exchange(Transaction),
+    /// Bytes of a body that are not captured, cut between values.
+    Body { dir: Dir, bytes: &'o [u8], at: Context },
 }
 
 impl Env<'_> {
@@ -213,6 +231,14 @@ impl Env<'_> {
         let ordinal = *self.ordinal;
         *self.ordinal = ordinal.saturating_add(1);
         let tx = Transaction::new((self.conn)(), request, response);
-        (self.out)(Transaction { conflict, via: self.via.cloned(), ordinal, stream, ..tx });
+        (self.out)(Output::Exchange(Transaction { conflict, via: self.via.cloned(), ordinal, stream, ..tx }));
+    }
+
+    /// Hands on bytes of a body that were collected, and empties them.
+    pub(super) fn emit_body(&mut self, dir: Dir, bytes: &mut Vec<u8>, at: Context) {
+        if !bytes.is_empty() {
+            (self.out)(Output::Body { dir, bytes, at });
+            wipe(bytes);
+        }
     }
 }

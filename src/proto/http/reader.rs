@@ -87,6 +87,8 @@ pub(super) struct Reader {
     of_use: usize,
     /// Bytes were lost since the last head began.
     gap: bool,
+    /// Bytes of bodies beyond what is captured, to be searched by whoever owns this.
+    pub(super) passed: Vec<u8>,
 }
 
 impl Reader {
@@ -103,6 +105,7 @@ impl Reader {
             framed: false,
             of_use: usize::MAX,
             gap: false,
+            passed: Vec::new(),
         }
     }
 
@@ -169,7 +172,8 @@ impl Reader {
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
-        self.partial.capacity().saturating_add(self.message.as_ref().map_or(0, message_memory))
+        let collected = self.partial.capacity().saturating_add(self.passed.capacity());
+        collected.saturating_add(self.message.as_ref().map_or(0, message_memory))
     }
 
     /// To be called at the start of every chunk: after lost bytes a chunk that begins like a message is one.
@@ -490,9 +494,7 @@ impl Reader {
         self.received = self.received.saturating_add(bytes.len() as u64);
         let limit = if limits.every_response { limits.body } else { limits.body.min(self.of_use) };
         let Some(message) = &mut self.message else { return };
-        if self.role == Role::Request {
-            watch_rest(message, bytes, limit, limits);
-        }
+        pass_rest(message, bytes, limit, (self.role == Role::Request, limits), &mut self.passed);
         capture(&mut message.body.captured, bytes, limit, left);
     }
 
@@ -554,14 +556,27 @@ impl ChunkLine {
     }
 }
 
-/// Has what of a request's body is not captured looked at; call it before [`capture`] with the same bytes and limit.
-pub(super) fn watch_rest(message: &mut Message, bytes: &[u8], limit: usize, limits: &Limits) {
+/// Has what of a body is not captured looked at; call it before [`capture`] with the same bytes and limit. What is full is
+/// appended to `full`.
+pub(super) fn pass_rest(
+    message: &mut Message,
+    bytes: &[u8],
+    limit: usize,
+    (is_request, limits): (bool, &Limits),
+    full: &mut Vec<u8>,
+) {
     let room = limit.saturating_sub(message.body.captured.len());
     let Some(rest) = bytes.get(room..).filter(|rest| !rest.is_empty()) else { return };
-    if let Some(watch) = limits.watch
-        && message.head.field("content-encoding").is_none()
-    {
-        message.body.later.get_or_insert_default().take(rest, watch);
+    let watch = limits.watch.filter(|_| is_request);
+    if watch.is_none() && !limits.searches || message.head.is_encoded() {
+        return;
+    }
+    let later = message.body.later.get_or_insert_default();
+    if let Some(watch) = watch {
+        later.take(rest, watch);
+    }
+    if limits.searches {
+        later.search(rest, full);
     }
 }
 

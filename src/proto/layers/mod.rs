@@ -15,7 +15,7 @@ mod text;
 mod unknown;
 mod websocket;
 
-use super::http::{Env, Http, Message, Turn};
+use super::http::{Env, Http, Message, Output, Turn};
 use super::{dns, http};
 use crate::conn::{Bytes, Conn, Endpoint};
 use crate::stream::{Chunk, Context, Dir};
@@ -341,7 +341,10 @@ impl Layers {
             conn: &|| self.outer.conn(*conn),
             via: self.outer.via.as_ref(),
             ordinal,
-            out: &mut |tx| out(Found::Http(tx)),
+            out: &mut |output| match output {
+                Output::Exchange(tx) => out(Found::Http(tx)),
+                Output::Body { dir, bytes, at } => out(Found::Text { dir: self.outer.turn(dir), bytes, at }),
+            },
         })
     }
 }
