@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use imdswatch::event::Harmless;
 use imdswatch::{app, cli};
 use mimalloc::MiMalloc;
 
@@ -10,5 +11,14 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    app::run(cli::Args::parse())
+    app::run(cli::Args::try_parse().unwrap_or_else(|error| refuse(&error)))
+}
+
+/// Says what is wrong with what was typed. What is quoted of it cannot steer a terminal, or pass for another line.
+fn refuse(error: &clap::Error) -> ! {
+    let typed = std::env::args_os().map(|arg| Harmless(arg.to_string_lossy()).to_string());
+    match cli::Args::try_parse_from(typed) {
+        Err(same) => same.exit(),
+        Ok(_) => error.exit(),
+    }
 }

@@ -32,7 +32,7 @@ impl Observation {
                 }
                 What::Dns(exchange) => {
                     let messages = [&exchange.0.query, &exchange.0.response].into_iter().flatten();
-                    messages.map(dns_weight).sum::<usize>() + 512
+                    messages.map(|message| dns_weight(message)).sum::<usize>() + 512
                 }
                 _ => 512,
             }

@@ -578,3 +578,37 @@ fn suggestions_are_a_configuration_that_allows_what_was_seen_but_no_theft() {
         out(&output).lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["rule"]["id"].clone()).collect();
     assert_eq!((status(&output), rules), (0, vec!["imds-credential-issued".into()]), "{}", err(&suggested));
 }
+
+/// Names and words that would move a cursor, hide text or begin a line of their own.
+#[test]
+fn nothing_that_was_typed_or_named_steers_a_terminal() {
+    const STEERS: &str = "a\u{1b}[31m\u{9b}2J\nimdswatch: all is well\u{202e}\u{2028}\u{7f}b";
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(format!("{STEERS}{name}")).to_str().unwrap().to_owned();
+    let (capture, settings, events) = (place(".pcap"), place(".toml"), place(".ndjson"));
+    let output = place("/no/folder");
+    fs::write(&capture, "no capture").unwrap();
+    fs::write(&settings, "memory =\n").unwrap();
+    fs::write(&events, "{\"agent\":{\"type\":\"packetbeat\"}\n{\n").unwrap();
+    let (filter, word) = (format!("host {STEERS}"), format!("--{STEERS}"));
+    for args in [
+        vec!["-r", &capture],
+        vec!["-r", &events],
+        vec!["-r", &output],
+        vec!["-c", &settings, "-r", THEFT],
+        vec!["-c", &output, "-r", THEFT],
+        vec!["-r", THEFT, "-o", &output],
+        vec!["-r", THEFT, &filter],
+        vec!["-r", THEFT, &word],
+        vec!["-r", THEFT, "--memory", STEERS],
+        vec!["-i", STEERS],
+        vec!["report", &output, "-o", &output],
+    ] {
+        let done = self::output(&args);
+        let said = err(&done);
+        assert!(said.contains("u{1b}[31m") || said.contains("u001B[31m"), "{args:?}: {said}");
+        let steers = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202e}' | '\u{2028}');
+        assert!(!said.contains(steers), "{args:?}: {said:?}");
+        assert!(!said.contains("\nimdswatch: all is well"), "{args:?}: {said}");
+    }
+}

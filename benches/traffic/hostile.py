@@ -746,6 +746,344 @@ def h2_resets(capture, n):
         connection.send(h2_frame(HEADERS, 5, stream, H2_REQUEST) + h2_frame(RESET, 0, stream, b"\0\0\0\x08"))
 
 
+# What tables, decoders and tunnels are dearest on, many at a time.
+
+
+@kind
+def cookies(capture, n):
+    """a field of four thousand cookies"""
+    value = b"; ".join(b"c%d=http://1.1/" % i for i in range(3000))
+    exchanges(capture, n, get(b"/", headers=b"Cookie: " + value + b"\r\n"))
+
+
+@kind
+def cookie_fields(capture, n):
+    exchanges(capture, n, get(b"/", headers=b"Cookie: a=//1/\r\n" * 3000))
+
+
+@kind
+def tokens_in_header(capture, n):
+    """web tokens, each of which may name its keys"""
+    token = base64.urlsafe_b64encode(b'{"alg":"RS256","jku":"http://169.254.169.254/latest/meta-data/x"}').rstrip(b"=")
+    exchanges(capture, n, get(b"/", headers=b"Authorization: Bearer " + (token + b".e30.c2ln ") * 500 + b"\r\n"))
+
+
+@kind
+def multipart_parts(capture, n):
+    part = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n//1.1/x\r\n'
+    posts(capture, n, part * 850, b"multipart/form-data; boundary=b")
+
+
+@kind
+def multipart_base64(capture, n):
+    head = b'--b\r\nContent-Disposition: form-data; name="a"\r\nContent-Transfer-Encoding: base64\r\n\r\n'
+    posts(capture, n, (head + base64.b64encode(b"http://1.1/x http://2/") + b"\r\n") * 450, b"multipart/form-data; boundary=b")
+
+
+@kind
+def zip_entries(capture, n):
+    """an archive of a thousand files"""
+    import io
+    import zipfile
+
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(600):
+            archive.writestr("f%d" % i, b"<a href='http://1.1/'/>" * 40)
+    posts(capture, n, file.getvalue()[:60000], b"application/zip")
+
+
+@kind
+def gzip_members(capture, n):
+    """thousands of members in one body"""
+    member = gzip.compress(b"http://1/a ", mtime=0)
+    posts(capture, n, member * (58000 // len(member)), b"text/plain", b"Content-Encoding: gzip\r\n")
+
+
+@kind
+def gzip_twice(capture, n):
+    body = gzip.compress(gzip.compress(b"http://1/a " * 2_000_000, mtime=0), mtime=0)[:60000]
+    posts(capture, n, body, b"text/plain", b"Content-Encoding: gzip, gzip\r\n")
+
+
+@kind
+def zstd_window(capture, n):
+    """a frame that asks for a window of 128 MB, with blocks of one byte each repeated"""
+    block = struct.pack("<I", 131072 << 3 | 1 << 1)[:3] + b"/"
+    body = b"\x28\xb5\x2f\xfd\x00\x88" + block * 2000
+    posts(capture, n, body, b"text/plain", b"Content-Encoding: zstd\r\n")
+
+
+@kind
+def zstd_blocks(capture, n):
+    """the same in a window that is allowed"""
+    block = struct.pack("<I", 131072 << 3 | 1 << 1)[:3] + b"/"
+    body = b"\x28\xb5\x2f\xfd\x00\x58" + block * 14
+    posts(capture, n, body, b"text/plain", b"Content-Encoding: zstd\r\n")
+
+
+@kind
+def wide_text(capture, n):
+    """UTF-16"""
+    posts(capture, n, ("http://1.1/x " * 2200).encode("utf-16"), b"text/plain")
+
+
+@kind
+def entities(capture, n):
+    posts(capture, n, b"&#104;&#116;&#116;p&#58;&#47;&#47;1&#47; " * 1300, b"text/html")
+
+
+@kind
+def backslashes(capture, n):
+    posts(capture, n, b'{"a":"' + b"\\u0068ttp:\\/\\/1.1\\/ " * 2400 + b'"}')
+
+
+@kind
+def colons(capture, n):
+    """hosts that may be addresses of the sixth version"""
+    form(capture, n, b"//[" + b"::1:" * 1900 + b"]/")
+
+
+@kind
+def dots(capture, n):
+    form(capture, n, b"http://" + b"1.2-3." * 1300 + b"/")
+
+
+@kind
+def hex_runs(capture, n):
+    one_issuance(capture)
+    posts(capture, n, b"2f2f312e312f" * 4900, b"text/plain")
+
+
+@kind
+def base32_runs(capture, n):
+    one_issuance(capture)
+    posts(capture, n, b"F4XTCLRRF5QWCYLB" * 3700, b"text/plain")
+
+
+@kind
+def labels(capture, n):
+    one_issuance(capture)
+    posts(capture, n, b"aA1.bB2." * 7300, b"text/plain")
+
+
+@kind
+def ssrf_names(capture, n):
+    """requests that name a host each, and lookups of other hosts that lead to a metadata service"""
+    for i in range(n):
+        query = b"&".join(b"u%d=http://n%d-%d.example/" % (j, i, j) for j in range(20))
+        connection = Connection(capture, client(i), port(i), WEB, handshake=False)
+        connection.send(get(b"/f?" + query, b"w"))
+        connection.receive(response(b"ok"))
+    dns_rebind(capture, n)
+
+
+@kind
+def ssrf_hops(capture, n):
+    """one URL passed on from server to server"""
+    for i in range(n):
+        connection = Connection(capture, numbered(0x0A050000, i), port(i), numbered(0x0A050001, i), handshake=False)
+        connection.send(get(b"/f?u=http://169.254.169.254/latest/meta-data/p", b"w"))
+
+
+@kind
+def ssrf_others(capture, n):
+    """open requests to many servers, and the same path fetched by one of them again and again"""
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), numbered(0x0A060000, i), handshake=False)
+        connection.send(get(b"/f?u=http://169.254.169.254/latest/meta-data/p", b"w"))
+    for i in range(n):
+        connection = Connection(capture, numbered(0x0A060000, 1 + i % 3), port(i), METADATA)
+        connection.send(get(b"/latest/meta-data/p", b"w"))
+        connection.receive(response(b"a"))
+        connection.close()
+
+
+@kind
+def redirect_loops(capture, n):
+    """every answer sends its client to all others"""
+    open_requests(capture, n, lambda i: b"/f?u=http://evil%d.example/r" % (i % 7))
+    for i in range(n):
+        connection = Connection(capture, WEB, port(i), address("10.201.0.1"))
+        connection.send(get(b"/r", b"evil%d.example" % (i % 7)))
+        location = b"http://evil%d.example/r" % (i * 3 % 7)
+        connection.receive(b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n")
+        connection.close()
+
+
+@kind
+def half_open(capture, n):
+    """requests without an end, a kilobyte each"""
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), WEB, handshake=False)
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n" + b"a" * 1000)
+
+
+@kind
+def half_heads(capture, n):
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), WEB, handshake=False)
+        connection.send(b"GET / HTTP/1.1\r\nHost: " + b"x" * 1000)
+
+
+@kind
+def holes_many(capture, n):
+    """many connections, each with a hole and forty bytes behind it, one by one"""
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), WEB, handshake=False)
+        connection.send(b"GET / HTTP/1.1\r\n")
+        for j in range(40):
+            connection.packet(connection.ours + 1 + 2 * j, b"x")
+
+
+@kind
+def frags_many(capture, n):
+    """datagrams of a hundred tiny fragments, none whole"""
+    for i in range(n):
+        for j in range(100):
+            capture.packet(ip(client(i), WEB, 17, b"x" * 8, i, 0x2000 | (2 + 2 * j)))
+
+
+def framed(data, mask=b"\1\2\3\4"):
+    return bytes([0x81, 0x80 | len(data)]) + mask + bytes(b ^ mask[i & 3] for i, b in enumerate(data))
+
+
+@kind
+def websocket_bytes(capture, n):
+    """WebSocket frames of one byte"""
+    connection = Connection(capture, client(1), 1234, WEB)
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    connection.send(get(b"/", headers=upgrade + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"))
+    connection.receive(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
+    for _ in range(n):
+        connection.send(framed(b"/") * 100)
+
+
+@kind
+def proxies(capture, n):
+    """a tunnel in a tunnel in a tunnel"""
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), WEB, handshake=False)
+        for _ in range(12):
+            connection.send(b"CONNECT 1.1.1.1:80 HTTP/1.1\r\n\r\n")
+            connection.receive(b"HTTP/1.1 200 OK\r\n\r\n")
+
+
+@kind
+def proxy_headers(capture, n):
+    exchanges(capture, n, b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n" * 30 + get(b"/"))
+
+
+@kind
+def socks(capture, n):
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), WEB, handshake=False)
+        for _ in range(10):
+            connection.send(b"\5\1\0")
+            connection.receive(b"\5\0")
+            connection.send(b"\5\1\0\1\1\1\1\1\0P")
+            connection.receive(b"\5\0\0\1\0\0\0\0\0\0")
+
+
+@kind
+def h2_open(capture, n):
+    """streams that are never ended, with a body each"""
+    connection = h2(capture)
+    for i in range(n):
+        stream = 2 * i + 1
+        connection.send(h2_frame(HEADERS, 4, stream, H2_REQUEST) + h2_frame(0, 0, stream, b"x" * 1000))
+
+
+@kind
+def h2_tables(capture, n):
+    """many connections, each with a full header table"""
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), WEB, handshake=False)
+        connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2_frame(SETTINGS, 0, 0, b""))
+        connection.send(h2_frame(HEADERS, 5, 1, H2_REQUEST + h2_literal(b"a" * 3900)))
+
+
+@kind
+def h2_cookies(capture, n):
+    """a field of one byte each, thousands in a list"""
+    connection = h2(capture)
+    for i in range(n):
+        connection.send(h2_frame(HEADERS, 5, 2 * i + 1, H2_REQUEST + b"\x00\1c\1/" * 3000))
+
+
+@kind
+def dns_records(capture, n):
+    """thousands of the shortest records"""
+    name = b"\1a\0"
+    record = b"\0" + struct.pack("!HHIH", 16, 1, 60, 0)
+    message = b"\x12\x34\x81\x80\0\1\x0f\xff\0\0\0\0" + name + b"\0\1\0\1" + record * 4095
+    for i in range(n):
+        datagram = struct.pack("!HHHH", 53, port(i), 8 + len(message), 0) + struct.pack("!H", i & 0xFFFF) + message[2:]
+        for at in range(0, len(datagram), 1480):
+            more = 0x2000 if at + 1480 < len(datagram) else 0
+            capture.packet(ip(WEB, client(i), 17, datagram[at : at + 1480], i, at // 8 | more))
+
+
+@kind
+def dns_texts(capture, n):
+    """answers of strings of no length"""
+    data = b"\0" * 1200
+    answer = b"\x12\x34\x81\x80\0\1\0\1\0\0\0\0\1a\0\0\x10\0\1\xc0\x0c\0\x10\0\1\0\0\0\x3c" + struct.pack("!H", len(data))
+    for i in range(n):
+        capture.packet(udp(WEB, client(i), 53, port(i), answer + data))
+
+
+@kind
+def dns_questions(capture, n):
+    """hundreds of questions in a query"""
+    query = b"\x12\x34\1\0\0\xf0\0\0\0\0\0\0" + SERVICE_NAME + b"\0\1\0\1" + b"\xc0\x0c\0\1\0\1" * 239
+    for i in range(n):
+        capture.packet(udp(client(i), WEB, port(i), 53, query))
+
+
+@kind
+def dns_pipeline(capture, n):
+    """queries over TCP, a byte at a time"""
+    query = QUERY + b"\1a\0\0\1\0\1"
+    connection = Connection(capture, client(1), 1234, WEB)
+    for _ in range(n):
+        connection.send(struct.pack("!H", len(query)) + query, 1)
+
+
+@kind
+def methods(capture, n):
+    """one line of many requests, none of them whole"""
+    exchanges(capture, n, b"GET " * 14000)
+
+
+@kind
+def blank_lines(capture, n):
+    exchanges(capture, n, b"\r\n" * 29000 + get(b"/"))
+
+
+@kind
+def header_folds(capture, n):
+    exchanges(capture, n, get(b"/", headers=b"X: http://1.1/\r\n" + b" //1.1/\r\n" * 6000))
+
+
+@kind
+def roles(capture, n):
+    """a role's name of kilobytes, and the credential for it"""
+    for i in range(n):
+        connection = Connection(capture, client(i % 1000), port(i), METADATA)
+        connection.send(get(ROLE + b"r%d" % i * 900, b"169.254.169.254"))
+        connection.receive(response(credential(i)))
+        connection.close()
+
+
+@kind
+def answers_encoded(capture, n):
+    """metadata answers that hold text in base64 in base64, and many keys"""
+    text = base64.b64encode(base64.b64encode(b"export A=b " * 2000))
+    body = b'{"a":"' + text + b'",' + b",".join(b'"k%d":"v"' % i for i in range(1500)) + b"}"
+    exchanges(capture, n, get(b"/latest/user-data", b"x"), response(body), METADATA)
+
+
 # What pcapng is dearest on: files of their own.
 
 

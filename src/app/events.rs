@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::feed::Feed;
 use super::progress::Position;
 use super::report::Failures;
+use super::tell_user;
 use crate::capture::{self, CaptureError, FileSource, Input, Listed};
 use crate::config::Config;
-use crate::event::Harmless;
 use crate::observe::What;
 use crate::packet::Timestamp;
 use crate::sensors::prefilter::Prefilter;
@@ -175,7 +175,7 @@ impl<'f, 'r> Events<'f, 'r> {
             }
         }
         if told > TOLD {
-            eprintln!("imdswatch: {}: {} more lines could not be read", Harmless(input), told - TOLD);
+            tell_user(format_args!("{}: {} more lines could not be read", input, told - TOLD));
         }
         self.counts.events += reader.records;
         self.counts.bytes += reader.bytes;

@@ -14,9 +14,9 @@ use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 
 use super::Report;
+use super::tell_user;
 use crate::capture::{CaptureError, Input, Listed, expand};
 use crate::config::Config;
-use crate::event::Harmless;
 use crate::output::{Batch, Counters, Destination, Filter, Form, Output, OutputError, Settings};
 use crate::report::{self, Collector};
 
@@ -139,7 +139,7 @@ pub(super) fn write(events: &[PathBuf], output: &Path) -> anyhow::Result<bool> {
         match read {
             Ok(good) => sound &= good,
             Err(error) => {
-                eprintln!("imdswatch: {}", Harmless(format_args!("{error:#}")));
+                tell_user(format_args!("{error:#}"));
                 sound = false;
             }
         }
@@ -209,12 +209,12 @@ fn read_lines(lines: &mut impl BufRead, input: &Input, collector: &mut Collector
         if let Some(fault) = fault {
             bad += 1;
             if bad <= NAMED {
-                eprintln!("imdswatch: {}", Harmless(format_args!("{input}: line {number} is no event: {fault}")));
+                tell_user(format_args!("{input}: line {number} is no event: {fault}"));
             }
         }
     }
     if bad > NAMED {
-        eprintln!("imdswatch: {}: {bad} lines in all are no events", Harmless(input));
+        tell_user(format_args!("{input}: {bad} lines in all are no events"));
     }
     Ok(bad == 0)
 }

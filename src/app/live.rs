@@ -21,6 +21,7 @@ use signal_hook::iterator::Signals;
 use super::identify;
 use super::report::{Dropped, Drops, Report};
 use super::run::{Captured, Request, Run, RunState, spawn};
+use super::tell_user;
 use super::threads::Threads;
 use crate::config::{self, Config};
 use crate::live::{
@@ -85,7 +86,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     sniffer.prepare_for_return();
     say_all(sniffer.remarks());
     let helper = Helper::start(&live.hostfs, live.user.as_deref()).map_err(|error| {
-        eprintln!("imdswatch: no helper ({error}): executables of other users' processes are not named");
+        tell_user(format_args!("no helper ({error}): executables of other users' processes are not named"));
     });
     let names = live.processes.then(|| Prefilter::new(&config.catalogue)).flatten();
     let names = names.map(|names| Box::new(move |text: &[u8]| names.takes(text)) as live::Names);
@@ -135,8 +136,10 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
             });
             let Attributed { named, missed, lost, started, cut } = directory.counts();
             if config.verbose > 0 {
-                eprintln!("imdswatch: {named} connections with, {missed} without their process; {lost} records lost");
-                eprintln!("imdswatch: {started} programs started; the arguments of {cut} could not be read whole");
+                tell_user(format_args!(
+                    "{named} connections with, {missed} without their process; {lost} records lost"
+                ));
+                tell_user(format_args!("{started} programs started; the arguments of {cut} could not be read whole"));
             }
         });
         say_all(confine(config, needs, file)?);
@@ -224,7 +227,7 @@ fn at(started: Instant, state: &RunState) -> Report {
 }
 
 fn say_all(remarks: impl IntoIterator<Item = String>) {
-    remarks.into_iter().for_each(|remark| eprintln!("imdswatch: {remark}"));
+    remarks.into_iter().for_each(tell_user);
 }
 
 /// Says once what the built-in kernel filter keeps out.
@@ -232,10 +235,10 @@ fn settings(config: &Config) -> Settings {
     let live = &config.live;
     let narrow = !config.detect.ssrf && config.events < crate::cli::EventSet::All;
     if narrow && !config.quiet {
-        eprintln!(
-            "imdswatch: without the SSRF search the kernel hands on metadata services and DNS only: requests through \
+        tell_user(format_args!(
+            "without the SSRF search the kernel hands on metadata services and DNS only: requests through \
              proxies, and what tunnels carry, are not seen"
-        );
+        ));
     }
     let filters = if narrow {
         for_metadata_only(&config.catalogue, &config.filter).into()
@@ -338,7 +341,7 @@ impl<'r> Capture<'r> {
     }
 
     fn fail(&self, text: &str) {
-        eprintln!("imdswatch: {text}");
+        tell_user(text);
         self.run.state.post(|report| report.failures += 1);
     }
 
@@ -418,14 +421,14 @@ impl<'r> Capture<'r> {
         match (self.dropping, sum > self.told_drops) {
             (None, true) => {
                 let lag = self.run.state.lag().as_secs_f64();
-                eprintln!("imdswatch: cannot keep up ({lag:.1} s behind): packets are dropped and counted");
+                tell_user(format_args!("cannot keep up ({lag:.1} s behind): packets are dropped and counted"));
                 self.dropping = Some(sum);
             }
             (Some(_), false) => {
                 let since = sum - std::mem::take(&mut self.dropping).unwrap_or_default();
-                eprintln!(
-                    "imdswatch: keeps up again; {sum} packets were dropped in all, {since} of them since that was said"
-                );
+                tell_user(format_args!(
+                    "keeps up again; {sum} packets were dropped in all, {since} of them since that was said"
+                ));
             }
             _ => {}
         }
@@ -517,10 +520,12 @@ impl Reactions<'_> {
         let report = self.run.state.report();
         if report.unpublished > 0 && !self.run.state.is_published() {
             let packets = report.unpublished;
-            eprintln!("imdswatch: time is up: {packets} captured packets were not worked off; what they show is lost");
+            tell_user(format_args!(
+                "time is up: {packets} captured packets were not worked off; what they show is lost"
+            ));
         }
         for output in report.outputs.iter().filter(|output| output.waiting > 0 && output.spool_bytes == 0) {
-            eprintln!("imdswatch: output {} did not take {} events: they are lost", output.name, output.waiting);
+            tell_user(format_args!("output {} did not take {} events: they are lost", output.name, output.waiting));
         }
         self.tell();
         std::process::exit(i32::from(super::status::FAILED));
@@ -531,7 +536,7 @@ impl Reactions<'_> {
         if let Some(file) = self.file {
             match config::allow_list(file) {
                 Ok(allow) => drop(self.requests.send(Request::Allow(allow))),
-                Err(error) => eprintln!("imdswatch: the allow list stays as it is: {error}"),
+                Err(error) => tell_user(format_args!("the allow list stays as it is: {error}")),
             }
         }
     }

@@ -3,6 +3,7 @@
 // Messages for the user are this module's to print.
 #![allow(clippy::print_stderr)]
 
+use std::fmt::Display;
 use std::fs::Metadata;
 use std::io::{self, Write};
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::capture::{self, Filter};
 use crate::cli::{Args, Command, Engine, Flavour};
 use crate::config::{Config, ConfigError, Inputs};
 use crate::detect::Signal;
+use crate::event::{Harmless, harmless_lines};
 use crate::output::{self, Destination, OutputError};
 
 mod events;
@@ -59,12 +61,12 @@ pub fn run(args: Args) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) if error.downcast_ref::<ConfigError>().is_some() => {
-            eprintln!("imdswatch: {error:#}");
+            tell_error(&error);
             ExitCode::from(status::USAGE)
         }
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("imdswatch: {error:#}");
+            tell_error(&error);
             ExitCode::from(status::FAILED)
         }
     }
@@ -91,7 +93,7 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
             let report = replay::replay(&config, inputs, outputs, &stop);
             handover.finish(&report)?;
             if report.inputs == 0 && report.failures == 0 && !stop.load(Ordering::Relaxed) {
-                eprintln!("imdswatch: nothing was read: there are no captures and no events in what was named");
+                tell_user(format_args!("nothing was read: there are no captures and no events in what was named"));
             }
             report
         }
@@ -111,9 +113,24 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(exit_code(&report, config.fail_on))
 }
 
+/// Writes one line to stderr: whatever is in file names, arguments and messages of others, it stays one line and text.
+fn tell_user(text: impl Display) {
+    eprintln!("imdswatch: {}", Harmless(text));
+}
+
+/// The same for what ended a command; what is wrong in a file is shown with its lines.
+fn tell_error(error: &anyhow::Error) {
+    match error.downcast_ref() {
+        Some(ConfigError::Parse { path, text }) => {
+            eprintln!("imdswatch: {}: {}", Harmless(path.display()), harmless_lines(text));
+        }
+        _ => tell_user(format_args!("{error:#}")),
+    }
+}
+
 /// How outputs talk to the user.
 fn say() -> output::Say {
-    Arc::new(|text| eprintln!("imdswatch: {text}"))
+    Arc::new(|text| tell_user(text))
 }
 
 /// An input that is an output as well would be written to while it is read.

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, select};
 use super::inbox::{Item, Turn, WorkerInbox, turn};
 use super::report::Report;
 use super::run::{Request, Run};
+use super::tell_user;
 use super::worker::{Budget, Found};
 use super::writer::Writers;
 use crate::packet::Timestamp;
@@ -73,7 +74,7 @@ impl<'r> PublisherThread<'r> {
 
     /// Says that something failed, which the exit status says too.
     fn complain(&self, error: &std::io::Error) {
-        eprintln!("imdswatch: {error}");
+        tell_user(error);
         self.run.state.post(|report| report.failures += 1);
     }
 

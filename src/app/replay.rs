@@ -14,10 +14,10 @@ use super::feed::Feed;
 use super::progress::{self, Position};
 use super::report::{Failures, Report};
 use super::run::{Run, RunState, spawn};
+use super::tell_user;
 use super::threads::Threads;
 use crate::capture::{CaptureError, FileSource, Filter, Listed, Status};
 use crate::config::Config;
-use crate::event::Harmless;
 use crate::output::Output;
 use crate::packet::PacketBatch;
 
@@ -45,10 +45,10 @@ impl EndGuard {
         match self.seen {
             Some((since, seen)) if seen == progress && since.elapsed() >= GRACE => {
                 for output in run.state.report().outputs.iter().filter(|output| output.waiting > 0) {
-                    eprintln!(
-                        "imdswatch: output {} did not take {} events: they are lost",
+                    tell_user(format_args!(
+                        "output {} did not take {} events: they are lost",
                         output.name, output.waiting
-                    );
+                    ));
                 }
                 std::process::exit(i32::from(super::status::FAILED));
             }
@@ -126,7 +126,7 @@ pub fn replay<'o>(
 }
 
 fn panicked(thread: &str) -> Read {
-    eprintln!("imdswatch: the {thread} thread failed; this is a bug, please report it");
+    tell_user(format_args!("the {thread} thread failed; this is a bug, please report it"));
     Read { failures: Failures { count: 1, ..Failures::default() }, ..Read::default() }
 }
 
@@ -184,7 +184,7 @@ fn read_all(
             for warning in source.warnings() {
                 match warning.damage {
                     true => read.failures.add(&warning),
-                    false => eprintln!("imdswatch: {}", Harmless(&warning)),
+                    false => tell_user(&warning),
                 }
             }
             read.packets += batch.len() as u64;

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::progress::human;
+use super::tell_user;
 use crate::alert::{Rule, Severity};
 use crate::decode;
-use crate::event::Harmless;
 use crate::metrics::{Family, Snapshot};
 use crate::output::Counts;
 use crate::pipeline;
@@ -72,7 +72,7 @@ impl Failures {
 
     /// Counts one and says it on standard error.
     pub(super) fn add(&mut self, trouble: &impl fmt::Display) {
-        eprintln!("imdswatch: {}", Harmless(trouble));
+        tell_user(trouble);
         self.count += 1;
         if self.first.len() < Self::MOST {
             self.first.push(trouble.to_string());

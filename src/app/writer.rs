@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::run::{Run, spawn};
-use crate::event::Harmless;
+use super::tell_user;
 use crate::output::queue::{Job, Next, Queue, Reason};
 use crate::output::{Batch, Filter, Form, Output, OutputError};
 
@@ -194,7 +194,7 @@ impl WriterThread<'_, '_> {
 
     fn say(&mut self) {
         while let Some(message) = self.output.message() {
-            eprintln!("imdswatch: {}", Harmless(message));
+            tell_user(message);
         }
     }
 
@@ -205,7 +205,7 @@ impl WriterThread<'_, '_> {
         }
         let is_quiet = matches!(error, OutputError::Closed);
         if !is_quiet {
-            eprintln!("imdswatch: {}", Harmless(error));
+            tell_user(error);
         }
         self.run.state.post(|report| match is_quiet {
             true => report.closed = true,

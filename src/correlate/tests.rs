@@ -249,8 +249,8 @@ fn lookup(client: &str, name: &str, span: (i64, i64), addresses: &[&str]) -> Wha
     let message = |at| dns::Message { time: ms(at), ..Default::default() };
     let tx = dns::Transaction {
         conn: conn(client, "10.20.0.53:53"),
-        query: Some(message(span.0)),
-        response: Some(message(span.1)),
+        query: Some(message(span.0).into()),
+        response: Some(message(span.1).into()),
         notes: Vec::new(),
         question: 0,
     };
@@ -570,7 +570,7 @@ fn names_of_services_are_lookups() {
     };
     let tx = dns::Transaction {
         conn: conn(HOST, "10.0.0.53:53"),
-        query: Some(dns::Message { time: ms(1), ..Default::default() }),
+        query: Some(dns::Message { time: ms(1), ..Default::default() }.into()),
         response: None,
         notes: Vec::new(),
         question: 0,

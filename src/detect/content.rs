@@ -138,6 +138,7 @@ impl<'b> Content<'b> {
     /// or that is not in the encoding that it is said to be in, is left as it is.
     pub fn new(bytes: &'b [u8], encoding: Option<&[u8]>) -> Self {
         let mut content = Self::Plain(bytes);
+        let limit = MAX_DECODED.min(allowance(bytes.len()));
         let names = encoding.unwrap_or_default().rsplit(|b| *b == b',').take(LAYERS).map(<[u8]>::trim_ascii);
         for name in names {
             let input = content.bytes();
@@ -146,7 +147,7 @@ impl<'b> Content<'b> {
             let by_bytes = Coding::begins(input).filter(|coding| *coding != Coding::Deflate);
             let guessed = || Coding::begins(input).filter(|_| name.is_empty());
             let Some(coding) = by_bytes.or(named).or_else(guessed) else { continue };
-            match decode(coding, input, MAX_DECODED) {
+            match decode(coding, input, limit) {
                 (decoded, _) if decoded.is_empty() && by_bytes.is_none() => {}
                 (decoded, _) => content = Self::Decoded(decoded),
             }

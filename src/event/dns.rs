@@ -166,8 +166,8 @@ pub(super) fn document<'a>(
     let exchange = Exchange {
         kind: "dns",
         conn: &tx.conn,
-        request: tx.query.as_ref().map(side),
-        response: tx.response.as_ref().map(side),
+        request: tx.query.as_deref().map(side),
+        response: tx.response.as_deref().map(side),
         icmp: None,
     };
     let mut envelope = writer.exchange(id, &exchange, context);
@@ -203,11 +203,11 @@ pub(super) fn document<'a>(
         dns.resolved_ip.iter().for_each(|ip| envelope.related.add_ip(ip.0));
         body.dns = Some(dns);
     }
-    let raw = |wanted: bool, message: &Option<Message>| {
-        message.as_ref().filter(|_| wanted).map(|message| context.mask.text(message_text(message).into()))
+    let raw = |wanted: bool, message: Option<&Message>| {
+        message.filter(|_| wanted).map(|message| context.mask.text(message_text(message).into()))
     };
-    body.request = raw(settings.send_request, &tx.query);
-    body.response = raw(settings.send_response, &tx.response);
+    body.request = raw(settings.send_request, tx.query.as_deref());
+    body.response = raw(settings.send_response, tx.response.as_deref());
     envelope.imds = imds_object(verdict, context);
     if envelope.imds.is_some() {
         writer.add_unknown_process(&mut envelope);

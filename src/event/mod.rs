@@ -33,7 +33,7 @@ pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
 pub use fields::FIELDS;
 pub use flow::{FlowContext, flow_event_id};
 pub use mask::Masker;
-pub use plain::Harmless;
+pub use plain::{Harmless, harmless_lines};
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp, Stamps};
 

@@ -116,7 +116,8 @@ impl Judge {
             answers: answers.collect(),
             ..DnsMessage::default()
         });
-        let tx = Lookup { conn, query: Some(query), response, notes: Vec::new(), question: 0 };
+        let (query, response) = (Some(Arc::new(query)), response.map(Arc::new));
+        let tx = Lookup { conn, query, response, notes: Vec::new(), question: 0 };
         let verdict = self.detector.dns(&tx, false);
         verdict.is_about_metadata().then(|| (time, What::Dns(Box::new((tx, verdict)))))
     }

@@ -503,7 +503,7 @@ fn questions_and_answers() {
         let tx = dns::Transaction {
             conn: conn("10.0.0.2:53"),
             query: None,
-            response: Some(message),
+            response: Some(message.into()),
             notes: vec![],
             question: 0,
         };

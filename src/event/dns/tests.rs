@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -34,6 +36,7 @@ fn event(query: Option<&[u8]>, response: Option<&[u8]>, notes: Vec<Note>) -> Val
         },
         ..Settings::default()
     };
+    let (query, response) = (query.map(Arc::new), response.map(Arc::new));
     event_of(&Transaction { conn: conn(), query, response, notes, question: 0 }, settings, &DnsVerdict::default())
 }
 
@@ -233,6 +236,7 @@ fn names_are_parted_by_the_public_suffix_list() {
 #[test]
 fn a_metadata_name_makes_it_a_metadata_event() {
     let query = Some(Message { time: Timestamp(0), ..parse(QUERY).unwrap() });
+    let query = query.map(Arc::new);
     let tx = Transaction { conn: conn(), query, response: None, notes: vec![], question: 0 };
     let verdict = DnsVerdict { metadata_name: Some(("aws", "imds")), ..DnsVerdict::default() };
     let event = event_of(&tx, Settings::default(), &verdict);

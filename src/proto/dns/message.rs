@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::conn::Conn;
 use crate::packet::Timestamp;
@@ -327,10 +328,10 @@ pub enum Note {
 pub struct Transaction {
     /// Who asked whom, over what.
     pub conn: Conn,
-    /// The query.
-    pub query: Option<Message>,
-    /// The response.
-    pub response: Option<Message>,
+    /// The query; shared by the transactions of its questions.
+    pub query: Option<Arc<Message>>,
+    /// The response; shared likewise.
+    pub response: Option<Arc<Message>>,
     /// Remarks in order.
     pub notes: Vec<Note>,
     /// Index of the question this transaction is about: a message with several gives one transaction each.

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -94,7 +95,8 @@ struct Waiting {
 impl Waiting {
     fn close(mut self, note: Option<Note>, response: Option<Message>) -> Transaction {
         self.notes.extend(note);
-        Transaction { conn: self.conn, query: Some(self.query), response, notes: self.notes, question: 0 }
+        let (query, response) = (Some(Arc::new(self.query)), response.map(Arc::new));
+        Transaction { conn: self.conn, query, response, notes: self.notes, question: 0 }
     }
 }
 
@@ -260,7 +262,7 @@ impl Tracker {
             }
         };
         if route.proto == Proto::Udp {
-            let remarks = edns_remarks(transaction.query.as_ref(), transaction.response.as_ref());
+            let remarks = edns_remarks(transaction.query.as_deref(), transaction.response.as_deref());
             transaction.notes.extend(remarks.into_iter().flatten());
         }
         self.emit(transaction, first, out);
@@ -303,6 +305,7 @@ impl Route {
 }
 
 fn single(conn: Conn, query: Option<Message>, response: Option<Message>, note: Option<Note>) -> Transaction {
+    let (query, response) = (query.map(Arc::new), response.map(Arc::new));
     Transaction { conn, query, response, notes: note.into_iter().collect(), question: 0 }
 }
 

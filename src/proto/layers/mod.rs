@@ -105,6 +105,7 @@ pub struct Sink<'a> {
 }
 
 /// What is found in a connection.
+#[expect(clippy::large_enum_variant, reason = "handed on by reference or moved once, and most are exchanges")]
 pub enum Found<'f> {
     /// An HTTP exchange.
     Http(http::Transaction),
