@@ -439,6 +439,18 @@ fn a_closed_pipe_is_a_quiet_end() {
 }
 
 #[test]
+fn a_reader_of_messages_that_is_gone_loses_nothing() {
+    let arguments = ["-r", CUT, "-r", "/nonexistent", "-r", THEFT, "-e", "alerts"];
+    let whole = output(&arguments);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_imdswatch"));
+    let alone = command.current_dir(root()).args(arguments).stderr(writer).output().unwrap();
+    assert_eq!(alone.status.code(), Some(status(&whole)));
+    assert_eq!(String::from_utf8_lossy(&alone.stdout), out(&whole));
+}
+
+#[test]
 fn a_configuration_file_is_obeyed_and_flags_win() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "c.toml", "[events]\nwrite = \"alerts\"\n[alerts]\nmin_severity = \"critical\"\n");

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,7 @@ impl Handover {
             save(collector, &path)?;
         }
         if let Some(shared) = self.summary {
-            eprint!("{}", taken(shared).text());
+            let _ = write!(io::stderr(), "{}", taken(shared).text());
         }
         Ok(())
     }

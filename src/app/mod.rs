@@ -105,24 +105,25 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
         Inputs::Live(interfaces) => live::watch(&config, interfaces, args.run.config.as_deref(), &stop)?,
     };
     if !config.quiet {
-        report.print(&mut io::stderr().lock())?;
+        let _ = report.print(&mut io::stderr().lock());
     }
     if config.suggest_allow {
-        eprint!("{}", report.suggestions());
+        let _ = write!(io::stderr(), "{}", report.suggestions());
     }
     Ok(exit_code(&report, config.fail_on))
 }
 
 /// Writes one line to stderr: whatever is in file names, arguments and messages of others, it stays one line and text.
 fn tell_user(text: impl Display) {
-    eprintln!("imdswatch: {}", Harmless(text));
+    // Who reads may be gone: that is no reason to stop watching.
+    let _ = writeln!(io::stderr(), "imdswatch: {}", Harmless(text));
 }
 
 /// The same for what ended a command; what is wrong in a file is shown with its lines.
 fn tell_error(error: &anyhow::Error) {
     match error.downcast_ref() {
         Some(ConfigError::Parse { path, text }) => {
-            eprintln!("imdswatch: {}: {}", Harmless(path.display()), harmless_lines(text));
+            let _ = writeln!(io::stderr(), "imdswatch: {}: {}", Harmless(path.display()), harmless_lines(text));
         }
         _ => tell_user(format_args!("{error:#}")),
     }
