@@ -39,7 +39,7 @@ python3 -m http.server 80 --bind 169.254.169.254 --directory "$root/srv" >"$dir/
 server=$!
 command=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/imdswatch.service" "$root/lib/systemd/system/imdswatch.service" 2>/dev/null | head -1)
 # shellcheck disable=SC2086
-inside $command >"$dir/messages" 2>&1 &
+chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin $command >"$dir/messages" 2>&1 &
 watching=$!
 trap 'kill $server $watching 2>/dev/null || true' EXIT
 for _ in $(seq 100); do
@@ -59,7 +59,7 @@ echo '# changed by hand' >>"$root/etc/imdswatch/imdswatch.toml"
 rm -rf "$dir/newer"
 dpkg-deb -R "$package" "$dir/newer"
 sed -i 's/^Version: .*/&+upgrade/' "$dir/newer/DEBIAN/control"
-dpkg-deb --root-owner-group -b "$dir/newer" "$root/newer.deb" >/dev/null
+dpkg-deb --root-owner-group -Znone -b "$dir/newer" "$root/newer.deb" >/dev/null
 inside dpkg -i /newer.deb >"$dir/upgrade.log" 2>&1 || { cat "$dir/upgrade.log"; fail "it does not upgrade"; }
 grep -q 'changed by hand' "$root/etc/imdswatch/imdswatch.toml" || fail "the upgrade lost the configuration"
 [ "$(state /etc/imdswatch/imdswatch.toml)" = "root:imdswatch 640" ] || fail "the upgrade opened the configuration"

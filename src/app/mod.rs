@@ -4,7 +4,6 @@
 #![allow(clippy::print_stderr)]
 
 use std::fmt::Display;
-use std::fs::Metadata;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -164,11 +163,11 @@ fn input_path(input: &capture::Input) -> Option<&Path> {
 #[cfg(unix)]
 fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
-    path.metadata().ok().filter(Metadata::is_file).map(|file| (file.dev(), file.ino()))
+    path.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| (file.dev(), file.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(path: &Path) -> Option<PathBuf> {
+fn identity(path: &Path) -> Option<std::path::PathBuf> {
     path.canonicalize().ok()
 }
 

@@ -382,8 +382,8 @@ fn what_another_actor_of_the_same_address_did_counts_for_nothing() {
     let issued = alerts.iter().filter(|alert| alert.rule == Rule::ImdsCredentialIssued && alert.repeats.is_none());
     let mut severities: Vec<_> = issued.map(|alert| alert.severity).collect();
     severities.sort();
-    // curl is a tool whatever the host is used to; what comes late is a known client out of step, and no habit makes it low.
-    assert_eq!(severities, [Severity::Low, Severity::Medium, Severity::Medium, Severity::High, Severity::Critical]);
+    // curl is a tool whatever the host is used to; what comes late is a known client out of its steps, and has no share in its habit.
+    assert_eq!(severities, [Severity::Low, Severity::Medium, Severity::High, Severity::Critical, Severity::Critical]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::content;
 /// Encodings inside each other that are undone.
 const DEPTH: u8 = 4;
 /// Bytes of all readings, for each byte of the text.
-const WORK: usize = 16;
+const WORK: usize = 24;
 /// The same for the shortest texts.
 const WORK_LEAST: usize = 8 * 1024;
 /// Most bytes that compressed data may become.
