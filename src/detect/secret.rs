@@ -65,7 +65,7 @@ impl Secret {
         let value = value.get(..MAX_SECRET).unwrap_or(value);
         let (mut grams, mut anchors) = (Vec::new(), Vec::new());
         let mut rest = value;
-        while let Some((run, after)) = next_run(rest, |byte| byte > b' ' && byte < 0x7F) {
+        while let Some((run, after)) = next_run(rest, is_of_secret) {
             rest = after;
             if !is_secret(run) {
                 continue;
@@ -85,6 +85,11 @@ impl Secret {
         let is_any = !grams.is_empty();
         is_any.then(|| Self { part, grams: grams.into(), anchors: anchors.into() })
     }
+}
+
+/// Whether secrets have such characters: [`Secret::grams`] are of no others.
+pub fn is_of_secret(byte: u8) -> bool {
+    byte > b' ' && byte < 0x7F
 }
 
 /// How many characters every secret of its kind begins with.

@@ -24,6 +24,8 @@ const MAX_UNPACKED: usize = 64 * 1024;
 /// Places at which compressed data known by two bytes is tried, and what it has to give.
 const ZLIB_TRIES: usize = 4;
 const GOOD: usize = 32;
+/// Characters in a row that a reading must have to tell anything: those of which secrets are compared.
+const MIN_LEGIBLE: usize = 16;
 /// Characters that 16 characters are in base64, base32 and hex at least.
 const MIN_BASE64: usize = 22;
 const MIN_BASE32: usize = 26;
@@ -57,6 +59,9 @@ fn level<V: Visitor>(text: &[u8], depth: u8, work: &mut usize, visitor: &mut V) 
     each_view::<V>(text, &mut |view| {
         let Some(left) = work.checked_sub(view.bytes.len()) else { return };
         *work = left;
+        if !is_legible(&view.bytes) {
+            return;
+        }
         let inner = level(&view.bytes, depth.saturating_sub(1), work, visitor);
         found.extend(inner.into_iter().filter_map(|range| view.source(&range)));
     });
@@ -104,13 +109,16 @@ impl View {
 }
 
 fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
-    if memchr::memchr3(b'%', b'\\', b'&', text).is_some() || memchr::memmem::find(text, b"=\n").is_some() {
+    if memchr::memchr3(b'%', b'\\', b'&', text).is_some() || text.windows(2).any(|pair| matches!(pair, b"=\n" | b"=\r"))
+    {
         unescaped::<V>(text).iter().for_each(&mut *take);
     }
     if memchr::memchr(0, text).is_some() {
         take(&narrow::<V>(text));
     }
-    unpacked(text).iter().for_each(&mut *take);
+    if is_packed(text) {
+        unpacked(text).iter().for_each(&mut *take);
+    }
     joined_labels::<V>(text, take);
     let mut from = 0;
     while let Some(run) = next_encoded(text, from) {
@@ -233,6 +241,20 @@ fn joined_labels<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
         }
         take(&view);
     }
+}
+
+/// Whether bytes can tell anything: hardly any run that looks like base64 is, and what comes of the others is noise, which
+/// need not be read. Readings of a reading are made of its characters, without zeros, line breaks or escapes.
+fn is_legible(bytes: &[u8]) -> bool {
+    let is_text = |byte: u8| byte > b' ' && byte < 0x7F || matches!(byte, 0 | b'\t' | b'\n' | b'\r');
+    super::tokens::next_run_of(bytes, MIN_LEGIBLE, is_text).is_some() || is_packed(bytes)
+}
+
+/// Whether there is the beginning of one of [`unpacked`]'s formats.
+fn is_packed(bytes: &[u8]) -> bool {
+    let is_magic =
+        |pair: &[u8]| matches!(pair, [0x1F, 0x8B] | [0x28, 0xB5] | [b'P', b'K'] | [0x78, 0x01 | 0x5E | 0x9C | 0xDA]);
+    bytes.windows(2).any(is_magic)
 }
 
 /// Compressed data and archives in the text, unpacked as far as they go.
