@@ -19,6 +19,7 @@ use crate::capture::{CaptureError, Input, Listed, expand};
 use crate::config::Config;
 use crate::output::{Batch, Counters, Destination, Filter, Form, Output, OutputError, Settings};
 use crate::report::{self, Collector};
+use crate::text::hex;
 
 /// Longest line that is read, in bytes: far above any event of this program.
 const LONGEST: u64 = 16 << 20;
@@ -121,13 +122,9 @@ fn digest(input: &Input) -> report::Input {
     let hash = Rc::new(RefCell::new((Sha256::new(), 0)));
     let read = io::copy(&mut Hashing { inner: Box::new(file), hash: Rc::clone(&hash) }, &mut io::sink());
     match read {
-        Ok(_) => report::Input { size, sha256: hex(&hash.take().0.finalize()), ..of },
+        Ok(_) => report::Input { size, sha256: hex::encode(&hash.take().0.finalize()), ..of },
         Err(_) => of,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes the report of these files to `output`; says on standard error what could not be read. True if all could.
@@ -180,7 +177,7 @@ fn read(Listed { input, named }: &Listed, collector: &mut Collector) -> anyhow::
     let outcome = read_lines(&mut lines, input, collector);
     drop(lines);
     let (digest, size) = hash.take();
-    collector.input(report::Input { name: input.to_string(), size, sha256: hex(&digest.finalize()) });
+    collector.input(report::Input { name: input.to_string(), size, sha256: hex::encode(&digest.finalize()) });
     outcome
 }
 

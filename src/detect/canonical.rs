@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 pub use host::canonical_ip;
-pub use text::{entities, fold, hex, json_unescape, percent_once, percent_stable};
+pub use text::{entities, fold, json_unescape, percent_once, percent_stable};
 
 use super::HostRef;
 use crate::bytes::{find, lossy};

@@ -13,9 +13,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
 use super::detector::Detector;
@@ -27,6 +24,7 @@ use crate::catalogue::{Catalogue, Recognised};
 use crate::conn::{Conn, Endpoint, Process, Proto};
 use crate::packet::Timestamp;
 use crate::proto::http::{Head, Message, Transaction};
+use crate::text::{b64, hex};
 
 /// Most bytes of arguments that are read.
 const TEXT: usize = 256 * 1024;
@@ -36,8 +34,6 @@ const URL: usize = 2048;
 const FOUND: usize = 64;
 /// Layers of base64 and hexadecimal that are undone.
 const LAYERS: usize = 3;
-/// Shortest run of base64 or hexadecimal that is decoded.
-const RUN: usize = 16;
 /// Most of the command line, and of what it names, that is kept, in bytes.
 const LINE: usize = 8192;
 const NAMED: usize = 1024;
@@ -401,9 +397,9 @@ impl<'c> Search<'c> {
 
     /// What stands in base64 and hexadecimal.
     fn encoded(&mut self, text: &[u8], layer: usize) {
-        for run in text.split(|b| !is_base64(*b)).filter(|run| run.len() >= RUN) {
-            if run.len() % 2 == 0 && run.iter().all(u8::is_ascii_hexdigit) {
-                self.decoded(unhex(run), layer);
+        for run in b64::runs(text) {
+            if let Some(decoded) = hex::decode(run) {
+                self.decoded(decoded, layer);
             }
             self.base64(run, layer);
         }
@@ -411,14 +407,14 @@ impl<'c> Search<'c> {
 
     /// A run of base64: decoded at each of the four places where a group of it may begin.
     fn base64(&mut self, run: &[u8], layer: usize) {
-        let run: Vec<u8> = run.iter().map(|b| standard(*b)).collect();
+        let run = b64::standard(run);
         for offset in 0..4 {
             let Some(left) = self.budget.checked_sub(run.len()) else { return };
             self.budget = left;
-            let bytes = run.get(offset..).unwrap_or_default();
-            let whole = bytes.len().saturating_sub(usize::from(bytes.len() % 4 == 1));
-            let Ok(decoded) = LENIENT.decode(bytes.get(..whole).unwrap_or_default()) else { continue };
-            self.decoded(decoded, layer);
+            let mut decoded = Vec::new();
+            if b64::decode_from(&run, offset, &mut decoded) {
+                self.decoded(decoded, layer);
+            }
         }
     }
 
@@ -448,11 +444,6 @@ fn inflated(bytes: &[u8], most: usize) -> Vec<u8> {
     let most = most.min(TEXT) as u64;
     let _ = flate2::read::GzDecoder::new(bytes).take(most).read_to_end(&mut out); // what came before damage counts
     out
-}
-
-fn unhex(run: &[u8]) -> Vec<u8> {
-    let nibble = |b: u8| char::from(b).to_digit(16).unwrap_or(0) as u8;
-    run.chunks_exact(2).map(|pair| pair.iter().fold(0u8, |sum, b| (sum << 4) | nibble(*b))).collect()
 }
 
 /// Path and query of a URL as written, in the reading that `parsed` is.
@@ -577,28 +568,6 @@ fn cut(text: &str, most: usize) -> &str {
 /// Bytes that end a URL or a host in a command line.
 fn is_delimiter(byte: u8) -> bool {
     byte <= b' ' || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'(' | b')' | b'|' | b';' | b'{' | b'}' | b'$')
-}
-
-/// Accepts what is cut off or not padded.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-
-/// The standard alphabet's character for one of the URL-safe alphabet.
-fn standard(byte: u8) -> u8 {
-    match byte {
-        b'-' => b'+',
-        b'_' => b'/',
-        other => other,
-    }
-}
-
-/// Whether a byte belongs to one of the two alphabets.
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::text::hex;
+
 /// How often percent-encoding is undone at most.
 pub const ROUNDS: usize = 5;
 
@@ -79,7 +81,7 @@ pub fn percent_stable(bytes: &[u8]) -> Cow<'_, [u8]> {
 fn percent(bytes: &[u8]) -> Option<(Escape, usize)> {
     match bytes {
         [b'%', b'u' | b'U', digits @ ..] => Some((Escape::Char(code(digits.get(..4)?)?), 6)),
-        [b'%', high, low, ..] => Some((Escape::Byte((hex(*high)? << 4 | hex(*low)?) as u8), 3)),
+        [b'%', high, low, ..] => Some((Escape::Byte(hex::pair(*high, *low)?), 3)),
         _ => None,
     }
 }
@@ -131,12 +133,7 @@ fn entity(bytes: &[u8]) -> Option<(Escape, usize)> {
 
 /// The character whose code these hexadecimal digits are.
 fn code(digits: &[u8]) -> Option<char> {
-    digits.iter().try_fold(0u32, |sum, digit| Some(sum << 4 | hex(*digit)?)).and_then(char::from_u32)
-}
-
-/// Value of a hexadecimal digit.
-pub fn hex(digit: u8) -> Option<u32> {
-    char::from(digit).to_digit(16)
+    digits.iter().try_fold(0u32, |sum, digit| Some(sum << 4 | u32::from(hex::digit(*digit)?))).and_then(char::from_u32)
 }
 
 /// Unicode look-alikes folded to ASCII as resolvers fold them: compatibility forms (NFKC: full-width, circled,

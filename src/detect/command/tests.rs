@@ -30,7 +30,7 @@ fn sensitivity(args: &[&str]) -> Option<&'static str> {
 }
 
 fn base64(text: &[u8]) -> String {
-    base64::engine::general_purpose::STANDARD.encode(text)
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
 }
 
 const PATH: &str = "/latest/meta-data/iam/security-credentials/role";

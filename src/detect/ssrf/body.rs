@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 
 use super::search::{Document, Search};
-use super::{later, markup, protobuf, records, text};
+use super::{later, markup, protobuf, records};
 use crate::bytes::lossy;
 use crate::detect::Place;
 use crate::detect::canonical::json_unescape;
 use crate::detect::content::{MAX_DECODED, documents};
 use crate::proto::http::Message;
 use crate::proto::http::later::FOUND;
+use crate::text::{b64, hex};
 
 /// Longest head of a part of a multipart body.
 const PART_HEAD: usize = 4096;
@@ -204,14 +205,10 @@ fn unquote(text: &[u8]) -> Vec<u8> {
     while let Some(at) = memchr::memchr(b'=', rest) {
         let (plain, escape) = rest.split_at_checked(at).unwrap_or((rest, b""));
         out.extend_from_slice(plain);
-        let hex = |digit: u8| crate::detect::canonical::hex(digit);
         let (byte, used) = match escape {
             [_, b'\r', b'\n', ..] => (None, 3),
             [_, b'\n', ..] => (None, 2),
-            [_, high, low, ..] => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => (Some((high << 4 | low) as u8), 3),
-                _ => (Some(b'='), 1),
-            },
+            [_, high, low, ..] => hex::pair(*high, *low).map_or((Some(b'='), 1), |byte| (Some(byte), 3)),
             _ => (Some(b'='), 1),
         };
         out.extend(byte);
@@ -224,7 +221,7 @@ fn unquote(text: &[u8]) -> Vec<u8> {
 /// Base64 in lines (RFC 2045 section 6.8).
 fn unbase64_lines(text: &[u8]) -> Option<Vec<u8>> {
     let joined: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-    text::unbase64(&joined)
+    b64::decode(&joined)
 }
 
 fn kind(content_type: &[u8], body: &[u8]) -> Kind {

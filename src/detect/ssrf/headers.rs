@@ -7,6 +7,7 @@ use crate::detect::canonical::{self, Parsed, Scheme, normalise_path};
 use crate::detect::request::is_host_field;
 use crate::detect::{CandidateKind, Place};
 use crate::proto::http::Message;
+use crate::text::b64;
 
 /// Shortest token with a URL in its header.
 const JWT_LEAST: usize = 64;
@@ -62,7 +63,7 @@ impl Search<'_> {
             if !self.budget.spend(header.len().saturating_mul(2)) {
                 return;
             }
-            let Some(header) = text::unbase64(header).filter(|header| memchr::memchr(b'/', header).is_some()) else {
+            let Some(header) = b64::decode(header).filter(|header| memchr::memchr(b'/', header).is_some()) else {
                 continue;
             };
             self.mentions(place, &header);

@@ -7,6 +7,7 @@ use super::search::{Document, Search};
 use crate::detect::Place;
 use crate::detect::content::{Coding, MAX_DECODED, decode};
 use crate::proto::http::Head;
+use crate::text::b64;
 
 /// Deepest nesting of messages.
 const DEPTH: usize = 6;
@@ -31,7 +32,7 @@ impl Search<'_> {
     /// Messages of gRPC, each behind a flag (compressed or not) and its length in four bytes, big-endian.
     pub(super) fn grpc(&mut self, head: &Head, body: &[u8]) {
         let is_text = head.field("content-type").is_some_and(|kind| has_prefix(kind, b"application/grpc-web-text"));
-        let decoded = if is_text { super::text::unbase64(body) } else { None };
+        let decoded = if is_text { b64::decode(body) } else { None };
         let coding = head.field("grpc-encoding").and_then(Coding::named);
         let mut rest = decoded.as_deref().unwrap_or(body);
         while let Some((&[flag, a, b, c, d], after)) = rest.split_first_chunk::<5>() {

@@ -9,6 +9,7 @@ use crate::bytes::find;
 use crate::detect::canonical::{self, Parsed, Scheme, normalise_path, percent_stable};
 use crate::detect::{CandidateKind, Place};
 use crate::proto::http::Message;
+use crate::text::{b64, hex};
 
 /// Most bytes of a path that are read behind a host in it.
 const REST: usize = 2048;
@@ -132,7 +133,7 @@ impl Search<'_> {
         // image proxies put an extension behind it, and `0x` before it
         let name = segment.split(|b| *b == b'.').next().unwrap_or(segment);
         let name = name.strip_prefix(b"0x").unwrap_or(name);
-        for decoded in [text::unhex(name), text::unbase64(name)].into_iter().flatten() {
+        for decoded in [hex::decode(name), b64::decode(name)].into_iter().flatten() {
             if text::begins_or_holds_url(&decoded) {
                 self.value(&|| Place::Path, &decoded, Document::No);
                 return;

@@ -4,21 +4,14 @@
 //! A text is walked once, from slash to slash: what stands before a slash may be a host, what follows two of them an
 //! authority. Only what turns out to be a metadata service's is looked at further.
 
-use std::borrow::Cow;
-
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
 use super::search::{Document, PER_LOOK_ALIKE, Search};
 use super::{is_target, markup};
 use crate::bytes::find;
 use crate::detect::canonical::{self, Parsed, entities, json_unescape, percent_stable};
 use crate::detect::content::{self, Coding};
 use crate::detect::{CandidateKind, Place};
+use crate::text::{b64, hex};
 
-/// Shortest run of base64 that is decoded (contract section 4).
-const RUN: usize = 16;
 /// Longest URL in text that is read, in bytes.
 const URL: usize = 1024;
 /// Longest path of an ordinary host that is compared with those of metadata services.
@@ -51,32 +44,26 @@ impl Search<'_> {
             }
         }
         self.urls_in(place, &text, kind);
-        for run in text.split(|b| !is_base64(*b)).filter(|run| run.len() >= RUN) {
+        for run in b64::runs(&text) {
             self.encoded(place, run);
         }
     }
 
     /// A run of base64 (or hex): decoded at each of the four places where a group of it may begin.
     fn encoded(&mut self, place: &dyn Fn() -> Place, run: &[u8]) {
-        if let Some(decoded) = unhex(run)
+        if let Some(decoded) = hex::decode(run)
             && self.budget.spend(run.len())
         {
             self.urls_in(place, &decoded, CandidateKind::Mention);
         }
-        let run: Cow<'_, [u8]> = match memchr::memchr2(b'-', b'_', run) {
-            Some(_) => run.iter().map(|b| standard(*b)).collect(),
-            None => run.into(),
-        };
+        let run = b64::standard(run);
         let mut decoded = Vec::with_capacity(run.len());
         for offset in 0..4 {
             if !self.budget.spend(run.len()) {
                 return;
             }
             let before = self.found.len();
-            let bytes = run.get(offset..).unwrap_or_default();
-            let whole = bytes.len().saturating_sub(usize::from(bytes.len() % 4 == 1));
-            decoded.clear();
-            if LENIENT.decode_vec(bytes.get(..whole).unwrap_or_default(), &mut decoded).is_err() {
+            if !b64::decode_from(&run, offset, &mut decoded) {
                 continue;
             }
             self.decoded(place, &mut decoded);
@@ -240,46 +227,6 @@ fn after_slashes(url: &[u8]) -> &[u8] {
     rest.get(slashes..).unwrap_or_default()
 }
 
-/// Accepts what is cut off or not padded.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-
-/// A whole text in base64 of either alphabet, padded or not; `None` where it is none.
-pub(super) fn unbase64(text: &[u8]) -> Option<Vec<u8>> {
-    let text = text.trim_ascii_end();
-    let padding = text.iter().rev().take_while(|b| **b == b'=').count();
-    let text = text.get(..text.len().saturating_sub(padding))?;
-    let is_run = text.len() >= RUN && text.iter().all(|b| is_base64(*b));
-    is_run.then(|| text.iter().map(|b| standard(*b)).collect::<Vec<_>>()).and_then(|run| LENIENT.decode(run).ok())
-}
-
-/// A whole text in hexadecimal digits; `None` where it is none.
-pub(super) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let (pairs, odd) = text.as_chunks::<2>();
-    if text.len() < RUN || !odd.is_empty() || !text.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some((canonical::hex(*high)? << 4 | canonical::hex(*low)?) as u8)).collect()
-}
-
-/// The standard alphabet's character for one of the URL-safe alphabet.
-fn standard(byte: u8) -> u8 {
-    match byte {
-        b'-' => b'+',
-        b'_' => b'/',
-        other => other,
-    }
-}
-
-/// Whether a byte belongs to one of the two alphabets.
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
-}
-
 /// Bytes that a host (with scheme, user and port) before a slash may consist of.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -354,7 +301,7 @@ pub(super) fn is_veiled(bytes: &[u8]) -> bool {
 
 /// Whether text holds a run of base64 that is long enough.
 pub(super) fn may_be_base64(text: &[u8]) -> bool {
-    text.len() >= RUN && text.split(|b| !is_base64(*b)).any(|run| run.len() >= RUN)
+    b64::runs(text).next().is_some()
 }
 
 /// Whether what begins like a URL goes on as text: a blank that is no disguise of the authority.
