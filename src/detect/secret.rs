@@ -183,6 +183,8 @@ pub struct Grams {
     half: usize,
     /// A bit for each gram by its low bits: most that are asked for are in neither.
     filter: Box<[u64]>,
+    /// Secrets that were added.
+    added: u64,
 }
 
 /// Words of [`Grams::filter`].
@@ -196,7 +198,13 @@ impl Grams {
             old: HashSet::default(),
             half: (limit / 2).max(2 * MAX_SECRET),
             filter: Vec::new().into(),
+            added: 0,
         }
+    }
+
+    /// How many secrets were ever added: while it stays, nothing that was asked about has become part of one.
+    pub fn added(&self) -> u64 {
+        self.added
     }
 
     /// Whether there are none.
@@ -206,6 +214,7 @@ impl Grams {
 
     /// Adds those of a secret; whether older ones made room for it.
     pub fn add(&mut self, secret: &Secret) -> bool {
+        self.added = self.added.wrapping_add(1);
         let is_full = self.young.len().saturating_add(secret.grams.len()) > self.half;
         if is_full {
             self.old = std::mem::take(&mut self.young);

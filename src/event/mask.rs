@@ -4,8 +4,12 @@
 //! in a row of an issued secret replaced by `xxxxx`, in whatever encoding ([`views`](crate::detect::views)). Secrets are
 //! known by hashes alone. Costs one branch while nothing was issued. Bound: a piece of [`PIECE`] bytes at a time.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::ops::Range;
+
+use foldhash::fast::RandomState;
 
 use super::doc::Text;
 use crate::detect::Grams;
@@ -21,10 +25,55 @@ const PIECE: usize = 64 * 1024;
 /// Bytes at the end of a piece that are searched with the next one too: 16 characters in several encodings.
 const OVERLAP: usize = 2 * 1024;
 
+/// Texts that are remembered, and the longest of them in bytes.
+const REMEMBERED: usize = 256;
+const LONGEST: usize = 8 * 1024;
+
 /// Finds issued secrets in text.
 #[derive(Clone, Copy, Default)]
 pub struct Masker<'m> {
     issued: Option<&'m Grams>,
+    clean: Option<&'m Clean>,
+}
+
+/// Texts met lately in which nothing was, until another secret is issued: an exchange and its alerts say the same several
+/// times. Texts are compared byte by byte, so none is ever taken for another. Bound: [`REMEMBERED`] of [`LONGEST`].
+#[derive(Debug)]
+pub struct Clean {
+    places: RefCell<Box<[Place]>>,
+    seed: RandomState,
+}
+
+/// A text, and how many secrets were known when it was clean.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    text: Vec<u8>,
+    added: u64,
+}
+
+impl Default for Clean {
+    fn default() -> Self {
+        Self { places: RefCell::new(vec![Place::default(); REMEMBERED].into()), seed: RandomState::default() }
+    }
+}
+
+impl Clean {
+    /// Whether `text` is known to hold no secret of `issued`; if not, `search` tells, and what is clean is remembered.
+    fn holds(&self, text: &[u8], issued: &Grams, search: impl FnOnce() -> Vec<Range<usize>>) -> Vec<Range<usize>> {
+        let mut places = self.places.borrow_mut();
+        let count = places.len();
+        let Some(place) = places.get_mut(self.seed.hash_one(text) as usize % count.max(1)) else { return search() };
+        if place.added == issued.added() && place.text == text {
+            return Vec::new();
+        }
+        let found = search();
+        if found.is_empty() && text.len() <= LONGEST {
+            place.text.clear();
+            place.text.extend_from_slice(text);
+            place.added = issued.added();
+        }
+        found
+    }
 }
 
 impl fmt::Debug for Masker<'_> {
@@ -36,7 +85,12 @@ impl fmt::Debug for Masker<'_> {
 impl<'m> Masker<'m> {
     /// Hides what is in `issued`.
     pub fn new(issued: &'m Grams) -> Self {
-        Self { issued: Some(issued).filter(|issued| !issued.is_empty()) }
+        Self { issued: Some(issued).filter(|issued| !issued.is_empty()), clean: None }
+    }
+
+    /// The same, with what other maskers found clean.
+    pub fn remembering(self, clean: &'m Clean) -> Self {
+        Self { clean: Some(clean), ..self }
     }
 
     /// Whether nothing needs to be hidden in `text`, nor in what follows from it by decoding.
@@ -55,21 +109,29 @@ impl<'m> Masker<'m> {
         let Some(issued) = self.issued.filter(|_| text.len() >= MIN_TOKEN) else {
             return Vec::new();
         };
-        let mut found = Vec::new();
-        let mut start = 0;
-        while let Some(piece) = text.get(start..).filter(|rest| !rest.is_empty()) {
-            let piece = &piece[..piece.len().min(PIECE)];
-            // Most texts are clean, and to know that takes less than to know where something stands.
-            let mut probe = Probe { issued, is_clean: true };
-            visit(piece, &mut probe);
-            if !probe.is_clean {
-                let here = visit(piece, &mut Search { issued });
-                found.extend(here.into_iter().map(|range| start + range.start..start + range.end));
-            }
-            start += if start + piece.len() < text.len() { PIECE - OVERLAP } else { PIECE };
+        match self.clean {
+            Some(clean) => clean.holds(text, issued, || search(text, issued)),
+            None => search(text, issued),
         }
-        joined(found)
     }
+}
+
+/// Where secrets stand: in order, apart from each other.
+fn search(text: &[u8], issued: &Grams) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    while let Some(piece) = text.get(start..).filter(|rest| !rest.is_empty()) {
+        let piece = &piece[..piece.len().min(PIECE)];
+        // Most texts are clean, and to know that takes less than to know where something stands.
+        let mut probe = Probe { issued, is_clean: true };
+        visit(piece, &mut probe);
+        if !probe.is_clean {
+            let here = visit(piece, &mut Search { issued });
+            found.extend(here.into_iter().map(|range| start + range.start..start + range.end));
+        }
+        start += if start + piece.len() < text.len() { PIECE - OVERLAP } else { PIECE };
+    }
+    joined(found)
 }
 
 struct Search<'m> {
@@ -214,6 +276,22 @@ mod tests {
         for at in [0, PIECE - 60, PIECE - OVERLAP - 3, PIECE, 3 * PIECE] {
             let text = format!("{}{KEY} {}", " ".repeat(at), "z ".repeat(PIECE));
             assert!(!Masker::new(&grams()).text(text.into()).contains("K7MDENG"), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_was_clean_is_looked_at_again_once_a_secret_was_issued() {
+        let clean = Clean::default();
+        let text = format!("a={KEY}");
+        let mut grams = Grams::new(1);
+        grams.add(&Secret::new(b"another/secret/that+was+issued/0123456789", Part::Key).unwrap());
+        for _ in 0..2 {
+            assert!(Masker::new(&grams).remembering(&clean).is_clean(text.as_bytes()));
+        }
+        grams.add(&Secret::new(KEY.as_bytes(), Part::Key).unwrap());
+        for _ in 0..2 {
+            let shown = Masker::new(&grams).remembering(&clean).text(text.as_str().into());
+            assert_eq!(shown, format!("a={HIDDEN}"));
         }
     }
 

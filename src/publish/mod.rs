@@ -13,7 +13,7 @@ use crate::catalogue::{self, Catalogue};
 use crate::conn::{Conn, Endpoint};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
-use crate::event::{self, FlowContext, Masker, Writer};
+use crate::event::{self, Clean, FlowContext, Masker, Writer};
 use crate::flow;
 use crate::id::EventId;
 use crate::observe::{Observation, What};
@@ -75,6 +75,8 @@ pub struct Publisher {
     last: Option<std::vec::IntoIter<Arc<Alert>>>,
     /// Conversations that carried something about metadata: their flows are written too.
     marked: HashSet<(Endpoint, Endpoint), foldhash::fast::FixedState>,
+    /// Texts that are known to hold no secret.
+    clean: Clean,
     batch: Batch,
     alert_counts: AlertCounts,
     /// Allow-list entries to suggest, where they are asked for.
@@ -92,6 +94,7 @@ impl Publisher {
                 .text
                 .map(|colour| Writer::new(config.event.clone()).with_format(event::Format::Text { colour })),
             counters: Counters::default(),
+            clean: Clean::default(),
             alerts: Vec::new(),
             last: None,
             marked: HashSet::default(),
@@ -261,7 +264,7 @@ impl Publisher {
     }
 
     fn event(&mut self, observation: &Observation, label: Label, remarks: &correlate::Remarks) {
-        let mask = Masker::new(self.correlator.issued());
+        let mask = Masker::new(self.correlator.issued()).remembering(&self.clean);
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
         let id = label.id;
         let json = self.config.json.then_some((&self.writer, &mut self.batch.json));
@@ -303,7 +306,7 @@ impl Publisher {
             if alert.severity < self.config.min_severity {
                 continue;
             }
-            let mask = Masker::new(self.correlator.issued());
+            let mask = Masker::new(self.correlator.issued()).remembering(&self.clean);
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
                 self.writer.alert(&mut self.batch.json, &alert, &context);
