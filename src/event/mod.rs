@@ -176,7 +176,7 @@ impl Writer {
     /// Appends an alert.
     pub fn alert<'a>(&'a self, out: &mut Vec<u8>, alert: &'a crate::alert::Alert, context: &Context<'a>) {
         let doc = alert::document(self, alert, context);
-        self.line(out, &doc, MOST);
+        self.line(out, &doc, MOST_OF_ALERT);
     }
 
     /// Appends a `stats` event: counters of the program by name, dots in names allowed.
@@ -243,6 +243,8 @@ impl Writer {
 
 /// Longest event that is not about a message, in bytes.
 const MOST: usize = 64 * 1024;
+/// Longest alert: what it is about has an event of its own, and several may be about one message.
+const MOST_OF_ALERT: usize = 8 * 1024;
 /// So many long texts may be in an event.
 const TEXTS: usize = 16;
 
