@@ -92,6 +92,8 @@ impl<'b> Answer<'b> {
             (Sensitivity::Discovery, _) => false,
             (Sensitivity::UserData, Document::Text(text)) => text.len() <= SHORT && self.error,
             (Sensitivity::UserData, Document::Json(_)) => false,
+            // of a firewall or a login: user data is a script, a configuration or a package
+            (Sensitivity::UserData, Document::Html) => true,
             _ => self.error,
         };
         self.is_success() && (says_so || entry.is_some_and(|entry| self.refuses(entry)))

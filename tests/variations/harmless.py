@@ -243,7 +243,7 @@ def cases():
         yield f"portal-{name}", quiet(get("/", host="news.example"), answer(b"", f"Location: {location}\r\n", status="302 Found"), must_not="any>=high")
     portal = b"<html><body>Web Authentication required. <a href=\"http://1.1.1.1/login\">Login</a><form method=POST><input name=password></form></body></html>"
     yield "portal-page", ("imds-credential-issued|imds-user-data|imds-identity", lambda c: c.exchange(APP, IMDS, get(PATH, host=IMDS), answer(portal, kind="text/html")))
-    yield "portal-user-data", ("imds-credential-issued|imds-user-data>=medium", lambda c: c.exchange(APP, IMDS, get("/latest/user-data", host=IMDS), answer(portal, kind="text/html")))
+    yield "portal-user-data", ("imds-credential-issued|imds-user-data>=high", lambda c: c.exchange(APP, IMDS, get("/latest/user-data", host=IMDS), answer(portal, kind="text/html")))
     # --- links that end alike
     def alike(url):
         def build(c):
