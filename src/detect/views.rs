@@ -109,8 +109,7 @@ impl View {
 }
 
 fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
-    if memchr::memchr3(b'%', b'\\', b'&', text).is_some() || text.windows(2).any(|pair| matches!(pair, b"=\n" | b"=\r"))
-    {
+    if memchr::memchr3(b'%', b'\\', b'&', text).is_some() || has_soft_break(text) {
         unescaped::<V>(text).iter().for_each(&mut *take);
     }
     if memchr::memchr(0, text).is_some() {
@@ -125,6 +124,12 @@ fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
         from = run.end;
         decoded::<V>(text, run, take);
     }
+}
+
+/// Whether there is a soft line break of quoted-printable.
+fn has_soft_break(text: &[u8]) -> bool {
+    let is_break = |at: usize| matches!(text.get(at..), Some([_, b'\n' | b'\r', ..]));
+    memchr::memchr_iter(b'=', text).any(is_break)
 }
 
 /// The text without its escapes: `%2F`, `\/`, `\u002f`, `\x2f`, `\047` (decimal, as names of DNS are shown), `&#47;`,
@@ -252,9 +257,17 @@ fn is_legible(bytes: &[u8]) -> bool {
 
 /// Whether there is the beginning of one of [`unpacked`]'s formats.
 fn is_packed(bytes: &[u8]) -> bool {
-    let is_magic =
-        |pair: &[u8]| matches!(pair, [0x1F, 0x8B] | [0x28, 0xB5] | [b'P', b'K'] | [0x78, 0x01 | 0x5E | 0x9C | 0xDA]);
-    bytes.windows(2).any(is_magic)
+    // asked of every reading: without branches, so that the compiler looks at many bytes at once
+    let is_magic = |first: u8, second: u8| {
+        (first == 0x1F) & (second == 0x8B)
+            | (first == 0x28) & (second == 0xB5)
+            | (first == b'P') & (second == b'K')
+            | (first == 0x78) & ((second == 0x01) | (second == 0x5E) | (second == 0x9C) | (second == 0xDA))
+    };
+    bytes.chunks(1024).enumerate().any(|(nth, chunk)| {
+        let next = bytes.get(nth.saturating_mul(1024).saturating_add(1)..).unwrap_or_default();
+        chunk.iter().zip(next).fold(false, |any, (first, second)| any | is_magic(*first, *second))
+    })
 }
 
 /// Compressed data and archives in the text, unpacked as far as they go.
