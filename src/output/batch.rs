@@ -149,9 +149,7 @@ impl Batch {
         if is_whole {
             return Arc::clone(self);
         }
-        Arc::new(self.filtered(|event| {
-            !event.in_form(form).is_empty() && filter.takes(event.label)
-        }))
+        Arc::new(self.filtered(|event| !event.in_form(form).is_empty() && filter.takes(event.label)))
     }
 
     /// A copy of the events that pass.

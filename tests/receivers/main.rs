@@ -284,12 +284,14 @@ fn kafka_keeps_each_connection_in_one_partition() {
     // As the document says.
     if let Some(certificates) = &certificates {
         let before = consumed(port, "imdswatch", 3).len();
-        let changes = [
-            ("127.0.0.1:9092", &format!("127.0.0.1:{port}")[..]),
-            ("kafka-1.example:9093,kafka-2.example:9093", &format!("127.0.0.1:{tls}")),
-            ("/etc/imdswatch/ca.pem", certificates.path("ca.pem").to_str().unwrap()),
-        ];
-        Section::of("Kafka").until("### ").run(&changes, &[("KAFKA_PASSWORD", "p4ssword")]);
+        Section::of("Kafka").until("### ").run(
+            &[
+                ("127.0.0.1:9092", &format!("127.0.0.1:{port}")),
+                ("kafka-1.example:9093,kafka-2.example:9093", &format!("127.0.0.1:{tls}")),
+                ("/etc/imdswatch/ca.pem", certificates.path("ca.pem").to_str().unwrap()),
+            ],
+            &[("KAFKA_PASSWORD", "p4ssword")],
+        );
         assert!(consumed(port, "imdswatch", 3).len() >= before + 2 * document::expected().0);
     }
 

@@ -98,8 +98,7 @@ impl RotatingFile {
     }
 
     fn due(&self) -> bool {
-        self.room() == 0
-            || self.rotation.age.is_some_and(|age| self.opened.elapsed().is_ok_and(|old| old >= age))
+        self.room() == 0 || self.rotation.age.is_some_and(|age| self.opened.elapsed().is_ok_and(|old| old >= age))
     }
 
     /// Hands the buffered lines to the operating system.

@@ -143,7 +143,10 @@ impl Target {
             return Err(UrlError(format!("{}: has no path; end it after the host", self.scheme)));
         }
         if self.protocol == Protocol::Kafka && (self.name().is_none() || !matches!(self.folder(), "")) {
-            return Err(UrlError(format!("{}: name one topic after the hosts: {}://HOST/TOPIC", self.scheme, self.scheme)));
+            return Err(UrlError(format!(
+                "{}: name one topic after the hosts: {}://HOST/TOPIC",
+                self.scheme, self.scheme
+            )));
         }
         Ok(self)
     }
