@@ -11,8 +11,9 @@ import sys
 
 HERE = pathlib.Path(__file__).parent
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(HERE.parent / "signals"))
-from make import Capture, IMDS, answer, checksum, address  # noqa: E402
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "signals")]
+from make import Capture, IMDS, answer  # noqa: E402
+from packets import address, ethernet, pcap, udp  # noqa: E402
 
 VM, POD, DROP, RESOLVER, WEB = "10.20.0.10", "10.244.1.7", "203.0.113.66", "10.20.0.2", "10.20.0.80"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -60,19 +61,13 @@ class Network(Capture):
         self.datagram(RESOLVER, client, 53, self.port, struct.pack(">6H", 7, 0x8180, 1, 1, 0, 0) + question + record)
 
     def datagram(self, source, destination, sport, dport, payload):
-        udp = struct.pack(">HHHH", sport, dport, 8 + len(payload), 0) + payload
-        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0x4000, 64, 17, 0) + address(source) + address(destination)
-        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
-        self.records.append((self.time, bytes.fromhex("0200000000020200000000010800") + ip + udp))
+        self.records.append((self.time, ethernet(udp(source, destination, sport, dport, payload))))
         self.time += 0.001
 
     def save(self, case, what, source):
         folder = HERE / case
         folder.mkdir(exist_ok=True)
-        out = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
-        for time, frame in self.records:
-            out += struct.pack("<IIII", int(time), round(time % 1 * 1e6), len(frame), len(frame)) + frame
-        (folder / "input.pcap").write_bytes(out)
+        (folder / "input.pcap").write_bytes(pcap(self.records))
         (folder / "README.md").write_text(f"# {case.replace('-', ' ')}\n\n{what}\n\nFacts: {source}\n\nWritten by `../make.py`; all keys are fake.\n")
 
 

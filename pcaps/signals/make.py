@@ -5,9 +5,13 @@ usage: make.py        writes CASE/input.pcap beside this file
 """
 import json
 import pathlib
-import struct
+import sys
 
 HERE = pathlib.Path(__file__).parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parent))
+from packets import ethernet, pcap, tcp  # noqa: E402
+
 IMDS, VM, OTHER = "169.254.169.254", "10.20.0.10", "10.20.0.11"
 KEYS = json.dumps({
     "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "ASIAEXAMPLE000DEMO01", "SecretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -15,30 +19,12 @@ KEYS = json.dumps({
 }, indent=2)
 
 
-def address(text):
-    return bytes(map(int, text.split(".")))
-
-
-def checksum(data):
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
 class Capture:
     def __init__(self):
         self.records, self.time, self.port = [], 1_795_500_000.0, 40000
 
     def packet(self, source, destination, ttl, sport, dport, seq, ack, flags, payload=b""):
-        tcp = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, 0x50, flags, 64240, 0, 0) + payload
-        pseudo = address(source) + address(destination) + struct.pack(">BBH", 0, 6, len(tcp))
-        tcp = tcp[:16] + struct.pack(">H", checksum(pseudo + tcp)) + tcp[18:]
-        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0x4000, ttl, 6, 0) + address(source) + address(destination)
-        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
-        frame = bytes.fromhex("0200000000020200000000010800") + ip + tcp
-        self.records.append((self.time, frame))
+        self.records.append((self.time, ethernet(tcp(source, destination, sport, dport, seq, ack, flags, payload, ttl))))
         self.time += 0.001
 
     def exchange(self, request, response, client=VM, ttl=64, lose=None):
@@ -65,10 +51,7 @@ class Capture:
     def write(self, case, what):
         folder = HERE / case
         folder.mkdir(exist_ok=True)
-        out = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
-        for time, frame in self.records:
-            out += struct.pack("<IIII", int(time), round(time % 1 * 1e6), len(frame), len(frame)) + frame
-        (folder / "input.pcap").write_bytes(out)
+        (folder / "input.pcap").write_bytes(pcap(self.records))
         (folder / "README.md").write_text(f"# {case.replace('-', ' ')}\n\n{what}\n\nWritten by `../make.py`; all keys are fake.\n")
 
 

@@ -9,9 +9,14 @@ import gzip
 import json
 import pathlib
 import struct
+import sys
 import zlib
 
 HERE = pathlib.Path(__file__).parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parent))
+from packets import ethernet, pcap, tcp  # noqa: E402
+
 IMDS, APP, OTHER = "169.254.169.254", "10.20.0.10", "203.0.113.99"
 PATH = "/latest/meta-data/iam/security-credentials/demo"
 URL = f"http://{IMDS}{PATH}"
@@ -21,29 +26,12 @@ KEYS = json.dumps({
 })
 
 
-def address(text):
-    return bytes(map(int, text.split(".")))
-
-
-def checksum(data):
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
 class Capture:
     def __init__(self):
         self.records, self.time, self.port, self.client = [], 1_795_500_000.0, 40000, 0
 
     def packet(self, source, destination, sport, dport, seq, ack, flags, payload=b""):
-        tcp = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, 0x50, flags, 64240, 0, 0) + payload
-        pseudo = address(source) + address(destination) + struct.pack(">BBH", 0, 6, len(tcp))
-        tcp = tcp[:16] + struct.pack(">H", checksum(pseudo + tcp)) + tcp[18:]
-        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0x4000, 64, 6, 0) + address(source) + address(destination)
-        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
-        self.records.append((self.time, bytes.fromhex("0200000000020200000000010800") + ip + tcp))
+        self.records.append((self.time, ethernet(tcp(source, destination, sport, dport, seq, ack, flags, payload))))
         self.time += 0.0005
 
     def exchange(self, client, server, request, response, port=80, meanwhile=None):
@@ -80,11 +68,7 @@ class Capture:
 
     def write(self, folder):
         folder.mkdir(exist_ok=True)
-        with open(folder / "input.pcap", "wb") as out:
-            out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
-            for time, frame in self.records:
-                seconds = int(time)
-                out.write(struct.pack("<IIII", seconds, round((time - seconds) * 1e6), len(frame), len(frame)) + frame)
+        (folder / "input.pcap").write_bytes(pcap(self.records))
 
 
 def answer(body, headers=""):

@@ -1,14 +1,16 @@
 """Packets and credentials that the variations are made of. All keys are made up."""
 import base64
 import json
+import pathlib
 import random
-import struct
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "pcaps"))
+from packets import ACK, FIN, PSH, SYN, address, checksum, ethernet, ip, pcap, tcp, udp  # noqa: E402,F401 (for the modules beside)
 
 IMDS, APP, OTHER, USER = "169.254.169.254", "10.20.0.10", "203.0.113.99", "198.51.100.7"
 PATH = "/latest/meta-data/iam/security-credentials/demo"
 URL = f"http://{IMDS}{PATH}"
-
-SYN, ACK, PSH, FIN = 2, 16, 8, 1
 
 
 def rand(seed, length, alphabet="ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"):
@@ -38,38 +40,6 @@ AZURE = json.dumps({"access_token": AZURE_TOKEN, "client_id": "7c3e9a2e-0000-400
 AZURE_PATH = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net"
 
 
-def address(text):
-    if ":" in text:
-        import ipaddress
-        return ipaddress.ip_address(text).packed
-    return bytes(map(int, text.split(".")))
-
-
-def checksum(data):
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def ip(source, destination, protocol, payload, ttl=64):
-    source, destination = address(source), address(destination)
-    if len(source) == 16:
-        return struct.pack(">IHBB", 0x60000000, len(payload), protocol, ttl) + source + destination + payload
-    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0x4000, ttl, protocol, 0) + source + destination
-    return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + payload
-
-
-def udp(source, destination, sport, dport, payload):
-    return ip(source, destination, 17, struct.pack(">HHHH", sport, dport, 8 + len(payload), 0) + payload)
-
-
-def ethernet(packet, ethertype=None):
-    kind = ethertype or (0x86DD if packet[0] >> 4 == 6 else 0x0800)
-    return bytes.fromhex("020000000002020000000001") + struct.pack(">H", kind) + packet
-
-
 class Capture:
     """Packets in order; `wrap` turns an IP packet into a frame."""
 
@@ -81,11 +51,7 @@ class Capture:
         self.time += 0.0005
 
     def segment(self, source, destination, sport, dport, seq, ack, flags, payload=b""):
-        tcp = struct.pack(">HHIIBBHHH", sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0x50, flags, 64240, 0, 0) + payload
-        a, b = address(source), address(destination)
-        pseudo = a + b + (struct.pack(">BBH", 0, 6, len(tcp)) if len(a) == 4 else struct.pack(">II", len(tcp), 6))
-        tcp = tcp[:16] + struct.pack(">H", checksum(pseudo + tcp)) + tcp[18:]
-        self.raw(ip(source, destination, 6, tcp))
+        self.raw(tcp(source, destination, sport, dport, seq, ack, flags, payload))
 
     def talk(self, client, server, port, turns, piece=1400):
         """One connection: each turn is ('c'|'s', bytes), or a function that is called there."""
@@ -134,11 +100,7 @@ class Capture:
         self.exchange(USER, APP, request, response or answer(b"ok"), port, meanwhile)
 
     def write(self, path):
-        with open(path, "wb") as out:
-            out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
-            for time, frame in self.records:
-                seconds = int(time)
-                out.write(struct.pack("<IIII", seconds, round((time - seconds) * 1e6), len(frame), len(frame)) + frame)
+        pathlib.Path(path).write_bytes(pcap(self.records))
 
 
 def path_of(path, provider):
