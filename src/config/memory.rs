@@ -12,6 +12,9 @@
 //! | copies | 2/64, at most 65,536 | datagrams remembered to know their copies |
 //! | marks | 2/64 | conversations whose flows are written |
 //!
+//! The shares are of three quarters of the budget: what is in use is spread over more pages than it fills, so that the
+//! program takes about a third more of the machine (`benches/soak.py`, mixed traffic).
+//!
 //! Workers share a part evenly; fragments, correlation and marks exist once. What leaves tables goes out in pieces, so
 //! that the end of a run takes no more than the run. Beside the budget stand what does not depend on traffic: the
 //! program and its catalogue, batches of packets and observations between threads, and file buffers.
@@ -40,9 +43,9 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The split of so many bytes.
+    /// The split of so many bytes of resident memory.
     pub fn of(memory: u64) -> Self {
-        let parts = |n: u64| memory / 64 * n;
+        let parts = |n: u64| memory / 4 * 3 / 64 * n;
         Self {
             connections: parts(16),
             streams: parts(16),
@@ -95,11 +98,11 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_are_no_more_than_the_whole_and_little_less() {
+    fn the_parts_are_three_quarters_of_the_whole_and_little_less() {
         for memory in [16 << 20, (16 << 20) + 63, 32 << 20, 100_000_000, 512 << 20] {
             let shares = Shares::of(memory);
-            assert!(sum(shares) <= memory, "{shares:?} of {memory}");
-            assert!(sum(shares) > memory / 10 * 9, "{shares:?} of {memory}");
+            assert!(sum(shares) <= memory / 4 * 3, "{shares:?} of {memory}");
+            assert!(sum(shares) > memory / 10 * 7, "{shares:?} of {memory}");
         }
         assert!(sum(Shares::of(64 << 30)) <= 64 << 30);
     }

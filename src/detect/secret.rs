@@ -181,14 +181,14 @@ pub struct Grams {
     old: HashSet<u64, RandomState>,
     /// Most grams of each.
     half: usize,
-    /// A bit for each gram by its low bits: most that are asked for are in neither.
+    /// A bit for each gram by its low bits: most that are asked for are in neither. As many words as [`FILTER`] allows.
     filter: Box<[u64]>,
     /// Secrets that were added.
     added: u64,
 }
 
-/// Words of [`Grams::filter`].
-const FILTER: usize = 1 << 12;
+/// Words of [`Grams::filter`], at least and at most: eight bits for each gram that may be remembered.
+const FILTER: (usize, usize) = (1 << 12, 1 << 16);
 
 impl Grams {
     /// None, and room for `limit`.
@@ -232,24 +232,24 @@ impl Grams {
     /// Whether 16 characters with this hash are in a secret.
     #[inline]
     pub fn has(&self, gram: u64) -> bool {
-        let (word, bit) = place(gram);
+        let (word, bit) = self.place(gram);
         self.filter.get(word).is_some_and(|word| word & bit != 0)
             && (self.young.contains(&gram) || self.old.contains(&gram))
     }
 
     fn mark(&mut self, gram: u64) {
         if self.filter.is_empty() {
-            self.filter = vec![0; FILTER].into();
+            self.filter = vec![0; (self.half / 4).next_power_of_two().clamp(FILTER.0, FILTER.1)].into();
         }
-        let (word, bit) = place(gram);
+        let (word, bit) = self.place(gram);
         if let Some(word) = self.filter.get_mut(word) {
             *word |= bit;
         }
     }
-}
 
-fn place(gram: u64) -> (usize, u64) {
-    ((gram >> 6) as usize % FILTER, 1 << (gram & 63))
+    fn place(&self, gram: u64) -> (usize, u64) {
+        ((gram >> 6) as usize & self.filter.len().saturating_sub(1), 1 << (gram & 63))
+    }
 }
 
 #[cfg(test)]
