@@ -164,7 +164,8 @@ impl Correlator {
             What::Command(command) => self.command(command, event_id, alerts),
             What::Icmp(_) | What::Flow(_) => Remarks::default(),
         };
-        self.reported.join(first, alerts, self.now);
+        // what waits is held from its own time on: the clock may be ahead where events come in as they happen
+        self.reported.join(first, alerts, obs.time);
         self.commands.join(first, alerts);
         remarks
     }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use crate::catalogue::{Catalogue, Path, Sensitivity};
+use crate::catalogue::{Catalogue, Path, PathPattern, Sensitivity};
 use crate::correlate::AllowEntry;
 use crate::rules::TECHNIQUE;
 
@@ -33,7 +33,13 @@ struct Indicators {
 impl Indicators {
     fn of(catalogue: &Catalogue) -> Self {
         let endpoints = || catalogue.endpoints().iter().filter(|endpoint| endpoint.by_address());
-        let addresses: BTreeSet<IpAddr> = endpoints().flat_map(|endpoint| endpoint.addresses.iter().copied()).collect();
+        let mut addresses: BTreeSet<IpAddr> =
+            endpoints().flat_map(|endpoint| endpoint.addresses.iter().copied()).collect();
+        // where others look up names and the time, an address alone says nothing
+        let neighbours = catalogue.endpoints().iter().filter(|endpoint| endpoint.not_metadata());
+        for address in neighbours.flat_map(|endpoint| &endpoint.addresses) {
+            addresses.remove(address);
+        }
         let names = endpoints().flat_map(|endpoint| &endpoint.domains).filter_map(|domain| domain.literal());
         let names: BTreeSet<String> = names.filter(|name| name.contains('.')).map(str::to_ascii_lowercase).collect();
         Self { addresses: addresses.into_iter().collect(), names: names.into_iter().collect() }
@@ -84,7 +90,7 @@ pub fn sigma(catalogue: &Catalogue) -> String {
     );
     let connections = format!(
         "{}detection:\n    selection_address:\n        DestinationIp:\n{}    selection_name:\n        DestinationHostname:\n{}    \
-         filter_main_agents:\n        Image|endswith:\n{}    condition: 1 of selection_* and not 1 of \
+         filter_main_agents:\n        Image|endswith:\n{}    filter_main_neighbours:\n        DestinationPort:\n            - 53\n            - 67\n            - 68\n            - 123\n    condition: 1 of selection_* and not 1 of \
          filter_main_*\nfalsepositives:\n    - SDKs and agents that are not on the list\nlevel: low\n",
         head(
             "Connection to a Cloud Metadata Service",
@@ -235,7 +241,7 @@ pub fn suricata(catalogue: &Catalogue) -> String {
     };
     for path in catalogue.paths().iter().filter(|path| is_exported(path)) {
         for pattern in &path.entry.patterns {
-            let (regex, literal) = (pattern.regex(), pattern.longest_literal());
+            let (regex, literal) = (regex_of(catalogue, path, pattern), pattern.longest_literal());
             // a path without a word of its own is anybody's
             if literal.len() < 2 {
                 continue;
@@ -264,6 +270,23 @@ pub fn suricata(catalogue: &Catalogue) -> String {
         add("dns any any -> any any", &message, &body, "policy-violation");
     }
     out
+}
+
+/// A pattern's paths, without the list of names above them, which gives nothing away by itself.
+fn regex_of(catalogue: &Catalogue, path: &Path, pattern: &PathPattern) -> String {
+    let (regex, sample) = (pattern.regex(), pattern.sample());
+    let (Some(begin), Some(list)) = (regex.strip_suffix("(/|\\?|$)"), sample.strip_suffix("/sample")) else {
+        return regex;
+    };
+    let is_list = |other: &&Path| {
+        other.entry.provider == path.entry.provider
+            && other.entry.patterns.iter().any(|pattern| pattern.sample() == list)
+    };
+    let above = catalogue.paths().iter().find(is_list);
+    match above.is_some_and(|other| other.entry.sensitivity < Sensitivity::Credential) {
+        true => format!("{begin}/[^/?]"),
+        false => regex,
+    }
 }
 
 /// Paths that give credentials away at an address of their own.
@@ -308,6 +331,9 @@ mod tests {
                 assert!(regex.is_match(&sample), "{sample} {regex}");
                 assert!(sample.contains(&pattern.longest_literal()), "{sample} {}", pattern.longest_literal());
                 assert!(!regex.is_match("/index.html"), "{regex}");
+                let own = regex::Regex::new(&format!("^{}", regex_of(&catalogue, path, pattern))).unwrap();
+                assert!(own.is_match(&sample), "{sample} {own}");
+                assert!(!own.is_match("/latest/meta-data/iam/security-credentials/"), "{own}");
             }
         }
         let sids: BTreeSet<&str> = rules.split("sid:").skip(1).map(|rest| rest.split(';').next().unwrap()).collect();

@@ -94,6 +94,14 @@ impl<'r> Feed<'r> {
         self.send(at)
     }
 
+    /// It is at least this late: what waits for what may belong to it is decided.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        let next = self.told.next;
+        // said twice, because a leap is not believed when it is seen once
+        self.front.quiet(next, now, &mut self.router);
+        self.quiet(next, now);
+    }
+
     fn send(&mut self, next: u64) -> bool {
         if self.live {
             self.post();
