@@ -11,6 +11,7 @@ mod habits;
 mod issue;
 mod judge;
 mod message;
+mod neighbours;
 mod pool;
 mod raise;
 mod rebind;
@@ -405,6 +406,7 @@ impl Correlator {
             path_id: imds.path_id.unwrap_or_default(),
             scope: credential.and_then(|credential| credential.scope.as_deref()).unwrap_or_default(),
             given: rule != Rule::ImdsCredentialRequest,
+            is_about_credential: rule >= Rule::ImdsCredentialRequest,
             time,
             fingerprint,
         })

@@ -63,7 +63,7 @@ fn credential(grounds: &Grounds) -> Severity {
 /// Identity and user data.
 fn read(grounds: &Grounds) -> Severity {
     let harmless = grounds.asker == Asker::Agent || grounds.unsigned && grounds.asker < Asker::Nobody;
-    let again = grounds.known.times > 0 && grounds.asker != Asker::Tool;
+    let again = grounds.known.steps > 0 && grounds.asker != Asker::Tool;
     if harmless || again && !grounds.known.more { Severity::Low } else { Severity::Medium }
 }
 
