@@ -24,6 +24,18 @@ const COMMAND_PATHS: [&str; 7] = [
     "metadata/v1",
 ];
 
+/// DNS, DHCP and time at the same addresses, in Sigma. As ranges: not every engine compares a number with a list.
+const NEIGHBOURS: &str = "    filter_main_dns:
+        DestinationPort|gte: 53
+        DestinationPort|lte: 53
+    filter_main_dhcp:
+        DestinationPort|gte: 67
+        DestinationPort|lte: 68
+    filter_main_time:
+        DestinationPort|gte: 123
+        DestinationPort|lte: 123
+";
+
 /// Addresses at which nothing but metadata is served, and names that have a dot, without wildcards.
 struct Indicators {
     addresses: Vec<IpAddr>,
@@ -33,13 +45,7 @@ struct Indicators {
 impl Indicators {
     fn of(catalogue: &Catalogue) -> Self {
         let endpoints = || catalogue.endpoints().iter().filter(|endpoint| endpoint.by_address());
-        let mut addresses: BTreeSet<IpAddr> =
-            endpoints().flat_map(|endpoint| endpoint.addresses.iter().copied()).collect();
-        // where others look up names and the time, an address alone says nothing
-        let neighbours = catalogue.endpoints().iter().filter(|endpoint| endpoint.not_metadata());
-        for address in neighbours.flat_map(|endpoint| &endpoint.addresses) {
-            addresses.remove(address);
-        }
+        let addresses: BTreeSet<IpAddr> = endpoints().flat_map(|endpoint| endpoint.addresses.iter().copied()).collect();
         let names = endpoints().flat_map(|endpoint| &endpoint.domains).filter_map(|domain| domain.literal());
         let names: BTreeSet<String> = names.filter(|name| name.contains('.')).map(str::to_ascii_lowercase).collect();
         Self { addresses: addresses.into_iter().collect(), names: names.into_iter().collect() }
@@ -90,7 +96,7 @@ pub fn sigma(catalogue: &Catalogue) -> String {
     );
     let connections = format!(
         "{}detection:\n    selection_address:\n        DestinationIp:\n{}    selection_name:\n        DestinationHostname:\n{}    \
-         filter_main_agents:\n        Image|endswith:\n{}    filter_main_neighbours:\n        DestinationPort:\n            - 53\n            - 67\n            - 68\n            - 123\n    condition: 1 of selection_* and not 1 of \
+         filter_main_agents:\n        Image|endswith:\n{}{NEIGHBOURS}    condition: 1 of selection_* and not 1 of \
          filter_main_*\nfalsepositives:\n    - SDKs and agents that are not on the list\nlevel: low\n",
         head(
             "Connection to a Cloud Metadata Service",

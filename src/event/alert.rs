@@ -59,6 +59,8 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     if envelope.origin.is_some() {
         forget_unknown_ends(&mut envelope);
     }
+    // a command line that led to a confirmed forgery has no ends
+    envelope.related.forget_unspecified();
     if subject.imds.is_some() {
         writer.add_unknown_process(&mut envelope);
     }

@@ -171,6 +171,10 @@ fn object(from: Event<'_>, keys: &[&str]) -> Map<String, Value> {
                     out.insert((*key).to_owned(), Value::Object(texts));
                 }
             }
+            // some exports have every value in an array; of these there is one, but for addresses
+            Some(Value::Array(items)) if !matches!(*key, "ip" | "mac") => {
+                out.extend(items.first().filter(|item| is_plain(item)).map(|item| ((*key).to_owned(), item.clone())));
+            }
             Some(value) if is_plain(value) => drop(out.insert((*key).to_owned(), value.clone())),
             _ => {}
         }
