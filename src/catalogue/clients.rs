@@ -70,9 +70,9 @@ pub enum ClientKind {
     Agent,
     /// Another program with a client of its own.
     Program,
-    /// A general tool, or a library under its own name.
+    /// A general tool, or a scripting language's library under its own name.
     Tool,
-    /// An HTTP library under any name.
+    /// An HTTP library under any name, or one of programs under its own.
     Library,
 }
 

@@ -12,6 +12,7 @@ use super::raise::alert;
 use super::ssrf::{Fetch, Inbound};
 use super::{Correlator, Remarks, message, repeat_key, span, subject};
 use crate::alert::{Alert, Rule, Subject};
+use crate::catalogue::ClientKind;
 use crate::detect::{Imds, Leg, Secret, Signal, Signals, Verdict};
 use crate::id::EventId;
 use crate::packet::Timestamp;
@@ -158,6 +159,7 @@ impl Correlator {
             path_id: imds.path_id.unwrap_or_default(),
             scope: credential.and_then(|credential| credential.scope.as_deref()).unwrap_or_default(),
             given: rule != Rule::ImdsCredentialRequest,
+            is_anybody: imds.client.kind() == Some(ClientKind::Library),
             is_about_credential: rule >= Rule::ImdsCredentialRequest,
             time,
             fingerprint,
@@ -191,7 +193,7 @@ impl Correlator {
         };
         let make = |_: &mut Self| {
             let message = message::request(rule, subject, imds, signals);
-            let risk_score = judge::risk(rule, severity, signals, &imds.client, asked.asker);
+            let risk_score = judge::risk(rule, severity, signals, &imds.client, asked);
             Alert { risk_score, ..alert(rule, severity, subject.clone(), signals, end, message) }
         };
         match leg {

@@ -57,7 +57,7 @@ pub enum Standing {
     Mismatch,
     /// An SDK's, agent's or program's User-Agent with a shape that nobody has.
     Claimed,
-    /// The shape of an HTTP library, under a name that nobody knows.
+    /// The shape of an HTTP library, under a name that nobody knows or, for programs' libraries, its own.
     Library,
     /// Neither is known.
     #[default]
@@ -158,6 +158,7 @@ impl Form {
         let known = asking.or_else(|| self.fitting.first().copied());
         let standing = match (asking, known) {
             (Some(row), _) if row.kind == ClientKind::Tool => Standing::Tool,
+            (Some(row), _) if row.kind == ClientKind::Library => Standing::Library,
             (Some(_), _) => Standing::Known,
             // what is built on a tool's library and asks for something else may as well be the tool
             (None, Some(_)) if self.otherwise == Standing::Tool => Standing::Tool,
