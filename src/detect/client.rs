@@ -177,18 +177,13 @@ fn standing(claimed: &[&catalogue::Client], shaped: &[&catalogue::Client], tool:
         Standing::Mismatch
     } else if claimed.iter().any(|row| kinds.contains(&row.kind)) {
         Standing::Claimed
-    } else if tool || !claimed.is_empty() || shaped.iter().any(|row| row.kind == ClientKind::Tool && is_alone(row)) {
+    } else if tool || !claimed.is_empty() || shaped.iter().any(|row| row.by_form) {
         Standing::Tool
     } else if shaped.is_empty() {
         Standing::Unknown
     } else {
         Standing::Library
     }
-}
-
-/// Whether a tool is one that people type, and no library that programs are built on.
-fn is_alone(tool: &catalogue::Client) -> bool {
-    matches!(tool.name(), "curl" | "wget" | "httpie" | "powershell")
 }
 
 /// Hash of all that a form is made of.
