@@ -169,21 +169,20 @@ fn verdict(sample: &Path) -> String {
 
 /// Samples on which the source rule fires, unedited, in the independent engine.
 fn fired(python: &Path, samples: &[PathBuf]) -> Vec<bool> {
-    let folder = tempfile::tempdir().unwrap();
-    let fires = |sample: &PathBuf| {
-        let text = fs::read_to_string(sample).unwrap();
-        // a table or an audit record is nothing that the rule could read
-        let Ok(event) = serde_json::from_str::<Value>(&text) else { return false };
-        let one = folder.path().join("event.ndjson");
-        fs::write(&one, event.to_string()).unwrap();
-        let output =
-            Command::new(python).current_dir(root()).args(["tests/rules/eql_check.py", SOURCE_RULE]).arg(&one).output();
-        let output = output.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("events match"), "the engine failed: {said}");
-        output.status.success()
-    };
-    samples.iter().map(fires).collect()
+    // a table or an audit record is nothing that the rule could read
+    let read = |sample: &PathBuf| serde_json::from_str::<Value>(&fs::read_to_string(sample).unwrap()).ok();
+    let events: Vec<Option<Value>> = samples.iter().map(read).collect();
+    let lines: String = events.iter().flatten().map(|event| format!("{event}\n")).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, lines).unwrap();
+    let mut command = Command::new(python);
+    let output =
+        command.current_dir(root()).args(["tests/rules/eql_check.py", SOURCE_RULE]).arg(file.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("events match"), "the engine failed: {said}");
+    let hits = output.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let hits: Vec<Value> = hits.collect();
+    events.iter().map(|event| event.as_ref().is_some_and(|event| hits.contains(event))).collect()
 }
 
 /// The table in the documentation is what the engine and this program say of every sample: each on which either is not
