@@ -86,7 +86,7 @@ pub fn names(encodings: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Undoes the encodings of a body piece by piece. What is in none by name is told by the first piece of it, which should
 /// have a few bytes. See the module.
 pub struct Decoder {
-    layers: Vec<Layer>,
+    layers: Vec<(Layer, Piece)>,
     came: usize,
     given: usize,
 }
@@ -96,12 +96,13 @@ impl Decoder {
     /// known.
     pub fn new(encodings: &[u8], first: &[u8]) -> Option<Self> {
         let named = names(encodings).filter_map(Coding::named);
-        let mut layers: Vec<Layer> = named.map(|coding| Layer::Unseen(Some(coding))).collect();
+        let unseen = |coding| (Layer::Unseen(coding), Piece::default());
+        let mut layers: Vec<_> = named.map(|coding| unseen(Some(coding))).collect();
         if layers.is_empty() {
-            layers.extend(Coding::of(None, first).map(|coding| Layer::Unseen(Some(coding))));
+            layers.extend(Coding::of(None, first).map(|coding| unseen(Some(coding))));
         }
         let is_packed = !layers.is_empty() || first.starts_with(FILE);
-        layers.push(Layer::Unseen(None));
+        layers.push(unseen(None));
         is_packed.then_some(Self { layers, came: 0, given: 0 })
     }
 
@@ -117,7 +118,10 @@ impl Decoder {
 
     /// Bytes held, roughly.
     pub fn memory(&self) -> usize {
-        self.layers.iter().map(Layer::memory).fold(size_of::<Self>(), usize::saturating_add)
+        self.layers
+            .iter()
+            .map(|(layer, piece)| layer.memory().saturating_add(piece.len()))
+            .fold(size_of::<Self>(), usize::saturating_add)
     }
 }
 
@@ -128,9 +132,12 @@ impl fmt::Debug for Decoder {
     }
 }
 
+/// What came out of a layer last.
+type Piece = Zeroizing<Vec<u8>>;
+
 /// Undoes the first of `layers`, and the others of what it gives, no more than `left` bytes of any. Whether it goes on.
-fn pass(layers: &mut [Layer], mut bytes: &[u8], left: &mut usize, take: &mut dyn FnMut(&[u8])) -> bool {
-    let Some((first, inner)) = layers.split_first_mut() else {
+fn pass(layers: &mut [(Layer, Piece)], mut bytes: &[u8], left: &mut usize, take: &mut dyn FnMut(&[u8])) -> bool {
+    let Some(((first, piece), inner)) = layers.split_first_mut() else {
         take(bytes);
         return true;
     };
@@ -138,9 +145,9 @@ fn pass(layers: &mut [Layer], mut bytes: &[u8], left: &mut usize, take: &mut dyn
     if matches!(first, Layer::Plain) {
         return pass(inner, bytes, left, take);
     }
-    let mut piece = Zeroizing::new(vec![0; PIECE]);
+    piece.resize(PIECE, 0);
     loop {
-        let Some((used, len)) = first.step(bytes, &mut piece) else { return false };
+        let Some((used, len)) = first.step(bytes, piece) else { return false };
         bytes = bytes.get(used..).unwrap_or_default();
         let Some(rest) = left.checked_sub(len) else { return false };
         *left = rest;

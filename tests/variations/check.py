@@ -22,6 +22,7 @@ import disguises
 import forms
 import harmless
 import leaks
+import outward
 import quiet
 import tunnels
 from wire import Capture
@@ -57,7 +58,7 @@ def listed(terms):
 
 
 def every():
-    for module in (disguises, forms, leaks, tunnels):
+    for module in (disguises, forms, leaks, outward, tunnels):
         for name, case in module.cases():
             if case and case[0]:
                 yield name, listed(case[0]), [], case[1]
