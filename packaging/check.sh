@@ -4,7 +4,7 @@
 #
 # usage: check.sh [FOLDER]      FOLDER: where root file systems are made (default: a temporary one)
 #
-# Needs root, debootstrap, python3 and curl. A debootstrap of Debian 12 stands for both base images; the Rust toolchain of
+# Needs root, debootstrap and python3. A debootstrap of Debian 12 stands for both base images; the Rust toolchain of
 # this machine (CARGO_HOME, RUSTUP_HOME) is mounted where the Rust image has its own. BUILD_ENV: variables for the build,
 # such as CARGO_PROFILE_RELEASE_LTO=off.
 set -eu
@@ -70,11 +70,8 @@ build() {
 
 user=$(echo "$steps" | sed -n 's/^USER \([0-9]*\):.*/\1/p')
 program=$(echo "$steps" | sed -n 's/^ENTRYPOINT \["\(.*\)"\]/\1/p')
-ip link set lo up
-ip addr add 169.254.169.254/32 dev lo
-mkdir -p "$dir/served/latest/meta-data"
-python3 -m http.server 80 --bind 169.254.169.254 --directory "$dir/served" >"$dir/served.log" 2>&1 &
-server=$!
+. "$top/packaging/metadata.sh"
+serve_metadata "$dir/served" "$dir/served.log"
 mount --bind "$dir/run" "$dir/run"
 mount -t proc proc "$dir/run/proc"
 mount -o remount,ro,bind "$dir/run"
@@ -82,13 +79,8 @@ chroot "$dir/run" setpriv --reuid="$user" --regid="$user" --clear-groups --inh-c
     "$program" -i lo >"$dir/events" 2>"$dir/messages" &
 watching=$!
 trap 'kill $server $watching 2>/dev/null || true' EXIT
-for _ in $(seq 50); do
-    grep -q 'Seccomp:.2' /proc/$watching/status && break
-    sleep 0.1
-done
-sleep 0.5
-curl -sf -o "$dir/answer" http://169.254.169.254/latest/meta-data/
-sleep 1
+wait_until_confined $watching || { cat "$dir/messages"; exit 1; }
+ask_metadata
 cat "$dir/messages"
 grep -E '^(Uid|Cap...|NoNewPrivs|Seccomp):' /proc/$watching/status
 grep -q "^Uid:.$user" /proc/$watching/status

@@ -19,8 +19,9 @@ rm -rf "$to"
 mkdir -p "$to"
 strip -o "$to/imdswatch" "$program"
 for shell in bash zsh fish; do "$to/imdswatch" completions $shell >"$to/completion.$shell"; done
-"$to/imdswatch" man >"$to/imdswatch.1"
-gzip -9 -n "$to/imdswatch.1"
+mkdir "$to/man"
+"$to/imdswatch" man --to "$to/man"
+gzip -9 -n "$to"/man/*.1
 cargo deb --no-build --no-strip --locked ${2:+--deb-version "$2"} -o target/debian/
 cd target/debian
 for package in imdswatch_*.deb; do sha256sum "$package" >"$package.sha256"; done

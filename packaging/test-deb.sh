@@ -7,6 +7,7 @@
 # by hand, against a metadata service on loopback of a network of its own.
 set -eu
 package=$(realpath "$1")
+top=$(cd "$(dirname "$0")/.." && pwd)
 dir=${2:-$(mktemp -d)}
 root=$dir/root
 [ -n "${STEP:-}" ] || STEP=1 exec unshare --mount --net sh "$0" "$package" "$dir"
@@ -18,8 +19,6 @@ command -v debootstrap >/dev/null || { echo "test-deb: debootstrap is not instal
 if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning "$package"; fi
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
-ip link set lo up
-ip addr add 169.254.169.254/32 dev lo
 inside() { chroot "$root" env -i DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 fail() { echo "test-deb: $*" >&2; exit 1; }
 state() { inside stat -c '%U:%G %a' "$1"; }
@@ -28,27 +27,24 @@ cp "$package" "$root/package.deb"
 inside dpkg -i /package.deb >"$dir/install.log" 2>&1 || { cat "$dir/install.log"; fail "it does not install"; }
 inside imdswatch --version
 inside imdswatch check-config /etc/imdswatch/imdswatch.toml
+for page in imdswatch imdswatch-rules imdswatch-report imdswatch-import-packetbeat; do
+    gzip -t "$root/usr/share/man/man1/$page.1.gz" || fail "there is no manual page $page(1)"
+done
 [ "$(state /var/log/imdswatch)" = "imdswatch:imdswatch 750" ] || fail "log folder: $(state /var/log/imdswatch)"
 [ "$(state /var/lib/imdswatch)" = "imdswatch:imdswatch 700" ] || fail "state folder: $(state /var/lib/imdswatch)"
 [ "$(state /etc/imdswatch/imdswatch.toml)" = "root:imdswatch 640" ] || fail "configuration: $(state /etc/imdswatch/imdswatch.toml)"
 [ -L "$root/etc/systemd/system/multi-user.target.wants/imdswatch.service" ] || fail "the unit is not enabled"
 
 # The unit's own command.
-mkdir -p "$root/srv/latest/meta-data"
-python3 -m http.server 80 --bind 169.254.169.254 --directory "$root/srv" >"$dir/served.log" 2>&1 &
-server=$!
+. "$top/packaging/metadata.sh"
+serve_metadata "$root/srv" "$dir/served.log"
 command=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/imdswatch.service" "$root/lib/systemd/system/imdswatch.service" 2>/dev/null | head -1)
 # shellcheck disable=SC2086
 chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin $command >"$dir/messages" 2>&1 &
 watching=$!
 trap 'kill $server $watching 2>/dev/null || true' EXIT
-for _ in $(seq 100); do
-    grep -q 'Seccomp:.2' /proc/$watching/status && break
-    sleep 0.2
-done
-sleep 1
-python3 -c 'import urllib.request as u; u.urlopen("http://169.254.169.254/latest/meta-data/").read()'
-sleep 2
+wait_until_confined $watching || { cat "$dir/messages"; fail "it does not watch"; }
+ask_metadata
 grep -q "^Uid:.$(inside id -u imdswatch)" /proc/$watching/status || fail "it runs as another user than imdswatch"
 kill -TERM $watching
 wait $watching || { cat "$dir/messages"; fail "it ended with status $?"; }

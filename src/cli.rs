@@ -216,8 +216,12 @@ pub enum Command {
         #[arg(short = 'o', long, value_name = "FILE.html")]
         output: PathBuf,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or write one for each command
+    Man {
+        /// Write `imdswatch.1` and a page for each command (`imdswatch-rules.1` and so on) into this folder
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
     /// Print a completion script
     Completions {
         /// Which shell

@@ -158,7 +158,7 @@ impl Judge {
         }
         let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.found.now, |m| m.last);
         let first = tx.conn.first_index;
-        if self.everything || verdict.matters() || verdict.unsearched {
+        if self.everything || verdict.matters() || verdict.shaped.is_some() || verdict.unsearched {
             self.found.push(time, first, rank::HTTP, What::Http(Box::new((tx, verdict))));
         }
     }

@@ -253,6 +253,29 @@ fn the_manual_page_is_ascii_and_names_every_kind_of_output() {
 }
 
 #[test]
+fn every_command_has_a_manual_page_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = output(&["man", "--to", folder.path().to_str().unwrap()]);
+    assert_eq!(status(&written), 0, "{}", err(&written));
+    let pages = fs::read_dir(folder.path()).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap());
+    let mut pages: Vec<_> = pages.collect();
+    pages.sort();
+    let help = output(&["--help"]);
+    let commands =
+        out(&help).lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands = commands.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let commands = commands.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help");
+    let mut expected: Vec<_> = commands.map(|name| format!("imdswatch-{name}.1")).collect();
+    expected.push("imdswatch.1".to_owned());
+    expected.sort();
+    assert!(expected.len() > 8 && pages == expected, "{pages:?}");
+    let page = fs::read(folder.path().join("imdswatch-import-packetbeat.1")).unwrap();
+    assert!(page.is_ascii() && String::from_utf8(page).unwrap().contains("packetbeat.yml"));
+    let nowhere = output(&["man", "--to", "/no/such/folder"]);
+    assert!(status(&nowhere) == 1 && err(&nowhere).contains("/no/such/folder"), "{}", err(&nowhere));
+}
+
+#[test]
 fn what_is_written_by_default_is_metadata_traffic() {
     let sizes = ["alerts", "metadata", "all"].map(|events| out(&output(&["-r", QUIET, "-e", events])).lines().count());
     assert_eq!(sizes[..2], [0, 0], "nothing of the capture touches a metadata service");

@@ -169,3 +169,21 @@ fn a_receiver_that_is_not_there_is_given_up_and_what_it_did_not_take_is_said() {
     assert!(said.contains("gave up") && said.contains("alerts lost by") && !said.contains("s3cr3t"), "{said}");
     assert!(fs::read_to_string(&file).unwrap().lines().count() > 2, "the other output has everything");
 }
+
+#[test]
+fn a_replay_begins_a_new_file_where_an_event_passes_the_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events.ndjson");
+    let (status, said) = run(&["-r", "pcaps/aws", "-e", "all", "-o", text(&path), "--rotate", "20K", "--keep", "1000"]);
+    assert_eq!(status, 0, "{said}");
+    let mut files = 0;
+    for nth in 1.. {
+        let Ok(packed) = fs::File::open(dir.path().join(format!("events.ndjson.{nth}.gz"))) else { break };
+        let mut lines = String::new();
+        flate2::read::GzDecoder::new(packed).read_to_string(&mut lines).unwrap();
+        let last = lines.lines().last().unwrap().len() + 1;
+        assert!(lines.len() >= 20 << 10 && lines.len() - last < 20 << 10, "file {nth} has {} bytes", lines.len());
+        files += 1;
+    }
+    assert!(files > 3, "{files}");
+}

@@ -164,3 +164,27 @@ fn a_device_is_not_written_over() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no regular file"));
 }
+
+#[test]
+fn a_report_that_cannot_be_written_is_said_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = folder.path().join("no-such-folder/report.html");
+    let events = folder.path().join("events.ndjson");
+    let (html, events) = (html.to_str().unwrap(), events.to_str().unwrap());
+    let output = imdswatch(&["-r", "pcaps/aws", "-o", html, "-o", events]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the report"));
+    assert!(!Path::new(events).exists(), "nothing was begun");
+    let output = imdswatch(&["report", "/no/such/events", "-o", html]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("/no/such/events"), "{output:?}");
+}
+
+#[test]
+fn nothing_is_left_beside_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = folder.path().join("report.html");
+    let beside = folder.path().join("report.html.part");
+    fs::write(&beside, "half a report of a run that was killed").unwrap();
+    let output = imdswatch(&["-r", "pcaps/aws", "-o", html.to_str().unwrap(), "--quiet"]);
+    assert!(output.status.success() && html.exists() && !beside.exists(), "{output:?}");
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Record how real clients ask metadata services: run them against a service on loopback, print the form of each request.
 
-usage: record.py [--only PATTERN] CLIENTS.toml
+usage: record.py [--only PATTERN] [--own] CLIENTS.toml
 
 CLIENTS.toml lists what to run (clients.toml beside this file is what the rows of src/data/clients.toml were recorded with):
 
@@ -10,7 +10,8 @@ CLIENTS.toml lists what to run (clients.toml beside this file is what the rows o
     run = "venv/bin/python -c 'import google.auth; …'"
 
 Each command is run by the shell with the environment below, which leads the SDKs of AWS, Azure and Google to the service. The
-service answers what they need; every secret in its answers is made up. Printed is, for each form, the client, the request line,
+service answers what they need; every secret in its answers is made up. With --own it stands at the services' own addresses and names, in a
+network namespace made for it (needs root): for clients that cannot be led elsewhere. Printed is, for each form, the client, the request line,
 the headers in their order and spelling with the values that belong to a shape, the User-Agent, and the targets asked for.
 """
 import argparse
@@ -22,6 +23,8 @@ import os
 import pathlib
 import socketserver
 import subprocess
+import sys
+import tempfile
 import threading
 import tomllib
 
@@ -88,7 +91,26 @@ class Threads(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
 
 
+OWN = ["169.254.169.254", "169.254.170.2", "169.254.170.23", "168.63.129.16", "100.100.100.200"]
+
+
+def enter():
+    """Run this script again where the services' addresses are this machine's."""
+    os.execvp("unshare", ["unshare", "--net", "--mount", sys.executable, *sys.argv, "--entered"])
+
+
+def prepare():
+    for command in (["link", "set", "lo", "up"], *(["addr", "add", f"{address}/32", "dev", "lo"] for address in OWN)):
+        subprocess.run(["ip", *command], check=True)
+    with tempfile.NamedTemporaryFile("w") as hosts:
+        hosts.write("127.0.0.1 localhost\n169.254.169.254 metadata.google.internal metadata.goog metadata\n")
+        hosts.flush()
+        subprocess.run(["mount", "--bind", hosts.name, "/etc/hosts"], check=True)
+
+
 def environment(port):
+    if port == 80:
+        return {**os.environ, "BASE": "http://169.254.169.254", "PORT": "80", "HOME": os.getcwd(), "AWS_REGION": "eu-west-1", "OWN": "1"}
     base = f"http://127.0.0.1:{port}"
     here = {
         "BASE": base, "PORT": str(port),
@@ -104,8 +126,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clients", type=pathlib.Path)
     parser.add_argument("--only", default="*")
+    parser.add_argument("--own", action="store_true", help="at the services' own addresses")
+    parser.add_argument("--entered", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    server = Threads(("127.0.0.1", 0), Service)
+    if args.own and not args.entered:
+        enter()
+    if args.own:
+        prepare()
+    server = Threads(("0.0.0.0", 80) if args.own else ("127.0.0.1", 0), Service)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     env = environment(server.server_address[1])
     for client in tomllib.loads(args.clients.read_text())["client"]:

@@ -39,18 +39,24 @@ pub(super) struct Handover {
 type Shared = Arc<Mutex<Collector>>;
 
 impl Handover {
-    pub(super) fn new(config: &Config, inputs: &[Result<Listed, CaptureError>]) -> Self {
+    /// Looks whether each report can be written, too: not first when hours of reading have ended.
+    ///
+    /// # Errors
+    /// A report's place cannot be written to.
+    pub(super) fn new(config: &Config, inputs: &[Result<Listed, CaptureError>]) -> anyhow::Result<Self> {
         let path = |one: &Settings| match &one.destination {
             Destination::Report(path) => Some((path.clone(), Shared::default())),
             _ => None,
         };
         let is_report = |one: &&Settings| matches!(one.destination, Destination::Report(_));
-        Self {
+        let reports: Vec<_> = config.outputs.iter().filter_map(path).collect();
+        reports.iter().try_for_each(|(path, _)| can_save(path))?;
+        Ok(Self {
             others: config.outputs.iter().filter(|one| !is_report(one)).cloned().collect(),
-            reports: config.outputs.iter().filter_map(path).collect(),
+            reports,
             summary: (!config.quiet && io::stderr().is_terminal()).then(Shared::default),
             inputs: inputs.iter().flatten().map(|listed| listed.input.clone()).collect(),
-        }
+        })
     }
 
     /// What collects while the replay goes on.
@@ -129,6 +135,7 @@ fn digest(input: &Input) -> report::Input {
 
 /// Writes the report of these files to `output`; says on standard error what could not be read. True if all could.
 pub(super) fn write(events: &[PathBuf], output: &Path) -> anyhow::Result<bool> {
+    can_save(output)?;
     let mut collector = Collector::default();
     let mut sound = true;
     for listed in expand(events) {
@@ -148,13 +155,37 @@ pub(super) fn write(events: &[PathBuf], output: &Path) -> anyhow::Result<bool> {
 /// Renders the report and puts it in place in one step: nobody meets half a report.
 pub(super) fn save(collector: Collector, output: &Path) -> anyhow::Result<()> {
     let html = collector.html().context("cannot render the report")?;
-    let whole = || format!("cannot write the report {}", output.display());
+    let beside = place_beside(output)?;
+    fs::write(&beside, html).and_then(|()| fs::rename(&beside, output)).with_context(|| cannot_save(output))
+}
+
+/// Looks whether a report could be put in this place; leaves nothing there.
+fn can_save(output: &Path) -> anyhow::Result<()> {
+    let beside = place_beside(output)?;
+    let made = File::options().write(true).create_new(true).open(&beside);
+    match made {
+        Ok(_) => fs::remove_file(&beside),
+        // Half a report of a run that was killed: whoever may write to it may replace it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            File::options().write(true).open(&beside).map(drop)
+        }
+        Err(error) => Err(error),
+    }
+    .with_context(|| cannot_save(output))
+}
+
+/// Where a report is written before it takes its place.
+fn place_beside(output: &Path) -> anyhow::Result<PathBuf> {
     if fs::symlink_metadata(output).is_ok_and(|meta| !meta.is_file()) {
-        anyhow::bail!("{}: it is there and no regular file", whole());
+        anyhow::bail!("{}: it is there and no regular file", cannot_save(output));
     }
     let mut beside = output.as_os_str().to_owned();
     beside.push(".part");
-    fs::write(&beside, html).and_then(|()| fs::rename(&beside, output)).with_context(whole)
+    Ok(beside.into())
+}
+
+fn cannot_save(output: &Path) -> String {
+    format!("cannot write the report {}", output.display())
 }
 
 /// Reads one file of events. False if a line of it could not be read. What lies in a folder and is none is passed over.

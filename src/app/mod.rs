@@ -85,7 +85,7 @@ fn watch(args: &Args) -> anyhow::Result<ExitCode> {
         Inputs::Files(paths) => {
             let inputs = capture::expand(paths);
             refuse_to_overwrite(&inputs, &config.outputs, config.state.as_deref())?;
-            let mut handover = Handover::new(&config, &inputs);
+            let mut handover = Handover::new(&config, &inputs)?;
             let mut outputs = output::open(&handover.others, &say())?;
             outputs.extend(handover.outputs());
             replay::on_signals(&stop)?;
@@ -248,7 +248,9 @@ fn other(command: &Command) -> anyhow::Result<ExitCode> {
             let sound = handover::write(events, output)?;
             return Ok(ExitCode::from(if sound { 0 } else { status::FAILED }));
         }
-        Command::Man => clap_mangen::Man::new(Args::command()).render(&mut out)?,
+        Command::Man { to: None } => clap_mangen::Man::new(Args::command()).render(&mut out)?,
+        Command::Man { to: Some(folder) } => clap_mangen::generate_to(Args::command(), folder)
+            .with_context(|| format!("cannot write manual pages into {}", folder.display()))?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "imdswatch", &mut out);
         }

@@ -28,12 +28,19 @@ pub(super) fn load(path: &Path) -> io::Result<Vec<Habit>> {
         Ok(habits) => Ok(habits),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            let aside = beside(path, "unreadable");
-            fs::rename(path, &aside)?;
+            let aside = set_aside(path)?;
             Err(io::Error::other(format!("{}: {error}; set aside as {}", path.display(), aside.display())))
         }
         Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     }
+}
+
+/// Gives the file another name, so that none of before is lost: two are kept, then the latest is replaced.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let first = beside(path, "unreadable");
+    let aside = if first.try_exists()? { beside(path, "unreadable.2") } else { first };
+    fs::rename(path, &aside)?;
+    Ok(aside)
 }
 
 /// What is in a state file.
@@ -143,6 +150,18 @@ mod tests {
             assert!(said.contains("set aside"), "{said}");
             assert!(!path.exists() && beside(&path, "unreadable").exists());
         }
+    }
+
+    #[test]
+    fn what_was_set_aside_before_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        for text in ["first", "second", "third"] {
+            fs::write(&path, text).unwrap();
+            load(&path).unwrap_err();
+        }
+        let content = |ending| fs::read_to_string(beside(&path, ending)).unwrap();
+        assert_eq!([content("unreadable"), content("unreadable.2")], ["first", "third"]);
     }
 
     #[cfg(unix)]

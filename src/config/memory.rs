@@ -82,7 +82,7 @@ pub mod bytes_per {
     /// A datagram whose copies may come.
     pub const COPY: u64 = 96;
     /// A marked conversation.
-    pub const MARK: u64 = 96;
+    pub const MARK: u64 = 128;
 }
 
 #[cfg(test)]

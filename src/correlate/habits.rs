@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::actor::{ActorId, Asker};
+use super::neighbours::{self, Neighbours, Tally};
 use super::subject::key;
 use super::table::Table;
 use crate::packet::Timestamp;
@@ -30,6 +31,7 @@ pub const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct Habits {
     habits: Table<u128, Habit>,
+    neighbours: Neighbours,
 }
 
 /// What an actor did, by everything that makes it one habit.
@@ -49,6 +51,10 @@ pub struct Deed<'a> {
     pub scope: &'a str,
     /// Whether it was given: to be refused is another habit.
     pub given: bool,
+    /// Whether it was done with a library under its own name, which anybody's program may be.
+    pub is_anybody: bool,
+    /// Whether it is a credential that was asked for.
+    pub is_about_credential: bool,
     /// When.
     pub time: Timestamp,
     /// Keyed hash of the credential, and when it expires.
@@ -90,6 +96,9 @@ pub struct Habit {
     /// Number of actor and deed, in hexadecimal.
     #[serde(with = "hex")]
     key: u128,
+    /// Number of the deed and of all who do it in this network, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_hex")]
+    group: Option<u128>,
     /// Client address.
     pub client: String,
     /// Process, where known.
@@ -137,7 +146,7 @@ pub struct Habit {
 impl Habits {
     /// Room for `limit` habits.
     pub fn new(limit: usize) -> Self {
-        Self { habits: Table::new(limit) }
+        Self { habits: Table::new(limit), neighbours: Neighbours::new(limit) }
     }
 
     /// Habits that made room for others.
@@ -152,6 +161,9 @@ impl Habits {
         if deed.time.since(Timestamp(habit.last)) > FORGOTTEN {
             *habit = Habit::new(key, deed);
         }
+        if habit.is_first_of_hour(deed.time) {
+            habit.compare(deed, &mut self.neighbours);
+        }
         habit.learn(deed)
     }
 
@@ -164,6 +176,9 @@ impl Habits {
     pub fn restore(&mut self, habits: Vec<Habit>) {
         for habit in habits {
             let key = habit.key;
+            if let (Some(group), Ok(client)) = (habit.group, habit.client.parse()) {
+                self.neighbours.learn(group, client, habit.tally());
+            }
             *self.habits.entry(key, Habit::default) = habit;
         }
     }
@@ -207,6 +222,31 @@ impl Habit {
             hour: deed.time.0.div_euclid(HOUR),
             ..Self::default()
         }
+    }
+
+    fn is_first_of_hour(&self, time: Timestamp) -> bool {
+        self.times == 0 || time.0.div_euclid(HOUR) > self.hour
+    }
+
+    /// What neighbours have done for long takes off all that an own habit would.
+    fn compare(&mut self, deed: &Deed<'_>, neighbours: &mut Neighbours) {
+        if deed.asker == Asker::Tool && deed.is_about_credential {
+            neighbours.suspect(deed.who.client, deed.time);
+        }
+        let Some(group) = neighbours::group(deed) else { return };
+        self.group = Some(group);
+        if self.slow_steps < 3 && neighbours.is_usual(group, deed) {
+            // nor can it be told yet what this one does out of turn
+            (self.steps, self.slow_steps, self.again) = (3, 3, true);
+        }
+        neighbours.learn(group, deed.who.client, Tally::once(deed.time));
+    }
+
+    /// What it counts for its neighbours.
+    fn tally(&self) -> Tally {
+        let hours = self.last.saturating_sub(self.first) / HOUR;
+        let times = self.times.min(u32::try_from(hours).unwrap_or(u32::MAX).saturating_add(1));
+        Tally { times, first: Timestamp(self.first), last: Timestamp(self.last) }
     }
 
     fn learn(&mut self, deed: &Deed<'_>) -> Known {
@@ -316,6 +356,24 @@ mod hex {
     }
 }
 
+/// The same where there may be none.
+mod optional_hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &Option<u128>, serializer: S) -> Result<S::Ok, S::Error> {
+        match number {
+            Some(number) => super::hex::serialize(number, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<u128>, D::Error> {
+        #[derive(Deserialize)]
+        struct Number(#[serde(with = "super::hex")] u128);
+        Ok(Option::<Number>::deserialize(deserializer)?.map(|Number(number)| number))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,6 +387,8 @@ mod tests {
             path_id: "aws-role-creds",
             scope: "demo",
             given: true,
+            is_anybody: false,
+            is_about_credential: true,
             time: Timestamp(minutes * MINUTE),
             fingerprint: None,
         }
@@ -390,6 +450,54 @@ mod tests {
         assert!(!more(0, "a"));
         assert!(more(10, "a"));
         assert!(!more(20, "a"), "by now it is a habit");
+    }
+
+    fn at(address: u8, minutes: i64, asker: Asker) -> Deed<'static> {
+        let who = Who { client: [10, 0, 7, address].into(), ..deed(0).who };
+        Deed { actor: ActorId(address.into()), asker, who, ..deed(minutes) }
+    }
+
+    #[test]
+    fn what_neighbours_did_for_hours_is_no_news() {
+        for (asker, hours) in [(Asker::Sdk, 3), (Asker::Nobody, 6)] {
+            let mut habits = Habits::new(100);
+            let mut steps = |address, minutes| {
+                let known = habits.learn(&at(address, minutes, asker));
+                (known.steps, known.slow_steps)
+            };
+            assert_eq!(steps(1, 0), (0, 0));
+            assert_eq!(steps(2, hours * 60 - 2), (0, 0), "not for long");
+            assert_eq!(steps(1, hours * 60 - 1), (1, 1));
+            assert_eq!(steps(3, hours * 60), (3, 3), "twice the one, once the other");
+            assert_eq!(steps(1, hours * 60 + 1).1, 1, "nobody is its own neighbour");
+        }
+    }
+
+    #[test]
+    fn no_neighbour_speaks_for_a_tool_nor_where_one_was_used() {
+        let mut habits = Habits::new(100);
+        for minutes in [0, 120, 240, 360, 480] {
+            habits.learn(&at(1, minutes, Asker::Sdk));
+            habits.learn(&at(1, minutes, Asker::Tool));
+        }
+        assert_eq!(habits.learn(&at(2, 500, Asker::Tool)).slow_steps, 0);
+        assert_eq!(habits.learn(&at(2, 559, Asker::Sdk)).steps, 0);
+        assert_eq!(habits.learn(&at(3, 502, Asker::Sdk)).steps, 3);
+        assert_eq!(habits.learn(&Deed { scope: "admin", ..at(4, 503, Asker::Sdk) }).steps, 0);
+        let elsewhere = Who { client: [10, 1, 7, 1].into(), ..deed(0).who };
+        assert_eq!(habits.learn(&Deed { who: elsewhere, ..at(5, 504, Asker::Sdk) }).steps, 0);
+    }
+
+    #[test]
+    fn neighbours_are_known_over_restarts() {
+        let mut habits = Habits::new(10);
+        for minutes in [0, 120, 240] {
+            habits.learn(&at(1, minutes, Asker::Sdk));
+        }
+        let text = serde_json::to_string(&habits.all().collect::<Vec<_>>()).unwrap();
+        let mut again = Habits::new(10);
+        again.restore(serde_json::from_str(&text).unwrap());
+        assert_eq!(again.learn(&at(2, 300, Asker::Sdk)).steps, 3);
     }
 
     #[test]

@@ -57,6 +57,16 @@ pub struct Event<'b> {
     pub text: &'b [u8],
 }
 
+impl<'b> Event<'b> {
+    /// Its line in this form.
+    pub fn in_form(&self, form: Form) -> &'b [u8] {
+        match form {
+            Form::Json => self.json,
+            Form::Text { .. } => self.text,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     label: Label,
@@ -139,10 +149,7 @@ impl Batch {
         if is_whole {
             return Arc::clone(self);
         }
-        Arc::new(self.filtered(|event| {
-            let bytes = if form == Form::Json { event.json } else { event.text };
-            !bytes.is_empty() && filter.takes(event.label)
-        }))
+        Arc::new(self.filtered(|event| !event.in_form(form).is_empty() && filter.takes(event.label)))
     }
 
     /// A copy of the events that pass.

@@ -2,10 +2,10 @@
 //!
 //! In: observations, already in order. Out: whole lines of JSON and of text. No clock, no I/O: whoever runs it takes its [`Batch`].
 
+mod marks;
 mod observer;
 mod suggest;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::alert::{Alert, Rule, Severity};
@@ -73,8 +73,7 @@ pub struct Publisher {
     alerts: Vec<Arc<Alert>>,
     /// Alerts of the end of the run that were not raised yet.
     last: Option<std::vec::IntoIter<Arc<Alert>>>,
-    /// Conversations that carried something about metadata: their flows are written too.
-    marked: HashSet<(Endpoint, Endpoint), foldhash::fast::FixedState>,
+    marks: marks::Marks,
     /// Texts that are known to hold no secret.
     clean: Clean,
     batch: Batch,
@@ -97,7 +96,7 @@ impl Publisher {
             clean: Clean::default(),
             alerts: Vec::new(),
             last: None,
-            marked: HashSet::default(),
+            marks: marks::Marks::default(),
             batch: Batch::default(),
             alert_counts: AlertCounts::default(),
             suggestions: config.suggest.then(Suggestions::default),
@@ -247,20 +246,17 @@ impl Publisher {
         if self.config.wanted != Wanted::Metadata && !self.config.told_apart {
             return;
         }
-        let key = ordered(conn.client, conn.server);
-        if self.marked.len() < self.config.marks {
-            self.marked.insert(key);
-        } else if !self.marked.contains(&key) {
-            self.counters.marks_refused += 1;
-        }
+        let is_marked = self.marks.mark(ordered(conn.client, conn.server), self.config.marks);
+        self.counters.marks_refused += u64::from(!is_marked);
     }
 
     fn is_marked(&mut self, record: &flow::Record) -> bool {
         let (Some((a, b)), Some((_, from, to))) = (record.addresses, record.ports) else { return false };
         let (source, destination) = (Endpoint { ip: a, port: from }, Endpoint { ip: b, port: to });
         let touches = [source, destination].iter().any(|end| self.catalogue.is_metadata(end.ip, end.port));
-        let key = ordered(source, destination);
-        touches || if record.last_report { self.marked.remove(&key) } else { self.marked.contains(&key) }
+        let over = record.last_report.then_some(record.last);
+        // Asked in any case: it has to hear of the end.
+        self.marks.has(ordered(source, destination), record.first, over) || touches
     }
 
     fn event(&mut self, observation: &Observation, label: Label, remarks: &correlate::Remarks) {

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod document;
 #[path = "../receiver_faults/fake.rs"]
 #[allow(dead_code)]
 mod fake;
@@ -18,6 +19,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use document::Section;
 use fake::Certificates;
 use imdswatch::output::net::settings::{RedisType, Sasl, Tls};
 use imdswatch::output::net::{self, Settings};
@@ -186,6 +188,11 @@ fn opensearch_indexes_every_event_without_a_rejection() {
     let reply = net::open(&settings).unwrap().send(&[Event::read(line.as_bytes())]);
     assert_eq!((&reply.outcomes[..], reply.trouble.unwrap().fault), (&[Outcome::Again][..], Fault::Refused));
 
+    // As the document says; the events are there.
+    let plain = Section::of("Elasticsearch").until("```toml");
+    plain.run(&[("127.0.0.1:9200", &format!("127.0.0.1:{}", server.port))], &[]);
+    assert_eq!(count(&server, "imdswatch-default"), all().len() as u64);
+
     let (said, good) = imdswatch(&["test", "output", "-o", &format!("{url}/tested")]);
     assert!(good && said.contains("test event taken"), "{said}");
     let (said, good) =
@@ -272,6 +279,20 @@ fn kafka_keeps_each_connection_in_one_partition() {
             assert!(!trouble.text.contains("wrong"), "{trouble}");
             eprintln!("{sasl:?}, wrong password: {:?} {trouble}", trouble.fault);
         }
+    }
+
+    // As the document says.
+    if let Some(certificates) = &certificates {
+        let before = consumed(port, "imdswatch", 3).len();
+        Section::of("Kafka").until("### ").run(
+            &[
+                ("127.0.0.1:9092", &format!("127.0.0.1:{port}")),
+                ("kafka-1.example:9093,kafka-2.example:9093", &format!("127.0.0.1:{tls}")),
+                ("/etc/imdswatch/ca.pem", certificates.path("ca.pem").to_str().unwrap()),
+            ],
+            &[("KAFKA_PASSWORD", "p4ssword")],
+        );
+        assert!(consumed(port, "imdswatch", 3).len() >= before + 2 * document::expected().0);
     }
 
     // The broker goes away in the middle, and comes back as another that has the topic.

@@ -139,6 +139,7 @@ pub fn redis(certificates: Option<&crate::Certificates>, tls: u16) -> Option<Ser
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--requirepass", "p4ssword", "--save", ""]);
+    command.args(["--user", "sensor", "on", ">p4ssword", "~*", "&*", "+@all"]);
     if let Some(certificates) = certificates {
         command.args(["--tls-port", &tls.to_string(), "--tls-auth-clients", "no"]);
         for (flag, name) in

@@ -90,9 +90,17 @@ impl Output for FileOutput {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), OutputError> {
-        let mut count = Count::default();
-        batch.labels().for_each(|label| count.add(label.kind));
-        self.file.write(batch.in_form(self.form), count);
+        let lines = batch.in_form(self.form);
+        let (mut from, mut to, mut count) = (0, 0, Count::default());
+        for event in batch.events() {
+            count.add(event.label.kind);
+            to += event.in_form(self.form).len();
+            if (to - from) as u64 >= self.file.room() {
+                self.file.write(lines.get(from..to).unwrap_or_default(), std::mem::take(&mut count));
+                from = to;
+            }
+        }
+        self.file.write(lines.get(from..).unwrap_or_default(), count);
         self.settle();
         Ok(())
     }

@@ -92,10 +92,13 @@ impl RotatingFile {
         }
     }
 
+    /// Bytes until a new file is due by size: whoever writes no more at a time has it begin with the next line.
+    pub fn room(&self) -> u64 {
+        self.rotation.size.map_or(u64::MAX, |limit| limit.saturating_sub(self.written + self.buffer.len() as u64))
+    }
+
     fn due(&self) -> bool {
-        let size = self.written + self.buffer.len() as u64;
-        self.rotation.size.is_some_and(|limit| size >= limit)
-            || self.rotation.age.is_some_and(|age| self.opened.elapsed().is_ok_and(|old| old >= age))
+        self.room() == 0 || self.rotation.age.is_some_and(|age| self.opened.elapsed().is_ok_and(|old| old >= age))
     }
 
     /// Hands the buffered lines to the operating system.

@@ -57,7 +57,10 @@ impl Kafka {
         }
         let runtime = Builder::new_current_thread().enable_all().build();
         Ok(Self {
-            topic: settings.target.name().unwrap_or_else(|| "imdswatch".to_owned()),
+            topic: settings
+                .target
+                .name()
+                .ok_or_else(|| SettingsError { key: "to", text: "names no topic".to_owned() })?,
             tls,
             runtime: Some(runtime.map_err(|error| SettingsError { key: "to", text: error.to_string() })?),
             cluster: None,

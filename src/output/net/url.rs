@@ -142,6 +142,12 @@ impl Target {
         if no_path && !matches!(path, "" | "/") {
             return Err(UrlError(format!("{}: has no path; end it after the host", self.scheme)));
         }
+        if self.protocol == Protocol::Kafka && (self.name().is_none() || !matches!(self.folder(), "")) {
+            return Err(UrlError(format!(
+                "{}: name one topic after the hosts: {}://HOST/TOPIC",
+                self.scheme, self.scheme
+            )));
+        }
         Ok(self)
     }
 
@@ -236,7 +242,7 @@ mod tests {
             hosts("elasticsearch+https://a,b:443,[::1],[::1]:1/x"),
             ["a:9200", "b:443", "[::1]:9200", "[::1]:1"]
         );
-        assert_eq!(hosts("kafka://a"), ["a:9092"]);
+        assert_eq!(hosts("kafka://a/t"), ["a:9092"]);
         assert_eq!(hosts("kafka+tls://a/t"), ["a:9093"]);
         assert_eq!(hosts("syslog+tls://a"), ["a:6514"]);
         assert_eq!(hosts("webhook+https://hooks.example/services/T/B"), ["hooks.example:443"]);
@@ -248,7 +254,7 @@ mod tests {
         assert_eq!(named("elasticsearch+http://a/base/imds-1").as_deref(), Some("imds-1"));
         assert_eq!(Target::parse("elasticsearch+http://a/base/imds-1").unwrap().folder(), "/base");
         assert_eq!(named("redis://a/a%20key").as_deref(), Some("a key"));
-        assert_eq!((named("kafka://a"), named("kafka://a/")), (None, None));
+        assert_eq!((named("redis://a"), named("redis://a/")), (None, None));
     }
 
     #[test]
@@ -274,6 +280,9 @@ mod tests {
             ("redis://a,b/k", "takes one host"),
             ("syslog+udp://a/x", "has no path"),
             ("redis://u%zz@a", "not percent-encoded"),
+            ("kafka://a", "name one topic after the hosts: kafka://HOST/TOPIC"),
+            ("kafka://a/", "name one topic"),
+            ("kafka+tls://a,b/t/u", "name one topic after the hosts: kafka+tls://HOST/TOPIC"),
             ("kafka://a,,b/t", "a host name or address is expected"),
         ] {
             let error = Target::parse(word).expect_err(word).to_string();
