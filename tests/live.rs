@@ -633,3 +633,32 @@ fn requests(count: u32) -> Vec<u8> {
     }
     file
 }
+
+/// Each kind of output connects by system calls of its own: one that the sandbox refuses would lie dead.
+#[test]
+fn every_kind_of_output_tries_to_connect_in_the_sandbox() {
+    let Some(net) = Net::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let outputs = [
+        "elasticsearch+http://127.0.0.1:9/index",
+        "kafka://127.0.0.1:9/topic",
+        "logstash://127.0.0.1:9",
+        "syslog+tcp://127.0.0.1:9",
+        "redis://127.0.0.1:9/key",
+        "webhook+http://127.0.0.1:9",
+        "otlp+http://127.0.0.1:9",
+    ];
+    let mut toml = format!("spool = {:?}\n", dir.path().join("spool"));
+    for output in outputs {
+        toml += &format!("[[output]]\nto = \"{output}\"\ntimeout = \"4s\"\n");
+    }
+    let path = dir.path().join("imdswatch.toml");
+    std::fs::write(&path, toml).unwrap();
+    let mut watch = net.watch(&["-c", path.to_str().unwrap()]);
+    assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
+    for output in outputs {
+        watch.hears(&format!("output {output}: "));
+    }
+    watch.stop_within(Duration::from_secs(12));
+    assert!(!watch.messages().contains("panicked"), "{}", watch.messages());
+}

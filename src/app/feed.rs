@@ -7,9 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, never, select};
+use crossbeam_channel::{Receiver, Sender};
+#[cfg(target_os = "linux")]
+use crossbeam_channel::{never, select};
 
-use super::run::{Captured, Run, RunState};
+#[cfg(target_os = "linux")]
+use super::run::Captured;
+use super::run::{Run, RunState};
 use crate::conn::Order;
 use crate::observe::{Observation, What};
 use crate::packet::{PacketBatch, Timestamp};
@@ -88,12 +92,6 @@ impl<'r> Feed<'r> {
         going
     }
 
-    /// Live capture has been quiet until `now`; the next packet will have the number `at`.
-    fn quiet(&mut self, at: u64, now: Timestamp) -> bool {
-        self.front.quiet(at, now, &mut self.router);
-        self.send(at)
-    }
-
     fn send(&mut self, next: u64) -> bool {
         if self.live {
             self.post();
@@ -106,6 +104,16 @@ impl<'r> Feed<'r> {
 
     fn post(&self) {
         self.state.post(|report| report.decode = self.front.counters().clone());
+    }
+}
+
+/// What only live capture has.
+#[cfg(target_os = "linux")]
+impl Feed<'_> {
+    /// Live capture has been quiet until `now`; the next packet will have the number `at`.
+    fn quiet(&mut self, at: u64, now: Timestamp) -> bool {
+        self.front.quiet(at, now, &mut self.router);
+        self.send(at)
     }
 
     /// Takes what a capture thread says until it ends, and what is seen of process starts meanwhile.
