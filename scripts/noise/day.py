@@ -318,7 +318,8 @@ def ecs_again(seed):
 
 def tools(seed):
     """Every kind of theft, by day and by night."""
-    day = Day("aws_tools", seed, RIGHT)
+    # they start again at 13 h: who fetches the credential that it has, as never before, is more than usual
+    day = Day("aws_tools", seed, {**RIGHT, "medium_last12_per_host_max": 1})
     day.allow(AWS)
     for name in AWS:
         day.aws_client("10.20.0.10", name, day.random.uniform(0.3, 2) * HOUR, starts=(13 * HOUR,))
@@ -413,7 +414,8 @@ def mirror(seed):
 def groups(seed):
     """Fifty hosts in five groups with a role each, many of which are replaced during the day."""
     day = Day("mirror_groups", seed, {**RIGHT, "medium_last12_per_host_max": 1, "suggested_entries_max": 80})
-    kinds = [day.random.sample(list(AWS), 4) for _ in range(5)]
+    # no neighbour speaks for a library under its own name: those are critical on each new host
+    kinds = [day.random.sample([name for name in AWS if name not in ("unknown okhttp", "unknown axios")], 4) for _ in range(5)]
     for n in range(50):
         for address, first, end in [(10 + n, 0, 13 + n / 5 if n % 3 == 0 else 24), (100 + n, 13 + n / 5, 24)]:
             for name in kinds[n % 5] if first < end and (first == 0 or n % 3 == 0) else ():

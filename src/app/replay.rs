@@ -214,5 +214,12 @@ fn read_all(
         }
     }
     feed.tell_all();
+    if let Some(hidden @ 1..) = filter.as_ref().map(Filter::hidden) {
+        let words = config.filter.join(" ");
+        tell_user(format_args!(
+            "the filter left {hidden} packets out that it means, for their VLAN tags or MPLS labels: add \
+             `or (vlan and ({words}))` (or `mpls`)"
+        ));
+    }
     read
 }
