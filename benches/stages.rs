@@ -282,6 +282,7 @@ impl Chunks {
                 limits: &limits,
                 keeps_body: &|_| true,
                 searches: false,
+                serves_metadata: false,
                 ordinal: &mut ordinal,
                 counters: &mut counters,
                 dns: &mut dns,

@@ -7,9 +7,11 @@
 mod actor;
 mod allow;
 mod commands;
+mod exchange;
 mod habits;
 mod issue;
 mod judge;
+mod lookup;
 mod message;
 mod neighbours;
 mod pool;
@@ -33,24 +35,23 @@ pub use habits::{Habit, VERSION as HABITS_VERSION};
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
 use crate::conn::Conn;
-use crate::detect::{Command, Connection, DnsVerdict, Grams, Imds, Leg, Secret, Signal, Signals, Verdict};
+use crate::detect::{Command, Connection, Grams, Signal, Signals};
 use crate::id::EventId;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
-use crate::proto::{dns, http};
+use crate::proto::http;
 
-use actor::{Actors, Asked, Request};
+use actor::{Actors, Asked};
 use allow::Question;
 use commands::Commands;
-use habits::{Deed, Habits, Who};
-use issue::{Issuances, Issued, LegSeen};
-use judge::Grounds;
+use habits::Habits;
+use issue::{Issuances, Issued};
 use raise::{alert, confirmed, rebinding, relayed};
 use rebind::{Lookup, Rebinds};
 use relay::{Relays, Sighting};
 use repeats::{AlertOf, Key, Repeat, Repeats};
 use reported::Reported;
-use ssrf::{Fetch, Finding, Inbound, Ssrf};
+use ssrf::{Fetch, Finding, Ssrf};
 use subject::{Subjects, key};
 use table::Table;
 
@@ -152,8 +153,8 @@ impl Correlator {
     /// Takes one observation, in packet order. `event_id` is the `event.id` of its own event. What it raises, and what
     /// waited for it, is appended to `alerts`.
     pub fn observe(&mut self, obs: &Observation, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
-        let first = alerts.len();
         self.advance(obs.time, alerts);
+        let first = alerts.len();
         let remarks = match &obs.what {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
             What::Dns(exchange) => self.dns(&exchange.0, &exchange.1, event_id, alerts),
@@ -165,7 +166,8 @@ impl Correlator {
             What::Command(command) => self.command(command, event_id, alerts),
             What::Icmp(_) | What::Flow(_) => Remarks::default(),
         };
-        self.reported.join(first, alerts, self.now);
+        // what waits is held from its own time on: the clock may be ahead where events come in as they happen
+        self.reported.join(first, alerts, obs.time);
         self.commands.join(first, alerts);
         remarks
     }
@@ -265,218 +267,6 @@ impl Correlator {
         }
     }
 
-    fn http(
-        &mut self,
-        tx: &http::Transaction,
-        verdict: &Verdict,
-        event_id: EventId,
-        alerts: &mut Vec<Arc<Alert>>,
-    ) -> Remarks {
-        let (first, end) = span(tx);
-        let mut remarks = Remarks::default();
-        if let Some(imds) = &verdict.imds {
-            remarks = self.metadata(tx, (imds, &verdict.issued), event_id, alerts);
-        }
-        let imds = verdict.imds.as_ref();
-        let carried = self.carried(tx, verdict, event_id, alerts);
-        remarks.signals = remarks.signals.union(carried);
-        if let Some(own_url) = verdict.own_url.as_ref().filter(|_| !verdict.redirects.is_empty()) {
-            let link = subject::link_of_http(tx, "redirect", end, event_id);
-            for to in &verdict.redirects {
-                self.ssrf.redirect(own_url, first, to.clone(), link.clone());
-            }
-        }
-        if verdict.cut {
-            self.counters.searches_cut += 1;
-            remarks.signals.add(Signal::SearchCut);
-        }
-        if !verdict.candidates.is_empty() {
-            let inbound = Inbound {
-                subject: self.subjects.of_http(tx, imds, remarks.signals, event_id),
-                first,
-                end: if tx.response.is_some() { end } else { self.now },
-                candidates: verdict.candidates.clone(),
-                own_url: verdict.own_url.as_deref().cloned(),
-                relayed: carried.has(Signal::Relayed),
-                cut: verdict.cut,
-            };
-            self.ssrf.inbound(inbound, self.now);
-        }
-        remarks
-    }
-
-    /// A metadata request: it may be what an inbound request or a lookup led to.
-    fn fetch(
-        &mut self,
-        tx: &http::Transaction,
-        imds: &Imds,
-        signals: Signals,
-        subject: Arc<Subject>,
-        alerts: &mut Vec<Arc<Alert>>,
-    ) {
-        let issued = imds.credential.as_ref().is_some_and(|credential| credential.issued);
-        if tx.request.is_none() || !(imds.leg == Leg::Address || issued) {
-            return;
-        }
-        let mut lookups = Vec::new();
-        self.rebinds.fetch(&subject, &mut lookups);
-        self.tell(Vec::new(), lookups, Vec::new(), alerts);
-        let (first, _) = span(tx);
-        let fetch = Fetch { subject, first, sdk: is_sdk_like(signals) };
-        self.ssrf.leg(fetch, self.now);
-    }
-
-    /// The request family, and walks of the tree.
-    fn metadata(
-        &mut self,
-        tx: &http::Transaction,
-        (imds, issued): (&Arc<Imds>, &[Secret]),
-        event_id: EventId,
-        alerts: &mut Vec<Arc<Alert>>,
-    ) -> Remarks {
-        let request = tx.request.as_ref();
-        let user_agent = request.and_then(|request| request.head.field("user-agent")).unwrap_or_default();
-        let (start, end) = span(tx);
-        self.readable.entry((tx.conn.client.ip, tx.conn.server.ip), || ());
-        let http = self.subjects.http(tx);
-        let asked = match request {
-            Some(_) => {
-                let request = Request { tx, imds, user_agent, start, http: &http, event_id };
-                self.actors.learn(request, &self.catalogue)
-            }
-            None => Asked::default(),
-        };
-        let mut signals = asked.signals;
-        let leg = self.issuances.leg(&tx.conn, imds, (start, end));
-        if leg.as_ref().is_some_and(|leg| leg.is_other) {
-            signals.add(Signal::Proxied);
-        }
-        let all = imds.signals.union(signals);
-        let question = Question {
-            user_agent: Some(user_agent),
-            client_form: request.map(|_| &imds.client),
-            ..self.question(&tx.conn, Some(&imds.path))
-        };
-        let contradicts = [Signal::ForeignHost, Signal::Forwarded, Signal::ClaimedIdentityMismatch];
-        let contradicted = contradicts.iter().any(|signal| all.has(*signal));
-        let allowed_by = if contradicted { None } else { self.allowed(&question) };
-        let known = self.deed(tx, imds, &asked, end);
-        if known.more {
-            signals.add(Signal::MoreThanUsual);
-        }
-        let subject = self.subjects.with_http(tx, http, Some(imds), signals, event_id);
-        self.relays.issue(issued, &subject);
-        let added = signals;
-        let signals = imds.signals.union(added);
-        let grounds = Grounds { asker: asked.asker, known, signals, unsigned: self.is_unsigned(imds) };
-        let rule = judge::rule(imds);
-        let severity = judge::severity(rule, &grounds);
-        let judged = Some((subject.clone(), rule, severity)).filter(|_| allowed_by.is_none());
-        match allowed_by {
-            Some(_) => self.counters.allowed += 1,
-            None => self.request((tx, imds), leg, (&asked, grounds), &subject, alerts),
-        }
-        self.fetch(tx, imds, signals, subject, alerts);
-        Remarks { signals: added, allowed_by, judged }
-    }
-
-    /// What is known of a deed that habits are made of; now it was done once more.
-    fn deed(&mut self, tx: &http::Transaction, imds: &Imds, asked: &Asked, time: Timestamp) -> habits::Known {
-        let rule = judge::rule(imds);
-        if tx.request.is_none() || rule < Rule::ImdsUserData {
-            return habits::Known::default();
-        }
-        let credential = imds.credential.as_ref();
-        let issued = credential.filter(|credential| credential.issued);
-        let fingerprint = issued.and_then(|issued| {
-            Some((issued.fingerprint.as_deref()?, issued.expires.as_deref().and_then(habits::time)))
-        });
-        self.habits.learn(&Deed {
-            actor: asked.actor,
-            asker: asked.asker,
-            who: Who {
-                client: tx.conn.client.ip,
-                process: tx.conn.process.as_ref().map(|process| process.name.as_str()),
-                name: asked.name,
-                shape: imds.client.shape,
-                family: &imds.client.family,
-            },
-            provider: imds.provider,
-            path_id: imds.path_id.unwrap_or_default(),
-            scope: credential.and_then(|credential| credential.scope.as_deref()).unwrap_or_default(),
-            given: rule != Rule::ImdsCredentialRequest,
-            is_about_credential: rule >= Rule::ImdsCredentialRequest,
-            time,
-            fingerprint,
-        })
-    }
-
-    /// Whether an identity document proves nothing to anybody, because it has no signature.
-    fn is_unsigned(&self, imds: &Imds) -> bool {
-        imds.path_id.is_some_and(|id| self.catalogue.is_unsigned(id))
-    }
-
-    /// The alert of the request family, and that of a walk which it completes.
-    fn request(
-        &mut self,
-        (tx, imds): (&http::Transaction, &Imds),
-        leg: Option<LegSeen>,
-        (asked, grounds): (&Asked, Grounds),
-        subject: &Arc<Subject>,
-        alerts: &mut Vec<Arc<Alert>>,
-    ) {
-        let (_, end) = span(tx);
-        let rule = judge::rule(imds);
-        let (signals, severity) = (grounds.signals, judge::severity(rule, &grounds));
-        let scope = imds.credential.as_ref().and_then(|credential| credential.scope.as_deref());
-        let what = [imds.provider, imds.path_id.unwrap_or_default(), scope.unwrap_or_default()];
-        let is_read = matches!(rule, Rule::ImdsUserData | Rule::ImdsIdentity);
-        let key = match is_read {
-            // all that one actor reads of identity and user data within a while is one thing
-            true => repeat_key((Rule::ImdsIdentity, severity), &tx.conn, asked, Signals::default(), &[]),
-            false => repeat_key((rule, severity), &tx.conn, asked, signals, &what),
-        };
-        let make = |_: &mut Self| {
-            let message = message::request(rule, subject, imds, signals);
-            let risk_score = judge::risk(rule, severity, signals, &imds.client, asked.asker);
-            Alert { risk_score, ..alert(rule, severity, subject.clone(), signals, end, message) }
-        };
-        match leg {
-            Some(leg) => {
-                let (alert, mut issued) = ((key, Arc::new(make(self))), Vec::new());
-                self.issuances.settle(leg, alert, self.now, &mut issued);
-                self.merge(issued, alerts);
-            }
-            None if rule == Rule::ImdsCredentialIssued => {
-                let alert = (key, Arc::new(make(self)));
-                self.merge(vec![alert], alerts);
-            }
-            None => self.raise((key, &tx.conn), end, usize::from(is_read), alerts, make),
-        }
-        if asked.walk.is_some() {
-            self.walk((tx, imds, signals), asked, (subject.clone(), end), alerts);
-        }
-    }
-
-    /// `imds-enumeration`.
-    fn walk(
-        &mut self,
-        (tx, imds, signals): (&http::Transaction, &Imds, Signals),
-        asked: &Asked,
-        (subject, end): (Arc<Subject>, Timestamp),
-        alerts: &mut Vec<Arc<Alert>>,
-    ) {
-        let Some(walk) = asked.walk else { return };
-        let rule = Rule::ImdsEnumeration;
-        let severity = judge::walk(walk.impossible, walk.credential);
-        let key = repeat_key((rule, severity), &tx.conn, asked, Signals::default(), &[imds.provider]);
-        self.raise((key, &tx.conn), end, 0, alerts, |correlator| {
-            let message = message::enumeration(&subject, imds, walk.steps, walk.impossible);
-            let chain = correlator.actors.walk(asked.actor);
-            Alert { chain, ..alert(rule, severity, subject, signals, end, message) }
-        });
-    }
-
     /// Raises alerts about issuances, or counts them as repeats.
     fn merge(&mut self, issued: Vec<Issued>, alerts: &mut Vec<Arc<Alert>>) {
         for (key, alert) in issued {
@@ -490,70 +280,6 @@ impl Correlator {
             }
             self.repeats.open(key, &alert, 0, self.now, alerts);
             alerts.push(alert);
-        }
-    }
-
-    fn dns(
-        &mut self,
-        tx: &dns::Transaction,
-        verdict: &DnsVerdict,
-        event_id: EventId,
-        alerts: &mut Vec<Arc<Alert>>,
-    ) -> Remarks {
-        let mut remarks = Remarks::default();
-        if self.carried_in_name(tx, verdict, event_id, alerts) {
-            remarks.signals.add(Signal::Relayed);
-        }
-        match verdict.metadata_name {
-            Some((provider, _)) => remarks.allowed_by = self.lookup(tx, verdict, provider, event_id, alerts),
-            None => self.resolution(tx, verdict, event_id, alerts),
-        }
-        remarks
-    }
-
-    /// `imds-lookup`; the allow-list entry that kept it back.
-    fn lookup(
-        &mut self,
-        tx: &dns::Transaction,
-        verdict: &DnsVerdict,
-        provider: &str,
-        event_id: EventId,
-        alerts: &mut Vec<Arc<Alert>>,
-    ) -> Option<Arc<str>> {
-        let allowed_by = self.allowed(&self.question(&tx.conn, None));
-        if allowed_by.is_some() {
-            self.counters.allowed += 1;
-            return allowed_by;
-        }
-        let rule = Rule::ImdsLookup;
-        let key = repeat_key((rule, Severity::Low), &tx.conn, &Asked::default(), Signals::default(), &[&verdict.name]);
-        self.raise((key, &tx.conn), self.now, 0, alerts, |correlator| {
-            let subject = subject::of_dns(tx, verdict, event_id);
-            let (client, name) = (subject::client(&subject.conn), &verdict.name);
-            let message = format!("{client} looked up {name}, a name of the {provider} metadata service");
-            alert(rule, Severity::Low, subject, Signals::default(), correlator.now, message)
-        });
-        None
-    }
-
-    /// How a name that is no metadata name was resolved.
-    fn resolution(
-        &mut self,
-        tx: &dns::Transaction,
-        verdict: &DnsVerdict,
-        event_id: EventId,
-        alerts: &mut Vec<Arc<Alert>>,
-    ) {
-        if let Some((address, provider, _)) = verdict.metadata_answers.first() {
-            let subject = subject::of_dns(tx, verdict, event_id);
-            let span = dns_span(tx);
-            let link = subject.link("dns", span.1);
-            let (mut findings, mut lookups) = (Vec::new(), Vec::new());
-            self.rebinds.metadata((subject, span), &verdict.name, (*address, provider), self.now, &mut lookups);
-            self.ssrf.name_resolved(&verdict.name, &link, &mut findings);
-            self.tell(findings, lookups, Vec::new(), alerts);
-        } else if !verdict.other_answers.is_empty() {
-            self.rebinds.elsewhere(&verdict.name, &tx.conn, dns_span(tx).1, event_id);
         }
     }
 
@@ -650,6 +376,7 @@ impl Correlator {
     fn connection(&mut self, connection: &Connection, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
         let conn = &connection.conn;
         if self.readable.peek(&(conn.client.ip, conn.server.ip)).is_some() {
+            self.reported.connected(connection, event_id);
             return Remarks::default();
         }
         let allowed_by = self.allowed(&self.question(conn, None));
@@ -703,20 +430,6 @@ impl Correlator {
     fn allowed(&self, asked: &Question<'_>) -> Option<Arc<str>> {
         self.config.allow.iter().find(|entry| entry.matches(asked)).map(|entry| entry.name.as_str().into())
     }
-}
-
-/// Whether a metadata request has the habits of an SDK, so that it does not count for an inbound request of before.
-fn is_sdk_like(signals: Signals) -> bool {
-    let against = [Signal::V1, Signal::ForeignHost, Signal::Forwarded, Signal::ToolUserAgent, Signal::BrowserLike];
-    signals.has(Signal::SdkPattern)
-        || signals.has(Signal::SdkUserAgent) && !against.iter().any(|signal| signals.has(*signal))
-}
-
-/// Question and answer of a DNS transaction, as far as seen.
-fn dns_span(tx: &dns::Transaction) -> (Timestamp, Timestamp) {
-    let (query, response) = (tx.query.as_ref(), tx.response.as_ref());
-    let first = query.or(response).map_or_else(Timestamp::default, |message| message.time);
-    (first, response.map_or(first, |response| response.time))
 }
 
 /// First byte of the exchange and the end of its answer, as far as seen.

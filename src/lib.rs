@@ -22,6 +22,7 @@ pub mod duration;
 pub mod bytes;
 pub mod civil;
 pub mod clock;
+pub mod coding;
 pub mod net;
 pub mod packet;
 pub mod text;

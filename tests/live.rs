@@ -508,6 +508,38 @@ fn privileges_are_gone_and_signals_are_answered_without_them() {
     assert!(watch.dir.path().exists());
 }
 
+#[test]
+fn habits_come_back_after_a_restart_without_privileges() {
+    let Some(net) = Net::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let state = dir.path().join("state.json");
+    let run = || {
+        let mut watch = net.watch(&["--user", "65534:65534", "--state", state.to_str().unwrap()]);
+        assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
+        std::thread::sleep(Duration::from_millis(300));
+        (watch.stop(), watch.messages())
+    };
+    let times = || {
+        let state: Value = serde_json::from_str(&std::fs::read_to_string(&state).unwrap()).unwrap();
+        state["habits"].as_array().unwrap().iter().map(|habit| habit["times"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(run().0, 0);
+    assert_eq!(times(), [1]);
+    let metadata = std::fs::metadata(&state).unwrap();
+    let (owner, mode) = (std::os::unix::fs::MetadataExt::uid(&metadata), metadata.permissions());
+    assert_eq!((owner, std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777), (65534, 0o600));
+    assert_eq!(run().0, 0);
+    assert_eq!(times(), [2], "taken up again by the one that runs now");
+
+    // What cannot be read is set aside, it begins again without, and the exit status tells of it.
+    std::fs::write(&state, "{").unwrap();
+    let (status, messages) = run();
+    assert!(status == 1 && messages.contains("set aside"), "{status} {messages}");
+    assert_eq!(times(), [1]);
+    assert_eq!(std::fs::read_to_string(dir.path().join("state.json.unreadable")).unwrap(), "{");
+}
+
 /// Every thread has given up everything.
 fn assert_powerless(pid: u32) {
     let mut threads = 0;
@@ -600,4 +632,33 @@ fn requests(count: u32) -> Vec<u8> {
         file.extend(frame);
     }
     file
+}
+
+/// Each kind of output connects by system calls of its own: one that the sandbox refuses would lie dead.
+#[test]
+fn every_kind_of_output_tries_to_connect_in_the_sandbox() {
+    let Some(net) = Net::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let outputs = [
+        "elasticsearch+http://127.0.0.1:9/index",
+        "kafka://127.0.0.1:9/topic",
+        "logstash://127.0.0.1:9",
+        "syslog+tcp://127.0.0.1:9",
+        "redis://127.0.0.1:9/key",
+        "webhook+http://127.0.0.1:9",
+        "otlp+http://127.0.0.1:9",
+    ];
+    let mut toml = format!("spool = {:?}\n", dir.path().join("spool"));
+    for output in outputs {
+        toml += &format!("[[output]]\nto = \"{output}\"\ntimeout = \"4s\"\n");
+    }
+    let path = dir.path().join("imdswatch.toml");
+    std::fs::write(&path, toml).unwrap();
+    let mut watch = net.watch(&["-c", path.to_str().unwrap()]);
+    assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
+    for output in outputs {
+        watch.hears(&format!("output {output}: "));
+    }
+    watch.stop_within(Duration::from_secs(12));
+    assert!(!watch.messages().contains("panicked"), "{}", watch.messages());
 }

@@ -387,6 +387,7 @@ fn sink<'a>(
         limits,
         keeps_body: &|_| true,
         searches: true,
+        serves_metadata: false,
         ordinal,
         counters,
         dns,

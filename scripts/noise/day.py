@@ -23,6 +23,7 @@ IMDS, TASK, POD_IDENTITY = "169.254.169.254", "169.254.170.2", "169.254.170.23"
 BOTO = "Boto3/1.34.1 md/Botocore#1.34.1 ua/2.0 os/linux#6.1 md/arch#x86_64 lang/python#3.11.2 md/pyimpl#CPython Botocore/1.34.1"
 GO2 = "aws-sdk-go-v2/1.30.3 ua/2.1 os/linux lang/go#1.22.5 md/GOOS#linux md/GOARCH#amd64 ft/ec2-imds"
 JAVA2 = "aws-sdk-java/2.26.20 md/io#sync md/http#UrlConnection ua/2.1 os/Linux#6.1.0 lang/java#17.0.12 md/OpenJDK_64-Bit_Server_VM#17.0.12"
+JAVA = "Accept: text/html, image/gif, image/jpeg, */*; q=0.2"
 GZIP, RUBY = "Accept-Encoding: gzip", "Accept-Encoding: gzip;q=1.0,deflate;q=0.6,identity;q=0.3"
 
 # How clients of AWS write a request's headers: `H` is the host, `T` the service's own header; `low` where they spell it in lower case.
@@ -40,11 +41,14 @@ AWS = {
     "restic": ("canonical each", ["Host: H", "User-Agent: Go-http-client/1.1", "T", GZIP]),
     "rclone": ("canonical cached", ["Host: H", "User-Agent: rclone/v1.67.0", "T", GZIP]),
     "ruby sdk": ("canonical cached", ["User-Agent: aws-sdk-ruby3/3.201.1", "T", RUBY, "Accept: */*", "Host: H"]),
-    "php sdk": ("low each", ["Host: H", "T", "User-Agent: aws-sdk-php/3.316.6 OS/Linux/6.1.0 lang/php/8.2.20 GuzzleHttp/7"]),
+    "php sdk": ("low each", ["Host: H", "User-Agent: aws-sdk-php/3.316.6 GuzzleHttp/7", "T"]),
     "c++ sdk": ("low each", ["Host: H", "Accept: */*", "user-agent: aws-sdk-cpp/1.11.350 ua/2.0 md/aws-crt# os/Linux/6.1 md/arch#x86_64 lang/c++#C++17", "T"]),
     "unknown go": ("canonical cached", ["Host: H", "User-Agent: acme-collector/4.2 (linux)", "T", GZIP]),
     "unknown python": ("as each", ["Host: H", "User-Agent: inventoryd/0.9", "Accept-Encoding: gzip, deflate", "Accept: */*", "Connection: keep-alive", "T"]),
     "unknown c": ("low each", ["Host: H", "Accept: application/json", "T", "User-Agent: Fluent-Thing/3.1", "Connection: keep-alive"]),
+    "unknown tiny": ("low each", ["Host: H", "User-Agent: tinyagent/1.0", "T"]),
+    "unknown okhttp": ("low cached", ["T", "Host: H", "Connection: Keep-Alive", "Accept-Encoding: gzip", "User-Agent: okhttp/4.12.0"]),
+    "unknown axios": ("as each", ["Accept: application/json, text/plain, */*", "T", "User-Agent: axios/1.7.2", "Accept-Encoding: gzip, compress, deflate, br", "Host: H", "Connection: keep-alive"]),
     "unknown nameless": ("low cached", ["host: H", "T", "accept: */*"]),
 }
 THEFTS = {
@@ -55,6 +59,12 @@ THEFTS = {
     "curl nameless": ("as each", ["Host: H", "Accept: */*", "T"]),
     "requests": ("as each", ["Host: H", "User-Agent: python-requests/2.32.3", "Accept-Encoding: gzip, deflate", "Accept: */*", "Connection: keep-alive", "T"]),
     "requests as Boto3": ("as each", ["Host: H", "User-Agent: " + BOTO, "Accept-Encoding: gzip, deflate", "Accept: */*", "Connection: keep-alive", "T"]),
+    "requests as x": ("as each", ["Host: H", "User-Agent: x", "Accept-Encoding: gzip, deflate", "Accept: */*", "Connection: keep-alive", "T"]),
+    "wget": ("as each", ["Host: H", "User-Agent: Wget/1.21.3", "Accept: */*", "Accept-Encoding: identity", "Connection: Keep-Alive", "T"]),
+    "urllib": ("low each", ["Accept-Encoding: identity", "Host: H", "User-Agent: Python-urllib/3.11", "T", "Connection: close"]),
+    "go": ("canonical each", ["Host: H", "User-Agent: Go-http-client/1.1", "T", "X-Want: 1", GZIP]),
+    "PowerShell": ("as each", ["Host: H", "User-Agent: Mozilla/5.0 (Linux; Debian 12; en-US) PowerShell/7.4.3", "T"]),
+    "nothing": ("as none", ["Host: H"]),
     "curl v1": ("as none", ["Host: H", "User-Agent: curl/8.5.0", "Accept: */*"]),
 }
 SPELLING = {"low": str.lower, "canonical": str.title, "canon": lambda name: name, "as": lambda name: name}
@@ -174,6 +184,11 @@ class Day:
     def theft(self, at, client, name, role="demo-role"):
         self.aws(BEGIN + at, client, THEFTS[name], f"THEFT {name} at {at / HOUR:.0f} h", "theft", role)
 
+    def allow(self, names):
+        """More alerts of the first half: what the severity table gives so many known and unknown clients."""
+        floor = sum(5 if name.startswith("unknown") else 3 for name in names)
+        self.right = {**self.right, "medium_first12_per_host_max": max(floor, RIGHT["medium_first12_per_host_max"])}
+
     def write(self, folder):
         self.frames.sort(key=lambda frame: frame[0])
         with open(folder / f"{self.name}.pcap", "wb") as out:
@@ -205,8 +220,8 @@ def thefts(day, client, names, times=(3, 18)):
 
 
 def host(name, seed, clients, stolen, times=(3, 18)):
-    floor = sum(5 if name.startswith("unknown") else 3 for name in clients)
-    day, client = Day(name, seed, {**RIGHT, "medium_first12_per_host_max": floor}), "10.20.0.10"
+    day, client = Day(name, seed, RIGHT), "10.20.0.10"
+    day.allow(clients)
     for client_name in clients:
         day.aws_client(client, client_name, 0.9 * HOUR, starts=(6 * HOUR + 40, 15 * HOUR + 40))
     thefts(day, client, stolen, times)
@@ -215,7 +230,9 @@ def host(name, seed, clients, stolen, times=(3, 18)):
 
 def slow_host(seed):
     """Clients that renew each few hours, and a reboot at 15 h."""
-    day = Day("aws_slow", seed, RIGHT)
+    # a client that starts again and fetches the credential that it has is more than usual
+    day = Day("aws_slow", seed, {**RIGHT, "medium_last12_per_host_max": 1})
+    day.allow(AWS)
     for name in AWS:
         day.aws_client("10.20.0.10", name, day.random.choice([1, 2, 5, 6]) * 0.95 * HOUR, starts=(15 * HOUR + day.random.uniform(0, 60),))
     thefts(day, "10.20.0.10", ["curl as Boto3", "curl -A x"])
@@ -224,7 +241,8 @@ def slow_host(seed):
 
 def fast_host(seed):
     """Clients that ask every minute or few, and never cache."""
-    day = Day("aws_fast", seed, RIGHT)
+    # the first five of a thing within an hour are an alert each, while it is critical and while it is high
+    day = Day("aws_fast", seed, {**RIGHT, "medium_first12_per_host_max": 45})
     for name in ("boto3", "php sdk", "s3fs", "unknown go", "unknown c"):
         day.aws_client("10.20.0.10", name, day.random.choice([60, 180, 600]))
     thefts(day, "10.20.0.10", ["curl", "requests as Boto3"])
@@ -232,8 +250,7 @@ def fast_host(seed):
 
 
 def eks(seed, stolen):
-    # pods under a new address in the afternoon are new actors there
-    day = Day("eks_thefts" if stolen else "eks", seed, {**RIGHT, "medium_last12_per_host_max": 3})
+    day = Day("eks_thefts" if stolen else "eks", seed, RIGHT)
     names = ["boto3", "go v2", "java v2", "node v3", "unknown go", "aiobotocore"]
     for n in range(29):
         client, kind = f"{POD_NET}1.{n + 10}", n % 3
@@ -254,6 +271,62 @@ def eks(seed, stolen):
     return day
 
 
+def eks_node_role(seed):
+    """Pods of one subnet with their node (as the VPC's CNI gives addresses); the node's role is stolen from one of them."""
+    # for an hour after a theft its address gets no credit from its neighbours: one pod's first sight is high
+    day = Day("eks_node_role", seed, {**RIGHT, "medium_last12_per_host_max": 1})
+    names = ["boto3", "go v2", "java v2", "unknown go"]
+    for n in range(20):
+        for address, first, end in [(20 + n, 30 + 11 * n, (9 + n / 2) * HOUR), (60 + n, (9 + n / 2) * HOUR + 30, 24 * HOUR)]:
+            which = list(CONTAINER)[n % len(CONTAINER)]
+            head = [h if h != "T" else BEARER for h in CONTAINER[which]]
+            day.container(f"10.20.1.{address}", POD_IDENTITY, "/v1/credentials", head, f"pod {which}", 0.9 * HOUR, first, end)
+    for name in names:
+        day.aws_client("10.20.1.10", name, 0.9 * HOUR, role="node-role")
+    for at, address, name in [(2, 21, "curl"), (14, 70, "requests"), (14, 71, "curl as Boto3"), (23, 72, "go"), (23, 73, "requests as Boto3"), (15, 74, "nothing")]:
+        day.theft(at * HOUR + 77, f"10.20.1.{address}", name, "node-role")
+    return day
+
+
+def jobs(seed):
+    """Jobs that each run under an address of their own, every half hour; one of them is a thief."""
+    day = Day("jobs", seed, RIGHT)
+    day.right = {**RIGHT, "medium_first12_per_pod_max": 1}
+    for n in range(46):
+        for k, name in enumerate(("boto3", "go v2", "unknown python")):
+            at = n * HOUR / 2 + 60 * k + 20
+            day.aws(BEGIN + at, f"{POD_NET}{2 + n // 40}.{10 + n % 40 + 60 * k}", AWS[name], f"pod {name}")
+    for at, address, name in [(2, 17, "curl -A x"), (14, 18, "urllib"), (23, 19, "PowerShell")]:
+        day.theft(at * HOUR + 1000, f"{POD_NET}9.{address}", name)
+    return day
+
+
+def ecs_again(seed):
+    """Tasks that are replaced twice, with another address and another path."""
+    day = Day("ecs_again", seed, RIGHT)
+    for n in range(12):
+        which = list(CONTAINER)[n % len(CONTAINER)]
+        for k, (first, end) in enumerate([(0, 8), (8, 13), (13, 24)]):
+            head = [h for h in CONTAINER[which] if h != "T"]
+            target = f"/v2/credentials/0000{n:04}-aaaa-bbbb-cccc-00000000000{k}"
+            day.container(f"10.20.{k}.{31 + n}", TASK, target, head, f"task {which}", 0.9 * HOUR, first * HOUR + 30 + 11 * n, end * HOUR)
+    for at, k, name in [(2, 0, "requests"), (14, 2, "curl as Boto3"), (23, 2, "curl nameless"), (23.2, 2, "wget")]:
+        head = [h for h in THEFTS[name][1] if h != "T"]
+        day.container(f"10.20.{k}.33", TASK, f"/v2/credentials/00000002-aaaa-bbbb-cccc-00000000000{k}", head, f"THEFT {name}", 30 * HOUR, at * HOUR, verdict="theft")
+    return day
+
+
+def tools(seed):
+    """Every kind of theft, by day and by night."""
+    # they start again at 13 h: who fetches the credential that it has, as never before, is more than usual
+    day = Day("aws_tools", seed, {**RIGHT, "medium_last12_per_host_max": 1})
+    day.allow(AWS)
+    for name in AWS:
+        day.aws_client("10.20.0.10", name, day.random.uniform(0.3, 2) * HOUR, starts=(13 * HOUR,))
+    thefts(day, "10.20.0.10", list(THEFTS), (2, 14, 23))
+    return day
+
+
 def ecs(seed):
     day = Day("ecs_thefts", seed, RIGHT)
     for n in range(12):
@@ -263,6 +336,10 @@ def ecs(seed):
         head = [h for h in THEFTS[name][1] if h != "T"]
         day.container("10.20.0.33", TASK, "/v2/credentials/00000002-aaaa-bbbb-cccc-000000000000", head, f"THEFT {name}", 30 * HOUR, (3 + 15 * n) * HOUR, verdict="theft")
     return day
+
+
+# Thefts from clouds whose services issue in one request, by what stands between Host and Accept.
+BARE = [("nameless", []), ("requests", ["User-Agent: python-requests/2.32.3", "Accept-Encoding: gzip, deflate"]), ("wget", ["User-Agent: Wget/1.21.3"])]
 
 
 def bearer(day, when, salt):
@@ -276,7 +353,8 @@ def gcp(seed):
         "google-auth": ["Host: metadata.google.internal", "User-Agent: python-requests/2.32.3", "Accept-Encoding: gzip, deflate", "Accept: */*", "Connection: keep-alive", "metadata-flavor: Google", "x-goog-api-client: gl-python/3.11.2 auth/2.32.0 auth-request-type/at cred-type/mds"],
         "google-cloud-go": ["Host: 169.254.169.254", "User-Agent: gcloud-golang/0.1", flavor, GZIP],
         "gaxios": [flavor, "x-goog-api-client: gl-node/20 auth/9", "Accept: */*", "User-Agent: gaxios/6.7.0", "Accept-Encoding: gzip, deflate", "Host: 169.254.169.254", "Connection: close"],
-        "google-auth java": ["Accept-Encoding: gzip", flavor, "x-goog-api-client: gl-java/17.0.12 auth/1.23.0 auth-request-type/at cred-type/mds", "User-Agent: Google-HTTP-Java-Client/1.44.2 (gzip)", "Host: metadata.google.internal", "Connection: keep-alive"],
+        "google-auth java": [GZIP, "User-Agent: Google-HTTP-Java-Client/1.45.0 (gzip)", "metadata-flavor: Google", "x-goog-api-client: gl-java/17.0.12 auth/1.30.0 auth-request-type/at cred-type/mds", "Host: metadata.google.internal", JAVA, "Connection: keep-alive"],
+        "google-auth ruby": ["User-Agent: Faraday v2.9.0", flavor, RUBY, "Accept: */*", "Host: 169.254.169.254"],
         "unknown rust": ["metadata-flavor: Google", "accept: */*", "user-agent: lakehouse/0.10", "host: metadata.google.internal"],
     }
     for name, head in forms.items():
@@ -286,9 +364,10 @@ def gcp(seed):
     for at, _ in day.periodic(3, 70):
         target = "/computeMetadata/v1//?timeout_sec=60&last_etag=abc&alt=json&recursive=true&wait_for_change=true"
         day.ask(BEGIN + at, client, IMDS, "GET", target, agent, '{"instance":{"attributes":{},"id":1},"project":{}}', "guest agent", more=[flavor, "Server: Metadata Server for VM"])
-    for n, (name, agent) in enumerate([("curl", "curl/8.5.0"), ("curl as google", "gcloud-golang/0.1"), ("curl -A x", "x")]):
-        head = ["Host: metadata.google.internal", f"User-Agent: {agent}", "Accept: */*", flavor]
-        day.ask(BEGIN + (3 + 7 * n) * HOUR, client, IMDS, "GET", base + "token", head, bearer(day, BEGIN + (3 + 7 * n) * HOUR, "a"), f"THEFT {name}", "theft", more=[flavor])
+    for n, (name, agent) in enumerate([("curl", "curl/8.5.0"), ("curl as google", "gcloud-golang/0.1"), ("curl -A x", "x"), ("curl as ruby", "Faraday v2.9.0"), ("curl as java", "Java/17.0.12"), *BARE]):
+        at = BEGIN + (2, 14, 23)[n % 3] * HOUR + 91 * n
+        head = ["Host: metadata.google.internal", *([f"User-Agent: {agent}"] if isinstance(agent, str) else agent), "Accept: */*", flavor]
+        day.ask(at, client, IMDS, "GET", base + "token", head, bearer(day, at, "a"), f"THEFT {name}", "theft", more=[flavor])
     return day
 
 
@@ -299,6 +378,8 @@ def azure(seed):
         "azure-identity python": ["Host: 169.254.169.254", "User-Agent: azsdk-python-identity/1.17.1 Python/3.11.2 (Linux)", "Accept-Encoding: gzip, deflate", "Accept: */*", "Connection: keep-alive", "Metadata: true"],
         "azure-identity go": ["Host: 169.254.169.254", "User-Agent: azsdk-go-azidentity/v1.7.0 (go1.22.5; linux)", "Metadata: true", GZIP],
         "azure-identity net": ["Host: 169.254.169.254", "Metadata: true", "x-ms-client-request-id: 5a", "x-ms-return-client-request-id: true", "User-Agent: azsdk-net-Identity/1.12.0 (.NET 8.0.7; Debian 12)"],
+        "msal java": ["Metadata: true", "User-Agent: Java/17.0.12", "Host: 169.254.169.254", JAVA, "Connection: keep-alive"],
+        "azure-identity java": ["host: 169.254.169.254", "accept: */*", "Metadata: true", "User-Agent: azsdk-java-azure-identity/1.14.2 (17.0.12; Linux; 6.1)"],
         "unknown": ["Host: 169.254.169.254", "User-Agent: blobsync/2.0", "Accept: application/json", "Metadata: true"],
     }
 
@@ -313,19 +394,35 @@ def azure(seed):
     for at, _ in day.periodic(9, 60):
         day.ask(BEGIN + at, client, IMDS, "GET", "/metadata/scheduledevents?api-version=2020-07-01", ["Host: 169.254.169.254", "User-Agent: python-requests/2.31", "Accept-Encoding: gzip, deflate", "Accept: */*", "Connection: keep-alive", "Metadata: true"],
                 '{"DocumentIncarnation":1,"Events":[]}', "scheduled events", more=["Server: IMDS/150.870.65.1324"])
-    for n, (name, agent) in enumerate([("curl", "curl/8.5.0"), ("curl as azsdk", "azsdk-python-identity/1.17.1 Python/3.11.2 (Linux)"), ("curl -A x", "x")]):
-        ask((3 + 7 * n) * HOUR, ["Host: 169.254.169.254", f"User-Agent: {agent}", "Accept: */*", "Metadata: true"], f"THEFT {name}", "theft")
+    for n, (name, agent) in enumerate([("curl", "curl/8.5.0"), ("curl as azsdk", "azsdk-python-identity/1.17.1 Python/3.11.2 (Linux)"), ("curl -A x", "x"), ("curl as java", "Java/17.0.12"), *BARE]):
+        head = ["Host: 169.254.169.254", *([f"User-Agent: {agent}"] if isinstance(agent, str) else agent), "Accept: */*", "Metadata: true"]
+        ask((2, 14, 23)[n % 3] * HOUR + 91 * n, head, f"THEFT {name}", "theft")
     return day
 
 
 def mirror(seed):
     """Fifty hosts, a client or two each, that have been running for long."""
-    day = Day("mirror_thefts", seed, {**RIGHT, "medium_last12_per_host_max": 1})
+    day = Day("mirror_thefts", seed, {**RIGHT, "medium_last12_per_host_max": 1, "suggested_entries_max": 80})
     for n in range(50):
-        for name in day.random.sample(list(AWS), 2):
+        for name in day.random.sample(list(AWS), 3):
             day.aws_client(f"10.50.0.{n + 10}", name, day.random.choice([0.9, 2, 5]) * HOUR)
     thefts(day, "10.50.0.17", ["curl as Boto3"])
     thefts(day, "10.50.0.31", ["curl -A x"], (18,))
+    return day
+
+
+def groups(seed):
+    """Fifty hosts in five groups with a role each, many of which are replaced during the day."""
+    day = Day("mirror_groups", seed, {**RIGHT, "medium_last12_per_host_max": 1, "suggested_entries_max": 80})
+    # no neighbour speaks for a library under its own name: those are critical on each new host
+    kinds = [day.random.sample([name for name in AWS if name not in ("unknown okhttp", "unknown axios")], 4) for _ in range(5)]
+    for n in range(50):
+        for address, first, end in [(10 + n, 0, 13 + n / 5 if n % 3 == 0 else 24), (100 + n, 13 + n / 5, 24)]:
+            for name in kinds[n % 5] if first < end and (first == 0 or n % 3 == 0) else ():
+                first_at = first * HOUR + day.random.uniform(5, 900)
+                day.aws_client(f"10.50.1.{address}", name, day.random.choice([0.9, 2, 5]) * HOUR, first=first_at, until=end * HOUR, role=f"role-{n % 5}")
+    for at, n, name in [(2, 17, "requests"), (14, 31, "curl -A x"), (23, 44, "curl as go")]:
+        day.theft(at * HOUR, f"10.50.1.{10 + n}", name, f"role-{n % 5}")
     return day
 
 
@@ -342,6 +439,11 @@ def days(seed):
     yield gcp(seed)
     yield azure(seed)
     yield mirror(seed)
+    yield groups(seed)
+    yield eks_node_role(seed)
+    yield ecs_again(seed)
+    yield jobs(seed)
+    yield tools(seed)
 
 
 def main():

@@ -7,9 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, never, select};
+use crossbeam_channel::{Receiver, Sender};
+#[cfg(target_os = "linux")]
+use crossbeam_channel::{never, select};
 
-use super::run::{Captured, Run, RunState};
+#[cfg(target_os = "linux")]
+use super::run::Captured;
+use super::run::{Run, RunState};
 use crate::conn::Order;
 use crate::observe::{Observation, What};
 use crate::packet::{PacketBatch, Timestamp};
@@ -88,10 +92,14 @@ impl<'r> Feed<'r> {
         going
     }
 
-    /// Live capture has been quiet until `now`; the next packet will have the number `at`.
-    fn quiet(&mut self, at: u64, now: Timestamp) -> bool {
-        self.front.quiet(at, now, &mut self.router);
-        self.send(at)
+    /// It is at least this late: what waits for what may belong to it is decided.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        let next = self.told.next;
+        // said twice, because a leap is not believed when it is seen once
+        for _ in 0..2 {
+            self.front.quiet(next, now, &mut self.router);
+        }
+        self.send(next);
     }
 
     fn send(&mut self, next: u64) -> bool {
@@ -106,6 +114,16 @@ impl<'r> Feed<'r> {
 
     fn post(&self) {
         self.state.post(|report| report.decode = self.front.counters().clone());
+    }
+}
+
+/// What only live capture has.
+#[cfg(target_os = "linux")]
+impl Feed<'_> {
+    /// Live capture has been quiet until `now`; the next packet will have the number `at`.
+    fn quiet(&mut self, at: u64, now: Timestamp) -> bool {
+        self.front.quiet(at, now, &mut self.router);
+        self.send(at)
     }
 
     /// Takes what a capture thread says until it ends, and what is seen of process starts meanwhile.

@@ -112,7 +112,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     let processes = Some(Lookup(directory.clone()));
     let (over, until_over) = pair()?;
     let state = Arc::new(RunState::default());
-    let run = Run { config, state: &state, stop, live: true, processes };
+    let run = Run { config, state: &state, stop, live: true, prompt: true, processes };
     let (requests, requests_rx) = unbounded();
     let (tell, news) = unbounded();
     let started = Instant::now();
@@ -240,11 +240,14 @@ fn settings(config: &Config) -> Settings {
              proxies, and what tunnels carry, are not seen"
         ));
     }
-    let filters = if narrow {
-        for_metadata_only(&config.catalogue, &config.filter).into()
-    } else {
-        vec![config.filter.join(" ")]
-    };
+    let words = config.filter.join(" ");
+    if !words.is_empty() && !["vlan", "mpls"].iter().any(|word| words.contains(word)) && !config.quiet {
+        tell_user(format_args!(
+            "the filter lets no packets with VLAN tags or MPLS labels through: where the link has them, add \
+             `or (vlan and ({words}))`"
+        ));
+    }
+    let filters = if narrow { for_metadata_only(&config.catalogue, &config.filter).into() } else { vec![words] };
     // What the kernel keeps out needs no room.
     let buffer = live.buffer.unwrap_or(if narrow { 2 << 20 } else { 16 << 20 });
     Settings { snaplen: live.snaplen, buffer, promiscuous: live.promiscuous, filters }

@@ -111,7 +111,8 @@ pub fn replay<'o>(
     let started = Instant::now();
     let position = Position::default();
     let state = RunState::default();
-    let run = Run { config, state: &state, stop, live: false, processes: None };
+    let prompt = inputs.iter().flatten().any(|listed| listed.input.size().is_none());
+    let run = Run { config, state: &state, stop, live: false, prompt, processes: None };
     thread::scope(|scope| {
         let (feed, empty, threads) = Threads::start(scope, &run, BATCHES, outputs, never());
         let position = &position;
@@ -213,5 +214,12 @@ fn read_all(
         }
     }
     feed.tell_all();
+    if let Some(hidden @ 1..) = filter.as_ref().map(Filter::hidden) {
+        let words = config.filter.join(" ");
+        tell_user(format_args!(
+            "the filter left {hidden} packets out that it means, for their VLAN tags or MPLS labels: add \
+             `or (vlan and ({words}))` (or `mpls`)"
+        ));
+    }
     read
 }

@@ -9,6 +9,7 @@ use super::progress::human;
 use super::tell_user;
 use crate::alert::{Rule, Severity};
 use crate::decode;
+#[cfg(target_os = "linux")]
 use crate::metrics::{Family, Snapshot};
 use crate::output::Counts;
 use crate::pipeline;
@@ -87,6 +88,7 @@ impl Failures {
 }
 
 /// An output may fail for so long before the run is no longer ready.
+#[cfg(target_os = "linux")]
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Packet counts of live capture, as tcpdump users know them.
@@ -210,47 +212,6 @@ impl Report {
         Ok(())
     }
 
-    /// What a live run serves to Prometheus.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let one = |name: &str, value: f64| Family::one(name, false, value);
-        let unready = self.unready();
-        let mut families = vec![
-            one("uptime_seconds", self.seconds),
-            one("ready", f64::from(u8::from(unready.is_none()))),
-            one("lag_seconds", self.lag.as_secs_f64()),
-            one("lag_seconds_max", self.lag_max.as_secs_f64()),
-            one("unpublished_packets", self.unpublished as f64),
-        ];
-        let counters = self.totals().into_iter().filter(|(name, _)| *name != "alerts");
-        families.extend(counters.map(|(name, value)| Family::one(format!("{name}_total"), true, value as f64)));
-        let alerts = Rule::ALL.iter().zip(self.published.alerts).map(|(rule, n)| (rule.id().to_owned(), n as f64));
-        families.push(Family { name: "alerts_total".into(), is_counter: true, label: "rule", rows: alerts.collect() });
-        families.extend(self.output_families());
-        Snapshot { families, unready }
-    }
-
-    fn output_families(&self) -> Vec<Family> {
-        let all: Vec<_> = self.outputs.iter().map(|output| (&output.name, output_counters(output))).collect();
-        let family = |(nth, (name, is_counter, _)): (usize, (&str, bool, u64))| {
-            let value = |counters: &[(&str, bool, u64)]| counters.get(nth).map_or(0.0, |(_, _, value)| *value as f64);
-            let rows = all.iter().map(|(output, counters)| ((*output).clone(), value(counters))).collect();
-            let suffix = if is_counter { "_total" } else { "" };
-            Family { name: format!("output_{name}{suffix}"), is_counter, label: "output", rows }
-        };
-        let first = self.outputs.first().map(output_counters);
-        first.into_iter().flatten().enumerate().map(family).collect()
-    }
-
-    /// Why no packets can come in, or an output has been failing for more than a minute.
-    fn unready(&self) -> Option<String> {
-        if !self.ready {
-            return Some("no interface is open".into());
-        }
-        let is_failing = |output: &&Counts| output.failing.is_some_and(|failing| failing > PATIENCE);
-        let failing = self.outputs.iter().find(is_failing)?;
-        Some(format!("output {} has been failing for more than a minute", failing.name))
-    }
-
     /// What a live run counted, by name, for stats events and metrics.
     pub fn counters(&self) -> Vec<(String, u64)> {
         let mut counters: Vec<_> = self.totals().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -344,6 +305,50 @@ impl Report {
         .into_iter()
         .filter(|(_, n)| *n > 0)
         .collect()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Report {
+    /// What a live run serves to Prometheus.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let one = |name: &str, value: f64| Family::one(name, false, value);
+        let unready = self.unready();
+        let mut families = vec![
+            one("uptime_seconds", self.seconds),
+            one("ready", f64::from(u8::from(unready.is_none()))),
+            one("lag_seconds", self.lag.as_secs_f64()),
+            one("lag_seconds_max", self.lag_max.as_secs_f64()),
+            one("unpublished_packets", self.unpublished as f64),
+        ];
+        let counters = self.totals().into_iter().filter(|(name, _)| *name != "alerts");
+        families.extend(counters.map(|(name, value)| Family::one(format!("{name}_total"), true, value as f64)));
+        let alerts = Rule::ALL.iter().zip(self.published.alerts).map(|(rule, n)| (rule.id().to_owned(), n as f64));
+        families.push(Family { name: "alerts_total".into(), is_counter: true, label: "rule", rows: alerts.collect() });
+        families.extend(self.output_families());
+        Snapshot { families, unready }
+    }
+
+    fn output_families(&self) -> Vec<Family> {
+        let all: Vec<_> = self.outputs.iter().map(|output| (&output.name, output_counters(output))).collect();
+        let family = |(nth, (name, is_counter, _)): (usize, (&str, bool, u64))| {
+            let value = |counters: &[(&str, bool, u64)]| counters.get(nth).map_or(0.0, |(_, _, value)| *value as f64);
+            let rows = all.iter().map(|(output, counters)| ((*output).clone(), value(counters))).collect();
+            let suffix = if is_counter { "_total" } else { "" };
+            Family { name: format!("output_{name}{suffix}"), is_counter, label: "output", rows }
+        };
+        let first = self.outputs.first().map(output_counters);
+        first.into_iter().flatten().enumerate().map(family).collect()
+    }
+
+    /// Why no packets can come in, or an output has been failing for more than a minute.
+    fn unready(&self) -> Option<String> {
+        if !self.ready {
+            return Some("no interface is open".into());
+        }
+        let is_failing = |output: &&Counts| output.failing.is_some_and(|failing| failing > PATIENCE);
+        let failing = self.outputs.iter().find(is_failing)?;
+        Some(format!("output {} has been failing for more than a minute", failing.name))
     }
 }
 

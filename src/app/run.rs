@@ -10,6 +10,7 @@ use super::report::Report;
 use crate::config::Config;
 use crate::correlate::AllowEntry;
 use crate::output::Counters;
+#[cfg(target_os = "linux")]
 use crate::packet::{PacketBatch, Timestamp};
 use crate::pipeline;
 use crate::process::Lookup;
@@ -22,6 +23,8 @@ pub(super) struct Run<'r> {
     pub(super) stop: &'r AtomicBool,
     /// Live capture: counts are posted all along, and lines are handed on as soon as it is quiet.
     pub(super) live: bool,
+    /// What is found is handed on as soon as it is quiet: live capture, and pipes that may be written to for long.
+    pub(super) prompt: bool,
     /// Names the processes behind connections, in live capture.
     pub(super) processes: Option<Lookup>,
 }
@@ -64,11 +67,6 @@ impl RunState {
         self.issued.store(true, Ordering::Relaxed);
     }
 
-    /// Whether everything has been published: outputs may still have to write it.
-    pub(super) fn is_published(&self) -> bool {
-        self.published.load(Ordering::Relaxed)
-    }
-
     pub(super) fn set_published(&self) {
         self.published.store(true, Ordering::Relaxed);
     }
@@ -87,19 +85,9 @@ impl RunState {
         }
     }
 
-    /// Packets before the number `next` were handed to the workers.
-    pub(super) fn hand_over(&self, next: u64) {
-        locked(&self.lag).hand_over(next);
-    }
-
     /// All that comes of packets before the number `next` was published.
     pub(super) fn publish(&self, next: u64) {
         locked(&self.lag).publish(next);
-    }
-
-    /// How long the oldest packets that are not published yet have been waiting.
-    pub(super) fn lag(&self) -> Duration {
-        locked(&self.lag).now()
     }
 
     /// What was counted so far.
@@ -116,6 +104,25 @@ impl RunState {
     }
 }
 
+/// What only live capture asks and says.
+#[cfg(target_os = "linux")]
+impl RunState {
+    /// Whether everything has been published: outputs may still have to write it.
+    pub(super) fn is_published(&self) -> bool {
+        self.published.load(Ordering::Relaxed)
+    }
+
+    /// Packets before the number `next` were handed to the workers.
+    pub(super) fn hand_over(&self, next: u64) {
+        locked(&self.lag).hand_over(next);
+    }
+
+    /// How long the oldest packets that are not published yet have been waiting.
+    pub(super) fn lag(&self) -> Duration {
+        locked(&self.lag).now()
+    }
+}
+
 /// How far detection is behind the wire, in live capture.
 #[derive(Default)]
 struct Lag {
@@ -127,6 +134,7 @@ struct Lag {
 }
 
 impl Lag {
+    #[cfg(target_os = "linux")]
     fn hand_over(&mut self, next: u64) {
         self.handed_over = next;
         self.batches.push_back((next, Instant::now()));
@@ -150,7 +158,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the publisher is asked for while the run goes on.
+/// What the publisher is asked for while the run goes on: by signals to a live run, which only Linux has.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nobody asks a replay"))]
 pub(super) enum Request {
     /// Close output files and open them again.
     Reopen,
@@ -159,6 +168,7 @@ pub(super) enum Request {
 }
 
 /// What a capture thread says to one that decodes.
+#[cfg(target_os = "linux")]
 pub(super) enum Captured {
     Packets(PacketBatch),
     /// Live capture has been quiet until now; the next packet will have this number.

@@ -14,6 +14,7 @@ use crate::packet::{LinkType, PacketBatch};
 pub struct Filter {
     expression: String,
     compiled: Vec<Compiled>,
+    hidden: u64,
 }
 
 /// The expression for one link type; without a program, no packet of that link type matches.
@@ -36,12 +37,12 @@ impl Filter {
         let expression = words.join(" ");
         // libpcap is not called without need: on Windows it is a library (Npcap) that many machines do not have.
         if expression.trim().is_empty() {
-            return Ok(Self { expression, compiled: Vec::new() });
+            return Ok(Self { expression, compiled: Vec::new(), hidden: 0 });
         }
         let mut reason = String::new();
         for link in Self::COMMON {
             match compile(&expression, link) {
-                Ok(_) => return Ok(Self { expression, compiled: Vec::new() }),
+                Ok(_) => return Ok(Self { expression, compiled: Vec::new(), hidden: 0 }),
                 Err(error) if reason.is_empty() => reason = error,
                 Err(_) => {}
             }
@@ -74,13 +75,25 @@ impl Filter {
     pub fn apply(&mut self, batch: &mut PacketBatch) -> Result<(), CaptureError> {
         let mut result = Ok(());
         batch.retain(|packet| match self.matches(packet.link, packet.data, packet.wire_len) {
-            Ok(matches) => matches,
+            Ok(true) => true,
+            Ok(false) => {
+                let bare = (packet.link == LinkType::ETHERNET).then(|| without_tags(packet.data)).flatten();
+                let is_hidden =
+                    bare.is_some_and(|bare| matches!(self.matches(packet.link, &bare, packet.wire_len), Ok(true)));
+                self.hidden = self.hidden.saturating_add(u64::from(is_hidden));
+                false
+            }
             Err(error) => {
                 result = Err(error);
                 false
             }
         });
         result
+    }
+
+    /// Packets that [`Self::apply`] took out although what stands behind their VLAN tags or MPLS labels matches.
+    pub fn hidden(&self) -> u64 {
+        self.hidden
     }
 
     /// Compiles the expression for another link type. There are as many as a capture has, at most 2^16.
@@ -107,6 +120,35 @@ fn compile(expression: &str, link: LinkType) -> Result<Program, String> {
         other => other.to_string(),
     })?;
     Program::new(&compiled).ok_or_else(|| "libpcap compiled it into something that is no BPF program".into())
+}
+
+/// Most VLAN tags and MPLS labels of a frame.
+const TAGS: usize = 4;
+
+/// An Ethernet frame as it would be without VLAN tags and MPLS labels; `None` if it has none.
+fn without_tags(frame: &[u8]) -> Option<Vec<u8>> {
+    let macs = frame.get(..12)?;
+    let mut rest = frame.get(12..)?;
+    for _ in 0..TAGS {
+        rest = match rest {
+            [0x81 | 0x91, 0, _, _, after @ ..] | [0x88, 0xa8, _, _, after @ ..] => after,
+            [0x88, 0x47 | 0x48, labels @ ..] => return behind_labels(macs, labels),
+            _ => break,
+        };
+    }
+    (rest.len() < frame.len().saturating_sub(12)).then(|| [macs, rest].concat())
+}
+
+/// A frame of the IP packet behind a stack of labels.
+fn behind_labels(macs: &[u8], labels: &[u8]) -> Option<Vec<u8>> {
+    let last = labels.chunks_exact(4).take(TAGS).position(|label| label.get(2).is_some_and(|byte| byte & 1 == 1))?;
+    let packet = labels.get(last.saturating_add(1).saturating_mul(4)..)?;
+    let ethertype: &[u8] = match packet.first()? >> 4 {
+        4 => &[0x08, 0x00],
+        6 => &[0x86, 0xdd],
+        _ => return None,
+    };
+    Some([macs, ethertype, packet].concat())
 }
 
 /// Windows has no libpcap of its own, and a library that is loaded at its first use (`packaging/windows.sh`) ends the program
@@ -190,6 +232,27 @@ mod tests {
             assert!(filter.matches(link, data, data.len() as u32).unwrap(), "{link:?}");
             assert!(!filter.matches(link, &data[..20], data.len() as u32).unwrap(), "{link:?} cut short");
         }
+    }
+
+    #[test]
+    fn packets_left_out_for_their_tags_are_counted() {
+        let macs = [0; 12];
+        let tagged = framed(&[&macs[..], &[0x81, 0, 0, 7, 8, 0]].concat());
+        let labelled = framed(&[&macs[..], &[0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64]].concat());
+        let plain = framed(&[&macs[..], &[8, 0]].concat());
+        let hidden = |expression: &str| {
+            let mut filter = filter(expression).unwrap();
+            let mut batch = PacketBatch::default();
+            batch.clear(0);
+            for frame in [&plain, &tagged, &labelled] {
+                batch.push(Timestamp(0), LinkType::ETHERNET, 0, frame.len() as u32, frame);
+            }
+            filter.apply(&mut batch).unwrap();
+            (filter.hidden(), batch.len())
+        };
+        assert_eq!(hidden("host 169.254.169.254"), (2, 1));
+        assert_eq!(hidden("host 10.9.9.9"), (0, 0));
+        assert_eq!(hidden("host 169.254.169.254 or (vlan and host 169.254.169.254)"), (1, 2));
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub struct Client {
     /// How it spells the service's own headers; any way if none is named.
     #[serde(default)]
     pub own: Vec<String>,
+    /// Whether a tool is known by its form, under whatever name: one that people type, not a library.
+    #[serde(default)]
+    pub by_form: bool,
     /// Request targets; any if none is named.
     #[serde(default)]
     pub targets: Vec<Glob>,
@@ -70,9 +73,9 @@ pub enum ClientKind {
     Agent,
     /// Another program with a client of its own.
     Program,
-    /// A general tool, or a library under its own name.
+    /// A general tool, or a scripting language's library under its own name.
     Tool,
-    /// An HTTP library under any name.
+    /// An HTTP library under any name, or one of programs under its own.
     Library,
 }
 
@@ -291,7 +294,8 @@ mod tests {
         assert!(file.client.len() > 30);
         for client in &file.client {
             assert!(!client.shapes.is_empty(), "{}", client.name());
-            assert_eq!(client.kind == ClientKind::Library, client.user_agents.is_empty(), "{}", client.name());
+            assert!(client.kind == ClientKind::Library || !client.user_agents.is_empty(), "{}", client.name());
+            assert!(client.kind == ClientKind::Tool || !client.by_form, "{}", client.name());
         }
     }
 }

@@ -30,6 +30,8 @@ const STEPS: i64 = 10 * Timestamp::SECOND;
 const TEXT: usize = 512;
 /// Most actors that one session token is known to have been issued to (the legs of a proxied request).
 const HOLDERS: usize = 4;
+/// For so long an address is new, and all who ask there are, in nanoseconds.
+const NEW: i64 = 3600 * Timestamp::SECOND;
 /// Directories whose listing is remembered, of each actor.
 const LISTINGS: usize = 4;
 
@@ -57,6 +59,8 @@ pub struct Asked {
     pub actor: ActorId,
     /// Who that is, as far as severity is concerned.
     pub asker: Asker,
+    /// It was not there when its address was new, nor long since.
+    pub newcomer: bool,
     /// Name of the known client, that of the one whose session token it goes on with.
     pub name: Option<&'static str>,
     /// The request completes a walk of the tree.
@@ -82,6 +86,8 @@ pub enum Asker {
 /// What is remembered of one address, whoever asks there.
 #[derive(Debug, Default)]
 struct Address {
+    /// First request.
+    since: Timestamp,
     /// Whose services it used, and whether another's too.
     provider: Option<&'static str>,
     multi_cloud: bool,
@@ -94,6 +100,8 @@ struct Address {
 /// One actor.
 #[derive(Debug, Default)]
 struct Actor {
+    /// First request.
+    since: Timestamp,
     /// It asked for a session token.
     asked_token: bool,
     /// Directories listed last: hash of the path, when, with which session token.
@@ -177,8 +185,10 @@ impl Actors {
         let excused = self.is_agents(request, who, catalogue);
         let kind = self.seed.hash_one([imds.provider, imds.service, imds.path_id.unwrap_or("")]);
         let (path, parent) = (self.seed.hash_one(&*imds.path), self.seed.hash_one(parent(&imds.path)));
-        self.addresses.entry(tx.conn.client.ip, Address::default).over_time(imds, kind, &mut signals);
-        let actor = self.actors.entry(who.actor, Actor::default);
+        let address = self.addresses.entry(tx.conn.client.ip, || Address { since: start, ..Address::default() });
+        address.over_time(imds, kind, &mut signals);
+        let actor = self.actors.entry(who.actor, || Actor { since: start, ..Actor::default() });
+        let newcomer = actor.since.since(address.since) >= NEW && start.since(actor.since) < NEW;
         if is_impostor(imds, who, actor) {
             signals.add(Signal::ClaimedIdentityMismatch);
         }
@@ -191,7 +201,7 @@ impl Actors {
         actor.list(path, start, imds.session_token);
         let step = Step::new(request, (path, parent), asker > Asker::Program);
         let walk = actor.walk.take(step).filter(|walk| walk.impossible || !excused && asker > Asker::Program);
-        Asked { signals, actor: who.actor, asker, name: who.known.map(catalogue::Client::name), walk }
+        Asked { signals, actor: who.actor, asker, newcomer, name: who.known.map(catalogue::Client::name), walk }
     }
 
     /// The steps of an actor's walk.

@@ -51,6 +51,8 @@ pub struct Deed<'a> {
     pub scope: &'a str,
     /// Whether it was given: to be refused is another habit.
     pub given: bool,
+    /// Whether it was done with a library under its own name, which anybody's program may be.
+    pub is_anybody: bool,
     /// Whether it is a credential that was asked for.
     pub is_about_credential: bool,
     /// When.
@@ -385,6 +387,7 @@ mod tests {
             path_id: "aws-role-creds",
             scope: "demo",
             given: true,
+            is_anybody: false,
             is_about_credential: true,
             time: Timestamp(minutes * MINUTE),
             fingerprint: None,
@@ -478,7 +481,7 @@ mod tests {
             habits.learn(&at(1, minutes, Asker::Tool));
         }
         assert_eq!(habits.learn(&at(2, 500, Asker::Tool)).slow_steps, 0);
-        assert_eq!(habits.learn(&at(2, 501, Asker::Sdk)).steps, 0);
+        assert_eq!(habits.learn(&at(2, 559, Asker::Sdk)).steps, 0);
         assert_eq!(habits.learn(&at(3, 502, Asker::Sdk)).steps, 3);
         assert_eq!(habits.learn(&Deed { scope: "admin", ..at(4, 503, Asker::Sdk) }).steps, 0);
         let elsewhere = Who { client: [10, 1, 7, 1].into(), ..deed(0).who };

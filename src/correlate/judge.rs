@@ -1,7 +1,7 @@
 //! How bad it is (contract section 4): the severity table by who asks, what habits take off, and the risk score that
 //! orders alerts inside a severity. Pure.
 
-use super::actor::Asker;
+use super::actor::{Asked, Asker};
 use super::habits::Known;
 use crate::alert::{Rule, Severity};
 use crate::detect::{Client, Imds, Sensitivity, Signal, Signals, Standing};
@@ -73,11 +73,13 @@ pub fn walk(impossible: bool, credential: bool) -> Severity {
 }
 
 /// `event.risk_score` of the request family. Inside a severity what a tool or a liar got stands before what nobody known
-/// got, that before the rest, and what came of nothing last.
-pub fn risk(rule: Rule, severity: Severity, signals: Signals, client: &Client, asker: Asker) -> u8 {
+/// got, and there a newcomer to a host before who was there with it, most of all a library without a name of its program; that before the rest, and what came of nothing last.
+pub fn risk(rule: Rule, severity: Severity, signals: Signals, client: &Client, asked: &Asked) -> u8 {
     let credential = matches!(rule, Rule::ImdsCredentialIssued | Rule::ImdsCredentialRequest);
+    let asker = asked.asker;
     let who = match (asker, client.standing) {
         (Asker::Tool, _) if credential => 6,
+        (Asker::Nobody, _) if credential && asked.newcomer => 5 + u8::from(client.known.is_some()),
         (Asker::Nobody, Standing::Library) if credential => 4,
         (Asker::Nobody, _) if credential => 3,
         (Asker::Tool | Asker::Nobody, _) => 2,
@@ -158,13 +160,17 @@ mod tests {
         let mut issued = Signals::default();
         issued.add(Signal::Issued);
         let client = Client::default();
-        let of = |asker| risk(Rule::ImdsCredentialIssued, Severity::Critical, Signals::default(), &client, asker);
+        let of = |asker, newcomer| {
+            let asked = Asked { asker, newcomer, ..Asked::default() };
+            risk(Rule::ImdsCredentialIssued, Severity::Critical, Signals::default(), &client, &asked)
+        };
         let chain = |rule, fetched| risk_of_chain(rule, Severity::Critical, issued, fetched);
         let order = [
             chain(Rule::SsrfConfirmed, false),
             chain(Rule::CredentialRelayed, false),
-            of(Asker::Tool),
-            of(Asker::Nobody),
+            of(Asker::Tool, false),
+            of(Asker::Nobody, true),
+            of(Asker::Nobody, false),
             chain(Rule::DnsRebinding, true),
             chain(Rule::DnsRebinding, false),
         ];

@@ -20,7 +20,7 @@ const SINCE: (i64, i64) = (3 * HOUR, 6 * HOUR);
 /// What others did is forgotten when none did it for so long, in nanoseconds.
 const FORGOTTEN: i64 = 30 * 24 * HOUR;
 /// For so long after a tool or a liar asked for a credential nothing is usual at its address, in nanoseconds.
-const SUSPECT: i64 = 24 * HOUR;
+const SUSPECT: i64 = HOUR;
 /// Addresses that are counted apart from the rest, for each thing.
 const APART: usize = 4;
 
@@ -83,6 +83,7 @@ impl Neighbours {
         let others = self.usual.peek(&group).and_then(|usual| usual.others(who.client));
         !suspect
             && *asker != Asker::Tool
+            && !deed.is_anybody
             && others.is_some_and(|others| {
                 others.times >= TIMES && time.since(others.first) >= since && time.since(others.last) < FORGOTTEN
             })

@@ -327,7 +327,7 @@ impl Correlator {
         if verdict.tokens.is_empty() || self.relays.is_empty() {
             return false;
         }
-        let span = super::dns_span(tx);
+        let span = super::lookup::dns_span(tx);
         let issued = self.relays.find(&verdict.tokens, tx.conn.client.ip, span.1, None).issued;
         let is_relayed = !issued.is_empty();
         if is_relayed {

@@ -9,7 +9,11 @@ use std::net::IpAddr;
 use super::*;
 use crate::catalogue::ClientKind;
 use crate::conn::{Endpoint, Order, Proto};
-use crate::detect::{Client, Credential, Part, Recorded, Seen, Sensitivity, Shape, Spot, Standing, TokenHash, Tokens};
+use crate::detect::{
+    Client, Credential, DnsVerdict, Imds, Leg, Part, Recorded, Secret, Seen, Sensitivity, Shape, Spot, Standing,
+    TokenHash, Tokens, Verdict,
+};
+use crate::proto::dns;
 use crate::proto::http::message::{Body, Head, Message, Start, Version};
 
 static CATALOGUE: std::sync::LazyLock<Arc<Catalogue>> =

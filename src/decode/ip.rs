@@ -11,7 +11,7 @@ use etherparse::{
 };
 
 use super::defrag::{Insert, Key, Piece};
-use super::meta::{Checksum, Layer, Meta, Net, Stop};
+use super::meta::{Checksum, Layer, Meta, Net, Stop, Transport};
 use super::span::Span;
 use super::{MAX_EXTENSIONS, Walk};
 use crate::bytes::Reader;
@@ -122,6 +122,23 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             set_protocol(meta, next.0);
         }
         self.stop(meta, body, Stop::TooDeep);
+    }
+
+    /// Authentication headers over IPv4 (RFC 4302), and what they authenticate.
+    #[cold]
+    pub(super) fn authenticated(&mut self, meta: &mut Meta, mut body: Span<'_>) {
+        for _ in 0..MAX_EXTENSIONS {
+            let Ok(header) = IpAuthHeaderSlice::from_slice(body.bytes) else { break };
+            let Some(rest) = body.skip(header.slice().len()) else { break };
+            let next = header.next_header();
+            set_protocol(meta, next.0);
+            if next != IpNumber::AUTHENTICATION_HEADER {
+                return self.transport(meta, next.0, rest);
+            }
+            body = rest;
+        }
+        meta.transport = Transport::Other;
+        self.finish(meta, body.bytes);
     }
 
     fn fragment_v6(&mut self, meta: &mut Meta, header: Ipv6FragmentHeaderSlice<'_>, body: Span<'_>) {

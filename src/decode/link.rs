@@ -16,6 +16,11 @@ pub(super) const MPLS_MULTICAST: EtherType = EtherType(0x8848);
 const PPPOE_SESSION: EtherType = EtherType(0x8864);
 /// RFC 8300 section 10.
 pub(super) const NSH: EtherType = EtherType(0x894F);
+/// IEEE 802.1ah, RFC 6325, IEEE 802.1AE, Cisco.
+const PBB: EtherType = EtherType(0x88E7);
+const TRILL: EtherType = EtherType(0x22F3);
+const MACSEC: EtherType = EtherType(0x88E5);
+const CISCO_METADATA: EtherType = EtherType(0x8909);
 /// Smaller values are the length of an 802.3 frame (IEEE 802.3 clause 3.2.6).
 const MIN_ETHERTYPE: u16 = 0x0600;
 
@@ -86,6 +91,13 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
                 MPLS_UNICAST | MPLS_MULTICAST => return self.mpls(meta, span),
                 PPPOE_SESSION => return self.pppoe(meta, span),
                 NSH => return self.service_header(meta, span),
+                // a tag of flags and a service's number
+                PBB => return self.frame_behind(meta, span, Some(4), TunnelKind::Pbb),
+                TRILL => return self.frame_behind(meta, span, trill_len(span), TunnelKind::Trill),
+                MACSEC | CISCO_METADATA => {
+                    unopened.get_or_insert_with(|| as_outer(meta));
+                    if ethertype == MACSEC { macsec(span) } else { cisco_metadata(span) }
+                }
                 EtherType(length) if length < MIN_ETHERTYPE => {
                     unopened.get_or_insert_with(|| as_outer(meta));
                     llc(span.trim(usize::from(length)))
@@ -207,6 +219,41 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         }
         self.stop(meta, attributes, Stop::NotIp);
     }
+}
+
+/// Bytes of a TRILL header: two of flags with the length of options in words, two nicknames, options.
+fn trill_len(span: Span<'_>) -> Option<usize> {
+    let flags = span.bytes.first_chunk().map(|flags| u16::from_be_bytes(*flags))?;
+    Some(usize::from(flags >> 6 & 0x1f).saturating_mul(4).saturating_add(6))
+}
+
+/// A security tag (IEEE 802.1AE clause 9.3) over what is not encrypted.
+fn macsec(span: Span<'_>) -> Result<(EtherType, Span<'_>), Stop> {
+    const ENCRYPTED: u8 = 0x0c;
+    const CHANNEL: u8 = 0x20;
+    match span.bytes.first() {
+        Some(flags) if flags & ENCRYPTED != 0 => Err(Stop::NotIp),
+        Some(flags) => announced(span, if flags & CHANNEL == 0 { 6 } else { 14 }),
+        None => Err(Stop::Cut(Layer::Link)),
+    }
+}
+
+/// Cisco's metadata: version, length of the options in words, options.
+fn cisco_metadata(span: Span<'_>) -> Result<(EtherType, Span<'_>), Stop> {
+    match *span.bytes {
+        [1, words, ..] => announced(span, usize::from(words).saturating_mul(4).saturating_add(2)),
+        _ => Err(Stop::NotIp),
+    }
+}
+
+/// The EtherType behind `len` bytes, and what follows it.
+fn announced(span: Span<'_>, len: usize) -> Result<(EtherType, Span<'_>), Stop> {
+    let ethertype = span.bytes.get(len..).and_then(|rest| rest.first_chunk());
+    let rest = span.skip(len.saturating_add(2));
+    ethertype
+        .zip(rest)
+        .map(|(ethertype, rest)| (EtherType(u16::from_be_bytes(*ethertype)), rest))
+        .ok_or(Stop::Cut(Layer::Link))
 }
 
 fn as_outer(meta: &Meta) -> Meta {

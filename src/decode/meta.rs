@@ -76,6 +76,14 @@ pub enum TunnelKind {
     Nsh,
     /// Ethernet in IP (RFC 3378).
     EtherIp,
+    /// IP in ESP without encryption (RFC 2410, RFC 4303).
+    Esp,
+    /// A frame of a customer in a provider's (IEEE 802.1ah).
+    Pbb,
+    /// TRILL (RFC 6325).
+    Trill,
+    /// A frame between access point and controller (CAPWAP, RFC 5415).
+    Capwap,
 }
 
 impl TunnelKind {
@@ -99,6 +107,10 @@ impl TunnelKind {
             Self::Fou => "fou",
             Self::Nsh => "nsh",
             Self::EtherIp => "etherip",
+            Self::Esp => "esp",
+            Self::Pbb => "pbb",
+            Self::Trill => "trill",
+            Self::Capwap => "capwap",
         }
     }
 }

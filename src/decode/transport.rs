@@ -21,6 +21,8 @@ pub(super) mod protocol {
     pub(in super::super) const UDP: u8 = 17;
     pub(in super::super) const IPV6: u8 = 41;
     pub(in super::super) const GRE: u8 = 47;
+    pub(in super::super) const ESP: u8 = 50;
+    pub(in super::super) const AH: u8 = 51;
     pub(in super::super) const ICMPV6: u8 = 58;
     pub(in super::super) const ETHER_IP: u8 = 97;
     pub(in super::super) const L2TP: u8 = 115;
@@ -101,7 +103,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             return self.udp_tunnel(meta, from, segment); // a server answers from its port
         }
         let first = segment.bytes.get(header.slice().len());
-        if first.is_some_and(|first| matches!(first, 0 | 0x45..=0x4f | 0x60..=0x6f)) {
+        if first.is_some_and(|first| matches!(first, 0 | 1 | 8 | 0x45..=0x4f | 0x60..=0x6f)) {
             return self.udp_packet(meta, segment);
         }
         self.finish(meta, segment.bytes);
@@ -119,6 +121,8 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             protocol::L2TP => self.l2tp(meta, segment),
             protocol::ETHER_IP => self.ether_ip(meta, segment),
             protocol::MPLS => self.mpls_in_ip(meta, segment),
+            protocol::ESP => self.esp(meta, segment),
+            protocol::AH if !v6 => self.authenticated(meta, segment),
             _ => {
                 meta.transport = Transport::Other;
                 self.finish(meta, segment.bytes);

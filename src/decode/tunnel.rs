@@ -1,8 +1,8 @@
 //! Tunnels over IP: IP in IP, GRE with everything that it carries (Ethernet, ERSPAN, PPP, MPLS), VXLAN, GENEVE, GTP-U,
-//! MPLS over UDP, GUE, TZSP, L2TPv3, Teredo, LISP.
+//! MPLS over UDP, GUE, TZSP, L2TPv3, Teredo, LISP, CAPWAP, ESP without encryption.
 //!
 //! Tunnels over UDP are told by the destination port and a header in which nothing contradicts; anything else on such a
-//! port stays plain UDP.
+//! port stays plain UDP. On other ports a tunnel is one only if what it carries is right to the byte.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
@@ -18,6 +18,7 @@ use crate::bytes::Reader;
 const VXLAN_GPE: u16 = 4790;
 const GENEVE: u16 = 6081;
 const GTP_U: u16 = 2152;
+const CAPWAP: u16 = 5247;
 pub(super) const TEREDO: u16 = 3544;
 const LISP: u16 = 4341;
 const GUE: u16 = 6080;
@@ -81,7 +82,7 @@ struct Tunnel<'b> {
 impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
     #[inline]
     pub(super) fn is_tunnel_port(&self, port: u16) -> bool {
-        matches!(port, VXLAN_GPE | GENEVE | GTP_U | TEREDO | LISP | GUE | MPLS_UDP | TZSP | L2TP)
+        matches!(port, VXLAN_GPE | GENEVE | GTP_U | CAPWAP | TEREDO | LISP | GUE | MPLS_UDP | TZSP | L2TP)
             || self.decoder.vxlan_ports.contains(&port)
     }
 
@@ -98,7 +99,8 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
             MPLS_UDP => mpls_udp(payload),
             TZSP => tzsp(payload),
             L2TP => l2tp_udp(payload),
-            _ => vxlan(payload),
+            CAPWAP => capwap(payload),
+            _ => vxlan(payload).or_else(|| lisp_ethernet(payload)),
         });
         match tunnel {
             Some(tunnel) => self.open(meta, segment, tunnel),
@@ -106,7 +108,7 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         }
     }
 
-    /// A datagram to any other port: opened if it is a whole packet of IP, or of GRE with one (foo over UDP, whose ports
+    /// A datagram to any other port: opened if it is a whole packet of IP, or of GRE, VXLAN, GENEVE or TZSP with one (ports
     /// are agreed on out of sight). Lengths and, where there is one, the checksum have to be right.
     #[cold]
     pub(super) fn udp_packet(&mut self, meta: &mut Meta, segment: Span<'_>) {
@@ -121,6 +123,26 @@ impl<F: FnMut(&Meta, &[u8])> Walk<'_, F> {
         match nsh(span) {
             Some((carries, inner)) => self.open(meta, span, Tunnel { kind: TunnelKind::Nsh, id: None, carries, inner }),
             None => self.stop(meta, span, Stop::NotIp),
+        }
+    }
+
+    /// A frame behind a header of `len` bytes of its own ethertype.
+    pub(super) fn frame_behind(&mut self, meta: &mut Meta, span: Span<'_>, len: Option<usize>, kind: TunnelKind) {
+        match len.and_then(|len| span.skip(len)) {
+            Some(inner) => self.open(meta, span, Tunnel { kind, id: None, carries: Carries::Ethernet, inner }),
+            None => self.stop(meta, span, Stop::Cut(Layer::Link)),
+        }
+    }
+
+    /// ESP (RFC 4303): index and sequence number, then IP where nothing is encrypted (RFC 2410). Whether that is so was
+    /// agreed on out of sight: the packet's checksum and length have to be right.
+    pub(super) fn esp(&mut self, meta: &mut Meta, span: Span<'_>) {
+        meta.transport = Transport::Other;
+        match span.skip(8).and_then(leading_ip) {
+            Some(inner) => {
+                self.open(meta, span, Tunnel { kind: TunnelKind::Esp, id: None, carries: Carries::Ip, inner });
+            }
+            None => self.finish(meta, span.bytes),
         }
     }
 
@@ -234,24 +256,40 @@ fn nsh(mut span: Span<'_>) -> Option<(Carries, Span<'_>)> {
     None
 }
 
-/// A packet of IP, or GRE without options and then one, and nothing behind it.
+/// A packet of IP, or GRE without options, VXLAN, GENEVE or TZSP and then one, and nothing behind it.
 fn fou(span: Span<'_>) -> Option<Tunnel<'_>> {
-    let tunnel = |carries, inner| Some(Tunnel { kind: TunnelKind::Fou, id: None, carries, inner });
+    let carries_whole = |tunnel: &Tunnel<'_>| match tunnel.carries {
+        Carries::Ip => is_whole_ip(&tunnel.inner),
+        Carries::Ethernet => is_whole_frame(&tunnel.inner),
+        Carries::Ppp | Carries::Mpls | Carries::Nsh => false,
+    };
     match span.bytes {
-        [0x45..=0x4f | 0x60..=0x6f, ..] => tunnel(Carries::Ip, span).filter(|_| is_whole_ip(&span)),
-        [0, 0, a, b, ..] => {
-            let inner = span.skip(4)?;
-            match Carries::ethertype(u16::from_be_bytes([*a, *b]))? {
-                Carries::Ip => tunnel(Carries::Ip, inner).filter(|_| is_whole_ip(&inner)),
-                Carries::Ethernet => {
-                    let packet = inner.skip(14)?;
-                    tunnel(Carries::Ethernet, inner).filter(|_| is_ethernet(&inner) && is_whole_ip(&packet))
-                }
-                _ => None,
-            }
+        [0x45..=0x4f | 0x60..=0x6f, ..] => {
+            Some(Tunnel { kind: TunnelKind::Fou, id: None, carries: Carries::Ip, inner: span }).filter(carries_whole)
         }
-        _ => None,
+        [0, 0, a, b, ..] => {
+            let carries = Carries::ethertype(u16::from_be_bytes([*a, *b]))?;
+            let gre = span.skip(4).map(|inner| Tunnel { kind: TunnelKind::Fou, id: None, carries, inner });
+            gre.filter(carries_whole).or_else(|| geneve(span).filter(carries_whole))
+        }
+        [8, 0, 0, 0, ..] => vxlan(span).filter(carries_whole),
+        [1, ..] => tzsp(span).filter(carries_whole),
+        [_, ..] | [] => None,
     }
+}
+
+/// Whether bytes are an Ethernet frame with a whole packet of IP and nothing behind it.
+fn is_whole_frame(span: &Span<'_>) -> bool {
+    is_ethernet(span) && span.skip(14).is_some_and(|packet| is_whole_ip(&packet))
+}
+
+/// The packet of IPv4 that bytes begin with, told by its checksum; something follows it.
+fn leading_ip(span: Span<'_>) -> Option<Span<'_>> {
+    let &[first @ 0x45..=0x4f, _, a, b, ..] = span.bytes else { return None };
+    let header = span.bytes.get(..usize::from(first & 0x0f).saturating_mul(4))?;
+    let total = usize::from(u16::from_be_bytes([a, b]));
+    let fits = ones_sum(header) == 0xffff && (header.len()..span.wire()).contains(&total);
+    fits.then(|| span.trim(total))
 }
 
 /// Whether bytes are a packet of IP by its length and, in version 4, its checksum.
@@ -398,6 +436,23 @@ fn lisp(span: Span<'_>) -> Option<Tunnel<'_>> {
         (NEXT, 4) => tunnel(Carries::Nsh),
         _ => tunnel(Carries::Ip).filter(|_| is_ip(&inner)),
     }
+}
+
+/// LISP of Ethernet (draft-smith-lisp-layer2), on a port of VXLAN: flags, nonce and instance, then a frame.
+fn lisp_ethernet(span: Span<'_>) -> Option<Tunnel<'_>> {
+    let tunnel = |inner| Tunnel { kind: TunnelKind::Lisp, id: None, carries: Carries::Ethernet, inner };
+    span.skip(8).filter(is_whole_frame).map(tunnel)
+}
+
+/// CAPWAP (RFC 5415 section 4.3): a header whose length in words stands in its second byte. What is opened is a whole frame
+/// of Ethernet: no fragment, and not one of the air.
+fn capwap(span: Span<'_>) -> Option<Tunnel<'_>> {
+    const AIR: u8 = 0x01;
+    const FRAGMENT: u8 = 0x80;
+    let &[0, length, binding, flags, ..] = span.bytes else { return None };
+    let is_frame = binding & AIR == 0 && flags & FRAGMENT == 0;
+    let inner = span.skip(usize::from(length >> 3).saturating_mul(4)).filter(|inner| is_frame && is_ethernet(inner))?;
+    Some(Tunnel { kind: TunnelKind::Capwap, id: None, carries: Carries::Ethernet, inner })
 }
 
 /// GENEVE (RFC 8926), options skipped.

@@ -57,7 +57,7 @@ pub enum Standing {
     Mismatch,
     /// An SDK's, agent's or program's User-Agent with a shape that nobody has.
     Claimed,
-    /// The shape of an HTTP library, under a name that nobody knows.
+    /// The shape of an HTTP library, under a name that nobody knows or, for programs' libraries, its own.
     Library,
     /// Neither is known.
     #[default]
@@ -158,6 +158,7 @@ impl Form {
         let known = asking.or_else(|| self.fitting.first().copied());
         let standing = match (asking, known) {
             (Some(row), _) if row.kind == ClientKind::Tool => Standing::Tool,
+            (Some(row), _) if row.kind == ClientKind::Library => Standing::Library,
             (Some(_), _) => Standing::Known,
             // what is built on a tool's library and asks for something else may as well be the tool
             (None, Some(_)) if self.otherwise == Standing::Tool => Standing::Tool,
@@ -176,18 +177,13 @@ fn standing(claimed: &[&catalogue::Client], shaped: &[&catalogue::Client], tool:
         Standing::Mismatch
     } else if claimed.iter().any(|row| kinds.contains(&row.kind)) {
         Standing::Claimed
-    } else if tool || !claimed.is_empty() || shaped.iter().any(|row| row.kind == ClientKind::Tool && is_alone(row)) {
+    } else if tool || !claimed.is_empty() || shaped.iter().any(|row| row.by_form) {
         Standing::Tool
     } else if shaped.is_empty() {
         Standing::Unknown
     } else {
         Standing::Library
     }
-}
-
-/// Whether a tool is one that people type, and no library that programs are built on.
-fn is_alone(tool: &catalogue::Client) -> bool {
-    matches!(tool.name(), "curl" | "wget" | "httpie" | "powershell")
 }
 
 /// Hash of all that a form is made of.

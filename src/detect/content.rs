@@ -19,68 +19,20 @@ use std::io::Read;
 
 use zeroize::{Zeroize, Zeroizing};
 
+pub use crate::coding::{Coding, LAYERS, allowance};
+use crate::coding::{Decoder, names};
+
 /// Most bytes that a compressed body may become; the rest is cut off.
 pub const MAX_DECODED: usize = 256 * 1024;
-/// Most encodings of one body that are undone (RFC 9110 section 8.4 sets no bound).
-pub const LAYERS: usize = 4;
 /// Archives inside each other that are unpacked.
 const NESTED: u8 = 3;
-/// Bytes that anything may become, however short it is.
-const LEAST: usize = 8 * 1024;
-/// How many times its length content may become beyond [`LEAST`]: text seldom shrinks to less than a twentieth.
-const RATIO: usize = 32;
 /// Largest window of zstd frames, as a power of two (RFC 9659: 8 MB on the web).
 const ZSTD_WINDOW: u32 = 23;
 /// Bytes read from a decoder at a time.
 const CHUNK: usize = 8192;
 
-/// Bytes that `len` bytes may become.
-pub fn allowance(len: usize) -> usize {
-    len.saturating_mul(RATIO).saturating_add(LEAST)
-}
-
 /// Bytes that are wiped when dropped.
 pub type Decoded = Zeroizing<Vec<u8>>;
-
-/// An encoding of content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
-    /// RFC 1952.
-    Gzip,
-    /// RFC 1950 (zlib), or RFC 1951 as some send it.
-    Deflate,
-    /// RFC 7932. Has no first bytes to be known by.
-    Brotli,
-    /// RFC 8878.
-    Zstd,
-}
-
-impl Coding {
-    /// The encoding that a `Content-Encoding` calls so.
-    pub fn named(name: &[u8]) -> Option<Self> {
-        const NAMES: [(&str, Coding); 6] = [
-            ("gzip", Coding::Gzip),
-            ("x-gzip", Coding::Gzip),
-            ("deflate", Coding::Deflate),
-            ("br", Coding::Brotli),
-            ("brotli", Coding::Brotli),
-            ("zstd", Coding::Zstd),
-        ];
-        let is = |known: &&(&str, Self)| name.eq_ignore_ascii_case(known.0.as_bytes());
-        NAMES.iter().find(is).map(|(_, coding)| *coding)
-    }
-
-    /// The encoding that content is in by its first bytes.
-    pub fn begins(bytes: &[u8]) -> Option<Self> {
-        match bytes {
-            [0x1F, 0x8B, 8, ..] => Some(Self::Gzip),
-            [0x28, 0xB5, 0x2F, 0xFD, ..] => Some(Self::Zstd),
-            // a window of 32 KB and one of the four levels; the two bytes are a multiple of 31
-            [0x78, 0x01 | 0x5E | 0x9C | 0xDA, ..] => Some(Self::Deflate),
-            _ => None,
-        }
-    }
-}
 
 /// What comes out of `bytes` before `limit` bytes, their [`allowance`], the end or the first error; whether there would be
 /// more.
@@ -137,10 +89,15 @@ impl<'b> Content<'b> {
     /// Undoes a `Content-Encoding`; the first bytes of gzip and zstd are believed without one. Content in another encoding,
     /// or that is not in the encoding that it is said to be in, is left as it is.
     pub fn new(bytes: &'b [u8], encoding: Option<&[u8]>) -> Self {
+        Self::up_to_limit(bytes, encoding).0
+    }
+
+    /// The same, and whether the limit was in the way.
+    fn up_to_limit(bytes: &'b [u8], encoding: Option<&[u8]>) -> (Self, bool) {
         let mut content = Self::Plain(bytes);
+        let mut is_cut = false;
         let limit = MAX_DECODED.min(allowance(bytes.len()));
-        let names = encoding.unwrap_or_default().rsplit(|b| *b == b',').take(LAYERS).map(<[u8]>::trim_ascii);
-        for name in names {
+        for name in names(encoding.unwrap_or_default()) {
             let input = content.bytes();
             let named = Coding::named(name);
             // two bytes of text may look like deflate
@@ -149,10 +106,13 @@ impl<'b> Content<'b> {
             let Some(coding) = by_bytes.or(named).or_else(guessed) else { continue };
             match decode(coding, input, limit) {
                 (decoded, _) if decoded.is_empty() && by_bytes.is_none() => {}
-                (decoded, _) => content = Self::Decoded(decoded),
+                (decoded, cut) => {
+                    content = Self::Decoded(decoded);
+                    is_cut |= cut;
+                }
             }
         }
-        content
+        (content, is_cut)
     }
 
     /// The bytes.
@@ -162,6 +122,48 @@ impl<'b> Content<'b> {
             Self::Decoded(bytes) => bytes,
         }
     }
+}
+
+/// Calls `visit` with every document in a body: the body with its encodings undone as UTF-8, or, if it is an archive, each
+/// file in that. At most `limit` bytes in all; of one that compressed data stands for the rest comes in blocks that overlap
+/// ([`BLOCK`], [`OVERLAP`]), to `visit_rest`.
+pub fn documents_and_rest(
+    bytes: &[u8],
+    encoding: Option<&[u8]>,
+    limit: usize,
+    visit: &mut dyn FnMut(&[u8]),
+    visit_rest: &mut dyn FnMut(&[u8]),
+) {
+    let (content, is_cut) = Content::up_to_limit(bytes, encoding);
+    let mut left = limit;
+    unpack(content.bytes(), NESTED, &mut left, visit);
+    if is_cut {
+        let skip = content.bytes().len();
+        drop(content);
+        rest(bytes, encoding.unwrap_or_default(), skip, visit_rest);
+    }
+}
+
+/// Bytes of a block.
+const BLOCK: usize = 16 * 1024;
+/// Bytes of a block that are shown again with the next one.
+const OVERLAP: usize = 1024;
+
+/// What compressed data stands for beyond the first `skip` bytes.
+fn rest(bytes: &[u8], encoding: &[u8], mut skip: usize, visit: &mut dyn FnMut(&[u8])) {
+    let Some(mut decoder) = Decoder::new(encoding, bytes) else { return };
+    let mut block = Zeroizing::new(Vec::with_capacity(2 * BLOCK));
+    decoder.push(bytes, &mut |piece| {
+        let passed = skip.min(piece.len());
+        skip = skip.saturating_sub(passed);
+        block.extend_from_slice(piece.get(passed..).unwrap_or_default());
+        if block.len() >= BLOCK {
+            visit(&block);
+            let shown = block.len().saturating_sub(OVERLAP);
+            block.drain(..shown);
+        }
+    });
+    visit(&block);
 }
 
 /// Calls `visit` with every document in a body: the body with its encodings undone as UTF-8, or, if it is an archive, each
@@ -180,12 +182,16 @@ fn unpack(bytes: &[u8], depth: u8, left: &mut usize, visit: &mut dyn FnMut(&[u8]
             let most = *left;
             archive::entries(bytes, most, &mut |_, file| unpack(file, depth, left, visit));
         }
-        None => {
-            let bytes = bytes.get(..*left).unwrap_or(bytes);
-            *left = left.saturating_sub(bytes.len());
-            visit(&utf8(bytes));
-        }
+        None if archive::is_tar(bytes) => archive::tar_entries(bytes, &mut |file| show(file, left, visit)),
+        None => show(bytes, left, visit),
     }
+}
+
+/// Shows a document, no more than `left` bytes of it.
+fn show(bytes: &[u8], left: &mut usize, visit: &mut dyn FnMut(&[u8])) {
+    let bytes = bytes.get(..*left).unwrap_or(bytes);
+    *left = left.saturating_sub(bytes.len());
+    visit(&utf8(bytes));
 }
 
 /// Text as UTF-8; what is not UTF-16 is given back as it is.

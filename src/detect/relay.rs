@@ -72,8 +72,12 @@ fn message(
     tokens::tokens_in(message.head.phrase(), out);
     if message.body.captured.len() >= tokens::MIN_TOKEN {
         let encodings = message.head.encodings();
+        let mut rest = Vec::new();
         let mut search = |document: &[u8]| tokens::tokens_in(document, out);
-        content::documents(&message.body.captured, encodings.as_deref(), content::MAX_DECODED, &mut search);
+        let mut search_rest = |block: &[u8]| tokens::tokens_in(block, &mut rest);
+        let (captured, most) = (&message.body.captured, content::MAX_DECODED);
+        content::documents_and_rest(captured, encodings.as_deref(), most, &mut search, &mut search_rest);
+        out.append(&mut rest);
     }
     if let Some(later) = &message.body.later {
         tokens::tokens_in(later.unsearched(), out);

@@ -381,6 +381,8 @@ const CONNECT: &[i64] = &[
     libc::SYS_epoll_create1,
     libc::SYS_eventfd2,
     libc::SYS_socketpair,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
 ];
 
 /// Whether files beside `file` can be made and renamed by the user that we are; root's rights count until they are

@@ -305,6 +305,7 @@ impl Stages {
             limits: &limits,
             keeps_body: &|request| self.judge.keeps_body(request, who.client, who.server),
             searches,
+            serves_metadata: who.metadata,
             ordinal: &mut ordinal,
             counters: &mut self.counters.http_parsers,
             dns: &mut self.dns,
@@ -318,8 +319,10 @@ impl Stages {
                         found.push(Fact::Tokens(dir, at, hashes));
                     }
                 }
-                Found::Message { conn, request, bytes, at } => {
-                    let request = http::Message::new(request.clone(), bytes.to_vec(), true, at.time, at.index);
+                Found::Message { conn, request, bytes, later, at } => {
+                    let whole = later.is_none();
+                    let mut request = http::Message::new(request.clone(), bytes.to_vec(), whole, at.time, at.index);
+                    request.body.later = later;
                     found.push(Fact::Message(http::Transaction::new(conn, Some(request), None)));
                 }
                 Found::Tls => tls = true,

@@ -106,36 +106,39 @@ impl Suggestions {
         out
     }
 
-    /// The networks from which an actor asks, with what it asks for there and may be allowed: its addresses together, if
-    /// they have enough in common and no critical alert speaks against it, else each for itself.
+    /// The networks from which an actor asks, with what it asks for there and may be allowed: neighbouring addresses
+    /// together, if they have enough in common and no critical alert speaks against it.
     fn networks(&self, actor: &Actor, clients: &BTreeMap<IpAddr, Seen>) -> Vec<(Network, Seen)> {
+        let bars = self.bars(actor);
+        let barred =
+            |network: Network, path: &str| bars.iter().any(|(client, bar)| network.contains(*client) && *bar == path);
         let mut groups: Vec<(Network, Seen)> = Vec::new();
         for (client, seen) in clients {
-            let own = Network::of(*client);
-            match groups.last_mut().and_then(|(network, sum)| Some((network.joined(own, IN_COMMON)?, network, sum))) {
-                Some((joined, network, sum)) => {
+            let (own, mut seen) = (Network::of(*client), seen.clone());
+            seen.paths.retain(|path| !barred(own, path));
+            if seen.paths.is_empty() {
+                continue;
+            }
+            let joined = groups.last().and_then(|(network, sum)| {
+                let joined = network.joined(own, IN_COMMON)?;
+                let mut paths = sum.paths.union(&seen.paths);
+                (!paths.any(|path| barred(joined, path))).then_some(joined)
+            });
+            match (joined, groups.last_mut()) {
+                (Some(joined), Some((network, sum))) => {
                     *network = joined;
-                    sum.join(seen);
+                    sum.join(&seen);
                 }
-                None => groups.push((own, seen.clone())),
+                _ => groups.push((own, seen)),
             }
         }
-        let safe = |network: &Network, seen: &Seen| !self.bars(actor, network).any(|path| seen.paths.contains(path));
-        if !groups.iter().all(|(network, seen)| safe(network, seen)) {
-            groups = clients.iter().map(|(client, seen)| (Network::of(*client), seen.clone())).collect();
-        }
-        for (network, seen) in &mut groups {
-            let barred: Vec<_> = self.bars(actor, network).cloned().collect();
-            seen.paths.retain(|path| !barred.contains(path));
-        }
-        groups.retain(|(_, seen)| !seen.paths.is_empty());
         groups
     }
 
-    /// Paths that critical alerts about this actor in this network are about.
-    fn bars<'s>(&'s self, actor: &'s Actor, network: &'s Network) -> impl Iterator<Item = &'s String> {
-        let own = self.critical.iter().filter(move |(other, client, _)| other == actor && network.contains(*client));
-        own.map(|(.., path)| path)
+    /// Addresses and paths that critical alerts about this actor are about.
+    fn bars(&self, actor: &Actor) -> Vec<(IpAddr, &str)> {
+        let own = self.critical.iter().filter(|(other, ..)| other == actor);
+        own.map(|(_, client, path)| (*client, path.as_str())).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Zip archives, and so office documents and packages: each file with its name, as far as the bytes go.
+//! Zip archives, and so office documents and packages, and tar archives: each file with its name, as far as the bytes go.
 //!
 //! Local file headers are read one after the other (APPNOTE 4.3.7), so that an archive whose end (and directory) was not
 //! captured gives its first files. Integers are little-endian. Methods: stored, deflate, zstd. Encrypted files are passed
@@ -23,6 +23,30 @@ const ZSTD: u16 = 93;
 /// Whether bytes begin as an archive.
 pub fn is_archive(bytes: &[u8]) -> bool {
     bytes.starts_with(HEADER)
+}
+
+/// Where a tar archive says what it is, and how.
+const USTAR: (usize, &[u8]) = (257, b"ustar");
+/// Bytes of its blocks.
+const BLOCK: usize = 512;
+
+/// Whether bytes begin as a tar archive (POSIX.1-1988, and GNU's).
+pub fn is_tar(bytes: &[u8]) -> bool {
+    bytes.get(USTAR.0..).is_some_and(|rest| rest.starts_with(USTAR.1))
+}
+
+/// Calls `visit` with the content of every file of a tar archive: a block each of name and size (octal digits at 124), then
+/// the file in whole blocks.
+pub fn tar_entries(archive: &[u8], visit: &mut dyn FnMut(&[u8])) {
+    let mut rest = archive;
+    while is_tar(rest) {
+        let digits = rest.get(124..136).unwrap_or_default().iter().skip_while(|b| **b == b' ');
+        let digits = digits.take_while(|b| matches!(b, b'0'..=b'7'));
+        let size = digits.fold(0usize, |size, digit| size.saturating_mul(8).saturating_add(usize::from(digit & 7)));
+        let content = rest.get(BLOCK..).unwrap_or_default();
+        visit(content.get(..size).unwrap_or(content));
+        rest = content.get(size.div_ceil(BLOCK).saturating_mul(BLOCK)..).unwrap_or_default();
+    }
 }
 
 /// A local file header.

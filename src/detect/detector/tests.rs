@@ -293,6 +293,40 @@ fn a_clients_word_does_not_hide_a_credential() {
 }
 
 #[test]
+fn who_asks_by_form_and_name() {
+    use crate::detect::Standing::{Known, Library, Mismatch, Tool};
+    const JAVA: &str = "Accept: text/html, image/gif, image/jpeg, */*; q=0.2\nConnection: keep-alive";
+    const RUBY: &str = "Accept-Encoding: gzip;q=1.0,deflate;q=0.6,identity;q=0.3\nAccept: */*";
+    let (azure, google) = ("/metadata/identity/oauth2/token?resource=x", "/computeMetadata/v1/project/project-id");
+    let (host, flavor, aws) = ("Host: 169.254.169.254", "Metadata-Flavor: Google", "/latest/meta-data/");
+    for (target, headers, name, standing) in [
+        (azure, format!("Metadata: true\nUser-Agent: Java/17.0.15\n{host}\n{JAVA}"), Some("msal4j"), Known),
+        (google, format!("User-Agent: Faraday v2.9.0\n{flavor}\n{RUBY}\n{host}"), Some("google-auth-ruby"), Known),
+        (aws, format!("{host}\nUser-Agent: aws-sdk-php/3.316.6 GuzzleHttp/7"), Some("aws-sdk-php"), Known),
+        (aws, format!("User-Agent: Java/17.0.15\n{host}\n{JAVA}"), Some("java"), Library),
+        (
+            aws,
+            format!("{host}\nUser-Agent: Go-http-client/1.1\nAccept: */*\nAccept-Encoding: gzip"),
+            Some("go"),
+            Library,
+        ),
+        (aws, format!("{host}\nUser-Agent: tinyagent/1.0"), None, Library),
+        (aws, format!("{host}\nUser-Agent: curl/8.5.0"), Some("curl"), Tool),
+        (aws, format!("{host}\nUser-Agent: tinyagent/1.0\nAccept: */*"), None, Tool),
+        // curl under names that it does not have
+        (aws, format!("{host}\nUser-Agent: aws-sdk-php/3.316.6 GuzzleHttp/7\nAccept: */*"), None, Mismatch),
+        (aws, format!("{host}\nUser-Agent: Go-http-client/1.1\nAccept: */*"), None, Mismatch),
+        (aws, format!("{host}\nUser-Agent: GuzzleHttp/7\nAccept: */*"), None, Mismatch),
+        (aws, format!("{host}\nUser-Agent: Java-http-client/17.0.15\nAccept: */*"), None, Mismatch),
+        (azure, format!("{host}\nUser-Agent: Java/17.0.15\nAccept: */*\nMetadata: true"), None, Mismatch),
+        (google, format!("{host}\nUser-Agent: Faraday v2.9.0\nAccept: */*\n{flavor}"), None, Mismatch),
+    ] {
+        let client = imds(&format!("GET {target} HTTP/1.1\n{headers}"), &ok(""), AWS).unwrap().client;
+        assert_eq!((client.name(), client.standing), (name, standing), "{target}\n{headers}");
+    }
+}
+
+#[test]
 fn who_answered_last_decides_what_several_have() {
     let mut detector = detector();
     let request = "GET /openstack/latest/meta_data.json HTTP/1.1\nHost: 169.254.169.254";

@@ -8,7 +8,7 @@ use super::{later, markup, protobuf, records};
 use crate::bytes::lossy;
 use crate::detect::Place;
 use crate::detect::canonical::json_unescape;
-use crate::detect::content::{MAX_DECODED, documents};
+use crate::detect::content::{MAX_DECODED, documents, documents_and_rest};
 use crate::proto::http::Message;
 use crate::proto::http::later::FOUND;
 use crate::text::{b64, hex};
@@ -45,30 +45,47 @@ impl Search<'_> {
                 self.only_reported(before);
             }
         }
-        documents(captured, head.encodings().as_deref(), limit, &mut |document| {
+        let catalogue = self.catalogue;
+        let mut found = Vec::new();
+        let mut look = |block: &[u8]| {
+            if found.len() < FOUND {
+                later::look(catalogue, block, &mut found);
+            }
+        };
+        let mut read = |document: &[u8]| {
             // to decode it took some work already
             if document.len() == captured.len() || self.budget.spend(document.len() / 2) {
                 self.document(content_type, head.target(), document);
             }
-        });
+        };
+        documents_and_rest(captured, head.encodings().as_deref(), limit, &mut read, &mut look);
+        self.found_later(&found);
     }
 
     /// What a body holds beyond the part that was captured.
     fn later(&mut self, request: &Message) {
         let Some(later) = &request.body.later else { return };
-        for line in later.found().split(|b| *b == b'\n') {
+        self.found_later(later.found());
+        let rest = later::narrow(later.rest());
+        self.piece(&rest);
+        self.note_fields(&rest);
+    }
+
+    /// What was found in it piece by piece.
+    fn found_later(&mut self, found: &[u8]) {
+        for line in found.split(|b| *b == b'\n') {
             match line.split_first() {
                 Some((&later::VALUE, url)) => {
                     self.whole_url(&|| Place::Body, url, Document::No);
                 }
+                Some((&(later::HOST | later::PATH), value)) => self.note_field(value),
                 Some((_, url)) => self.mentions(&|| Place::Body, url),
                 None => {}
             }
         }
-        if later.found().len() >= FOUND {
+        if found.len() >= FOUND {
             self.budget.pass_over();
         }
-        self.piece(later.rest());
     }
 
     /// A body, or a document inside it.
@@ -87,7 +104,14 @@ impl Search<'_> {
     fn read(&mut self, content_type: &[u8], body: &[u8]) {
         match kind(content_type, body) {
             Kind::Form => self.pairs(body, &Place::Form),
-            Kind::Json => self.json(body),
+            Kind::Json => {
+                let before = self.found.len();
+                self.json(body);
+                // other quotes, or text that only begins so
+                if self.found.len() == before && self.names_literally(body) {
+                    self.mentions(&|| Place::Body, body);
+                }
+            }
             Kind::Xml => self.xml(body),
             Kind::Multipart => self.multipart(content_type, body),
             Kind::Text if protobuf::is_message(content_type) && self.message(body, 0) => {}

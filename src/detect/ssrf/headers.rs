@@ -36,6 +36,7 @@ impl Search<'_> {
                 HeaderKind::ForwardedHost => {
                     let place = Place::Header(lower(name));
                     self.host_header(request, value, CandidateKind::Mention, &place);
+                    self.note_field(value);
                 }
                 HeaderKind::Excluded if text::may_mention(value) && !self.is_plain_url(value) => {
                     let decoded = if is_any_veiled { canonical::percent_stable(value) } else { value.into() };
@@ -58,7 +59,9 @@ impl Search<'_> {
     pub(super) fn tokens(&mut self, place: &dyn Fn() -> Place, value: &[u8]) {
         for at in memchr::memmem::find_iter(value, b"eyJ").take(TOKENS) {
             let token = value.get(at..).unwrap_or_default();
-            let end = token.iter().take(JWT).position(|b| *b == b'.').unwrap_or(0);
+            // others put JSON into base64 without more
+            let is_in = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_');
+            let end = token.iter().take(JWT).take_while(is_in).count();
             let header = token.get(..end).unwrap_or_default();
             if !self.budget.spend(header.len().saturating_mul(2)) {
                 return;

@@ -33,6 +33,11 @@ impl Search<'_> {
         self.literally_in(&Place::Body, &utf8(bytes.get(..most(captured.len())).unwrap_or(bytes)), &mut hits);
     }
 
+    /// Whether bytes hold an address or a name of a metadata service as it is usually written.
+    pub(super) fn names_literally(&self, bytes: &[u8]) -> bool {
+        self.catalogue.literals().is_some_and(|literals| literals.is_match(bytes))
+    }
+
     pub(super) fn literally_in(&mut self, place: &Place, bytes: &[u8], hits: &mut usize) {
         let Some(literals) = self.catalogue.literals() else { return };
         for found in literals.find_iter(bytes) {

@@ -10,11 +10,16 @@ use super::{is_target, text};
 use crate::bytes::find;
 use crate::detect::canonical::{self, Parsed, Scheme, entities};
 use crate::detect::{CandidateKind, HostRef, Place};
+use crate::text::b64;
 
 /// Bytes in which a page says that it is one.
 const HEAD: usize = 512;
 /// Attributes of one tag that are read.
 const ATTRIBUTES: usize = 64;
+/// Longest URL that relative ones are joined with.
+const URL: usize = 1024;
+/// What a page's own script may send its reader to.
+const FOLLOWED: [&str; 2] = ["action", "formaction"];
 
 /// Whether text holds a tag, so that something in it may be loaded.
 pub(super) fn is_loading(text: &[u8]) -> bool {
@@ -144,8 +149,12 @@ impl Search<'_> {
     }
 
     fn attribute(&mut self, place: &dyn Fn() -> Place, tag: &[u8], name: &[u8], value: &[u8]) {
-        let Some(load) = load_of(tag, name) else { return };
+        let is_followed = || self.follows && FOLLOWED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        let Some(load) = load_of(tag, name).or_else(|| is_followed().then_some(Load::Url)) else { return };
         let value = plain(value);
+        if tag.eq_ignore_ascii_case(b"base") {
+            self.base = value.get(..URL).unwrap_or(&value).to_vec();
+        }
         match load {
             Load::Url => self.loaded(place, &value),
             Load::Set => value.split(|b| *b == b',').for_each(|one| {
@@ -157,6 +166,9 @@ impl Search<'_> {
                 if let Some(at) = find_ignore_case(&value, b"", b"url") {
                     let url = value.get(at.saturating_add(3)..).unwrap_or_default().trim_ascii_start();
                     self.loaded(place, url.strip_prefix(b"=").unwrap_or(url));
+                } else if self.follows {
+                    // the picture of a preview
+                    self.loaded(place, &value);
                 }
             }
         }
@@ -198,6 +210,12 @@ impl Search<'_> {
             rest = tail.get(1..).unwrap_or_default();
             if self.follows {
                 self.loaded(place, string);
+                if string.starts_with(text::BASE64_URL)
+                    && self.budget.spend(string.len())
+                    && let Some(decoded) = b64::decode(string)
+                {
+                    self.loaded(place, &decoded);
+                }
             }
             pieces.take(string);
         }
@@ -246,6 +264,10 @@ impl Search<'_> {
     fn loaded(&mut self, place: &dyn Fn() -> Place, url: &[u8]) {
         if url.len() >= super::search::MIN {
             self.whole_url(place, url, Document::No);
+        }
+        if !self.base.is_empty() && !url.is_empty() && !canonical::may_begin_url(url) {
+            let joined = [self.base.strip_suffix(b"/").unwrap_or(&self.base), b"/", url].concat();
+            self.whole_url(place, &joined, Document::No);
         }
     }
 }

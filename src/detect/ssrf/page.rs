@@ -7,12 +7,14 @@ use crate::catalogue::Catalogue;
 use crate::detect::canonical::normalise_path;
 use crate::detect::content::{Content, utf8};
 use crate::detect::{Candidate, CandidateKind, HostRef, Place};
-use crate::proto::http::Message;
+use crate::proto::http::{Head, Message};
 
 /// Longest relative place that is kept, in bytes.
 const URL: usize = 1024;
 /// Bytes of a page that are read.
 const PAGE: usize = 64 * 1024;
+/// Links of a head that are read.
+const LINKS: usize = 16;
 /// Targets of one page that are followed.
 const LEADS: usize = 4;
 
@@ -56,28 +58,42 @@ pub(super) fn leads(
 ) -> Option<((HostRef, String), Vec<Candidate>)> {
     let captured = response.body.captured.get(..PAGE).unwrap_or(&response.body.captured);
     let head = &response.head;
-    let content_type = head.field("content-type").unwrap_or_default();
-    if captured.is_empty() || !matches!(head.status(), Some(200..=299)) || is_data(content_type) {
+    if !matches!(head.status(), Some(200..=299)) {
         return None;
+    }
+    let mut search = Search::new(catalogue, captured.len());
+    search.follows = true;
+    for link in head.values("link").flat_map(|links| links.split(|b| *b == b',')).take(LINKS) {
+        let url = link.trim_ascii().strip_prefix(b"<").and_then(|link| link.split(|b| *b == b'>').next());
+        search.whole_url(&|| Place::Header("link".to_owned()), url.unwrap_or_default(), Document::No);
+    }
+    read_page(&mut search, head, captured);
+    let mut found = search.found;
+    found.retain(|lead| lead.is_metadata && lead.path.is_some());
+    found.truncate(LEADS);
+    if found.is_empty() { None } else { Some((own_url(request)?, found)) }
+}
+
+/// What a page makes its reader load.
+fn read_page(search: &mut Search<'_>, head: &Head, captured: &[u8]) {
+    let content_type = head.field("content-type").unwrap_or_default();
+    if captured.is_empty() || is_data(content_type) {
+        return;
     }
     let content = Content::new(captured, head.encodings().as_deref());
     let text = utf8(content.bytes());
     let text = text.trim_ascii();
-    let mut search = Search::new(catalogue, captured.len());
-    search.follows = true;
     let place = || Place::Body;
     match text.first() {
         Some(b'<') if super::body::is_xml(text) => search.xml(text),
         Some(b'#' | b'[') if markup::is_playlist(text) => search.playlist(&place, text),
         Some(_) if is_style(content_type) => search.style(&place, text),
         Some(_) if is_script(content_type) => search.script(&place, text),
+        // a preview, the manifest of an application
+        Some(b'{' | b'[') if search.names_literally(text) => search.json(text),
         Some(_) if markup::is_loading(text) => search.page(&place, text),
-        _ => return None,
+        _ => {}
     }
-    let mut found = search.found;
-    found.retain(|lead| lead.is_metadata && lead.path.is_some());
-    found.truncate(LEADS);
-    if found.is_empty() { None } else { Some((own_url(request)?, found)) }
 }
 
 fn says(content_type: &[u8], what: &[u8]) -> bool {
@@ -86,8 +102,7 @@ fn says(content_type: &[u8], what: &[u8]) -> bool {
 
 /// What nobody renders.
 fn is_data(content_type: &[u8]) -> bool {
-    content_type.starts_with(b"application/json")
-        || content_type.starts_with(b"application/octet-stream")
+    content_type.starts_with(b"application/octet-stream")
         || content_type.starts_with(b"image/") && !says(content_type, b"svg")
         || content_type.starts_with(b"font/")
 }

@@ -40,7 +40,25 @@ const SHAPES: &[&[&str]] = &[
     &["\"url.original\""],
     &["\"source.ip\""],
     &["\"http.request.method\""],
+    &["\"notifier\"", "\"error\""],
+    &["\"occurredOn\""],
+    &["\"runs\"", "\"tool\""],
+    // what users of an application did
+    &["\"messageId\"", "\"timestamp\""],
+    &["\"distinct_id\""],
+    &["\"event_properties\""],
+    &["\"$current_url\""],
+    &["\"session\"", "\"resource\"", "\"date\""],
     // log collectors
+    &["\"alert_type\""],
+    &["\"logEntries\""],
+    &["\"_time\""],
+    &["\"lines\"", "\"line\""],
+    &["\"timestamp\"", "\"attributes\""],
+    &["\"spans\""],
+    &["\"baseData\""],
+    &["\"StreamName\"", "\"Records\""],
+    &["\"requestId\"", "\"records\""],
     &["\"sourcetype\""],
     &["\"short_message\"", "\"version\""],
     &["\"ddsource\""],
@@ -68,11 +86,22 @@ const SHAPES: &[&[&str]] = &[
     &["\"labels\"", "\"annotations\"", "\"startsAt\""],
     &["\"alertname\""],
     &["\"logEvents\""],
+    // messages to people
+    &["\"attachments\"", "\"title_link\""],
+    &["\"attachments\"", "\"fallback\""],
+    &["\"blocks\"", "\"section\""],
+    &["\"routing_key\"", "\"event_action\""],
+    &["\"alias\"", "\"priority\""],
+    &["\"embeds\"", "\"content\""],
+    &["\"MessageCard\""],
+    &["\"AdaptiveCard\""],
     // sensors
     &["\"event_type\"", "\"flow_id\""],
     &["\"id.orig_h\""],
     &["\"output_fields\"", "\"rule\""],
     &["\"eventSource\"", "\"eventName\""],
+    &["\"detail-type\""],
+    &["\"commits\"", "\"repository\""],
     // configuration of orchestrators
     &["\"apiVersion\"", "\"spec\""],
     &["\"apiVersion\"", "\"kind\""],
@@ -82,6 +111,10 @@ const SHAPES: &[&[&str]] = &[
 
 /// Lines, of which a document with all of one row is a record.
 const LINES: &[&[&str]] = &[&["apiVersion:", "kind:"]];
+
+/// Tags of reports in XML.
+const REPORTS: &[&[&str]] =
+    &[&["<testsuite"], &["<NessusClientData"], &["<nmaprun"], &["<OWASPZAPReport"], &["<issues burpVersion"]];
 
 /// Paths of collectors and stores: a whole segment or several.
 const COLLECTORS: &[&str] = &[
@@ -119,6 +152,9 @@ const COLLECTORS: &[&str] = &[
     "/v1/log/bulk",
     "/csp-report",
     "/v2/write",
+    "/api/v2/rum",
+    "/metrics/job",
+    "/services/search",
 ];
 
 /// Whole paths of collectors.
@@ -133,28 +169,50 @@ const HEAD: usize = 16 * 1024;
 /// All words of the shapes at once, and which of them each shape needs, as bits.
 struct Words {
     finder: AhoCorasick,
-    shapes: Vec<u128>,
-    lines: Vec<u128>,
+    shapes: Vec<Bits>,
+    lines: Vec<Bits>,
+    reports: Vec<Bits>,
+}
+
+/// A bit for each word.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Bits([u128; 2]);
+
+impl Bits {
+    fn set(&mut self, at: usize) {
+        if let Some(half) = self.0.get_mut(at / 128) {
+            *half |= 1 << (at % 128);
+        }
+    }
+
+    fn holds(self, all: Self) -> bool {
+        self.0.iter().zip(all.0).all(|(own, all)| own & all == all)
+    }
 }
 
 static WORDS: LazyLock<Option<Words>> = LazyLock::new(|| {
-    let mut words: Vec<&str> = SHAPES.iter().chain(LINES).flat_map(|shape| shape.iter().copied()).collect();
+    let mut words: Vec<&str> =
+        SHAPES.iter().chain(LINES).chain(REPORTS).flat_map(|shape| shape.iter().copied()).collect();
     words.sort_unstable();
     words.dedup();
     let shapes = SHAPES.iter().map(|shape| bits(&words, shape)).collect();
     let lines = LINES.iter().map(|shape| bits(&words, shape)).collect();
-    Some(Words { finder: AhoCorasick::new(&words).ok()?, shapes, lines })
+    let reports = REPORTS.iter().map(|shape| bits(&words, shape)).collect();
+    Some(Words { finder: AhoCorasick::new(&words).ok()?, shapes, lines, reports })
 });
 
 /// The words of a shape, a bit for each.
-fn bits(words: &[&str], shape: &[&str]) -> u128 {
-    let bit = |word: &&str| words.iter().position(|known| known == word).map_or(0, |at| 1 << (at % 128));
-    shape.iter().map(bit).fold(0, |all, bit| all | bit)
+fn bits(words: &[&str], shape: &[&str]) -> Bits {
+    let mut all = Bits::default();
+    shape.iter().filter_map(|word| words.iter().position(|known| known == word)).for_each(|at| all.set(at));
+    all
 }
 
 impl Words {
-    fn of(&self, text: &[u8]) -> u128 {
-        self.finder.find_overlapping_iter(text).fold(0, |all, found| all | 1 << (found.pattern().as_u32() % 128))
+    fn of(&self, text: &[u8]) -> Bits {
+        let mut all = Bits::default();
+        self.finder.find_overlapping_iter(text).for_each(|found| all.set(found.pattern().as_usize()));
+        all
     }
 }
 
@@ -168,17 +226,20 @@ pub(super) fn is_record(content_type: &[u8], target: &[u8], body: &[u8]) -> bool
         || ENDPOINTS.iter().any(|known| path == known.as_bytes())
         || SERVICES.iter().any(|known| path.starts_with(known.as_bytes()))
         || is_documents(path)
+        || is_incoming_webhook(path)
+        || memchr::memmem::find(target, b"query=INSERT%20INTO").is_some()
         || is_error_store(path);
     let head = body.get(..HEAD).unwrap_or(body);
     let Some(words) = WORDS.as_ref() else { return is_collected };
-    let has_one = |shapes: &[u128]| {
+    let has_one = |shapes: &[Bits]| {
         let found = words.of(head);
-        shapes.iter().any(|shape| found & shape == *shape)
+        shapes.iter().any(|shape| found.holds(*shape))
     };
     match head.trim_ascii_start().first() {
         _ if is_collected => true,
         Some(b'{' | b'[') => has_one(&words.shapes),
         Some(b'a'..=b'z' | b'-' | b'#') => has_one(&words.lines),
+        Some(b'<') => has_one(&words.reports),
         _ => false,
     }
 }
@@ -189,10 +250,20 @@ fn has_segments(path: &[u8], segments: &[u8]) -> bool {
     memchr::memmem::find_iter(path, segments).any(ends)
 }
 
-/// `/indexes/NAME/documents`, where a search index takes them.
+/// `/indexes/NAME/documents` and its like, where a search index takes them.
 fn is_documents(path: &[u8]) -> bool {
     let path = path.strip_suffix(b"/").unwrap_or(path);
     path.starts_with(b"/indexes/") && path.ends_with(b"/documents")
+        || path.starts_with(b"/collections/") && memchr::memmem::find(path, b"/documents").is_some()
+        || path.starts_with(b"/1/indexes/") && path.ends_with(b"/batch")
+        || path.starts_with(b"/solr/") && memchr::memmem::find(path, b"/update").is_some()
+}
+
+/// `/services/TEAM/BOT/SECRET`, where a chat takes messages.
+fn is_incoming_webhook(path: &[u8]) -> bool {
+    let mut segments = path.strip_prefix(b"/services/").unwrap_or_default().split(|b| *b == b'/');
+    let begins = |segment: Option<&[u8]>, first: u8| segment.and_then(<[u8]>::first) == Some(&first);
+    begins(segments.next(), b'T') && begins(segments.next(), b'B') && segments.next().is_some()
 }
 
 /// `/api/PROJECT/store/` and `/api/PROJECT/envelope/`.

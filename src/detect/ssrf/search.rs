@@ -61,6 +61,8 @@ pub(super) struct Search<'c> {
     text: usize,
     hosts: Vec<(HostRef, Option<u16>)>,
     paths: Vec<String>,
+    /// What a page says its relative URLs belong to.
+    pub(super) base: Vec<u8>,
 }
 
 impl<'c> Search<'c> {
@@ -78,6 +80,7 @@ impl<'c> Search<'c> {
             text: TEXT,
             hosts: Vec::new(),
             paths: Vec::new(),
+            base: Vec::new(),
         }
     }
 
@@ -87,8 +90,9 @@ impl<'c> Search<'c> {
         for pair in pairs.split(|b| *b == b'&') {
             let at = memchr::memchr(b'=', pair).unwrap_or(pair.len());
             let (name, value) = pair.split_at_checked(at).unwrap_or((pair, b""));
-            let (value, unnamed) =
-                if value.is_empty() { (name, true) } else { (value.get(1..).unwrap_or_default(), false) };
+            // base64 ends in such signs too
+            let is_padding = value.iter().all(|b| *b == b'=');
+            let (value, unnamed) = if is_padding { (name, true) } else { (value.get(1..).unwrap_or_default(), false) };
             if !self.is_of_interest(value) {
                 continue;
             }
@@ -113,6 +117,9 @@ impl<'c> Search<'c> {
         if self.whole_url(place, value, document) {
             return;
         }
+        if value.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"jdbc:")) {
+            self.database(place, value);
+        }
         if memchr::memchr(0, value).is_some()
             && let Some(text) = utf16(value)
         {
@@ -128,6 +135,18 @@ impl<'c> Search<'c> {
             }
         }
         self.mentions(place, value);
+    }
+
+    /// A driver's URL: what its options load, or the host behind `@`.
+    fn database(&mut self, place: &dyn Fn() -> Place, url: &[u8]) {
+        self.carries(place, url.get(5..).unwrap_or_default(), CandidateKind::Attempt);
+        let Some(at) = memchr::memrchr(b'@', url) else { return };
+        let rest = url.get(at.saturating_add(1)..).unwrap_or_default();
+        let slash = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+        let (host, path) = rest.split_at_checked(slash).unwrap_or((rest, b""));
+        if self.budget.spend(PER_URL) {
+            self.host_then_path(host, path, CandidateKind::Attempt);
+        }
     }
 
     /// Reads a document inside another; nothing if that is nested too deeply.
@@ -164,15 +183,24 @@ impl<'c> Search<'c> {
             (Some(_), Document::Yes, None) => CandidateKind::Mention,
             (Some(_), ..) => CandidateKind::Attempt,
         };
-        let up_to_blank = parsed.path.as_ref().and_then(|path| path.split_once(' ')).map(|(path, _)| path.to_owned());
-        let shorter =
-            up_to_blank.filter(|_| target.is_some()).map(|path| Parsed { path: Some(path), ..parsed.clone() });
-        self.push(kind, place, parsed, value);
-        if let Some(shorter) = shorter {
-            self.push(kind, place, shorter, value);
-        }
+        self.push_read(kind, place, parsed, value);
         self.inside_url(place, value, target.is_some());
         true
+    }
+
+    /// Takes a candidate, and what is left of its path for a server that ends it at a mark in it or drops one.
+    pub(super) fn push_read(&mut self, kind: CandidateKind, place: &dyn Fn() -> Place, parsed: Parsed, url: &[u8]) {
+        let others = match &parsed.path {
+            Some(path) if path.contains(MARKS) && self.names_target(&parsed) => {
+                let ended = path.split(MARKS).next().unwrap_or_default().to_owned();
+                let joined = path.contains('\t').then(|| path.replace('\t', ""));
+                [Some(ended).filter(|path| path.len() > 1), joined]
+            }
+            _ => [None, None],
+        };
+        let others = others.map(|path| path.map(|path| Parsed { path: Some(path), ..parsed.clone() }));
+        self.push(kind, place, parsed, url);
+        others.into_iter().flatten().for_each(|other| self.push(kind, place, other, url));
     }
 
     /// URLs that a URL carries: those of redirectors and converters are fetched in the end; what stands behind a blank or
@@ -237,6 +265,40 @@ impl<'c> Search<'c> {
         {
             self.hosts.push((host, port));
         }
+    }
+
+    /// Fields of a piece of a body: between quotes, or between the marks of a form.
+    pub(super) fn note_fields(&mut self, piece: &[u8]) {
+        let is_end = |byte: &u8| matches!(byte, b'"' | b'=' | b'&' | b'<' | b'>');
+        for value in piece.split(is_end).filter(|value| may_be_field(value)) {
+            if !self.budget.spend(value.len()) {
+                return;
+            }
+            self.note_field(&form_decode(value));
+        }
+    }
+
+    /// Takes those that metadata services are called and asked for out, as lines.
+    pub(super) fn fields_of(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.note_fields(piece);
+        let paths = std::mem::take(&mut self.paths);
+        let hosts = std::mem::take(&mut self.hosts);
+        for (host, port) in &hosts {
+            out.push(super::later::HOST);
+            out.extend_from_slice(host_text(host).as_bytes());
+            out.extend(port.iter().flat_map(|port| format!(":{port}").into_bytes()));
+            out.push(b'\n');
+        }
+        for path in paths.iter().filter(|path| self.is_known_path(path)) {
+            out.push(super::later::PATH);
+            out.extend(path.bytes().filter(|byte| *byte != b'\n'));
+            out.push(b'\n');
+        }
+    }
+
+    /// Whether some metadata service has a path, as more than a wildcard says.
+    fn is_known_path(&self, path: &str) -> bool {
+        self.is_metadata_path(path) || self.catalogue.paths_like(path, b"").iter().any(|found| found.fit.literals > 0)
     }
 
     /// Puts hosts and paths of fields of their own together.
@@ -325,6 +387,9 @@ impl<'c> Search<'c> {
         }
     }
 }
+
+/// Characters of a path at which some servers end it.
+const MARKS: [char; 7] = [' ', '\0', '\t', ';', '&', '|', '!'];
 
 /// Shortest value that can name a host with its scheme.
 pub(super) const MIN: usize = 7;

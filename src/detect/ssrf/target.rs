@@ -76,10 +76,16 @@ impl Search<'_> {
             }
             match from {
                 Some(from) => self.url_in_path(target, from, next),
+                None if segment.starts_with(text::BASE64_URL) => {
+                    self.segment(segment, at, target);
+                    self.segments(path.get(at..).unwrap_or_default());
+                }
                 None => self.segment(segment, at, target),
             }
+            // user information aside: some proxies put their own host before it
+            let host = memchr::memrchr(b'@', segment).and_then(|at| segment.get(at.saturating_add(1)..));
             self.host_then_path(
-                segment,
+                host.unwrap_or(segment),
                 path.get(next.saturating_sub(1)..).unwrap_or_default(),
                 CandidateKind::Mention,
             );
@@ -141,8 +147,21 @@ impl Search<'_> {
         }
     }
 
+    /// A URL in base64 that is cut into segments, as some image proxies take it.
+    fn segments(&mut self, path: &[u8]) {
+        let path = path.get(..REST).unwrap_or(path);
+        if memchr::memchr(b'/', path).is_none() || !self.budget.spend(path.len().saturating_mul(2)) {
+            return;
+        }
+        let end = memchr::memchr(b'.', path).unwrap_or(path.len());
+        let joined: Vec<u8> = path.iter().take(end).copied().filter(|byte| *byte != b'/').collect();
+        if let Some(decoded) = b64::decode(&joined) {
+            self.value(&|| Place::Path, &decoded, Document::No);
+        }
+    }
+
     /// `/HOST/metadata-path`: an attempt where the host's service has that path. (Inventories are asked about addresses.)
-    fn host_then_path(&mut self, segment: &[u8], after: &[u8], least: CandidateKind) {
+    pub(super) fn host_then_path(&mut self, segment: &[u8], after: &[u8], least: CandidateKind) {
         if after.len() <= 1 {
             return self.note_field(segment);
         }
@@ -162,6 +181,6 @@ impl Search<'_> {
         let path = (path != "/").then_some(path);
         let parsed = Parsed { scheme: Scheme::Bare, host, port, path, method: None, disguised: false };
         let url = [segment, after].concat();
-        self.push(kind, &|| Place::Path, parsed, &url);
+        self.push_read(kind, &|| Place::Path, parsed, &url);
     }
 }

@@ -23,6 +23,11 @@ const PER_DISGUISE: usize = 512;
 const PER_PATH: usize = 96;
 const PER_READING: usize = 512;
 
+/// Least characters of deflated data in base64, and of its text that are looked at.
+const DEFLATED: usize = 64;
+/// How `http` begins in base64.
+pub(super) const BASE64_URL: &[u8] = b"aHR0c";
+
 impl Search<'_> {
     /// Every target that `text` mentions, plainly or encoded.
     pub(super) fn mentions(&mut self, place: &dyn Fn() -> Place, text: &[u8]) {
@@ -58,6 +63,9 @@ impl Search<'_> {
         }
         let run = b64::standard(run);
         let mut decoded = Vec::with_capacity(run.len());
+        if self.is_deflated(place, &run) {
+            return;
+        }
         for offset in 0..4 {
             if !self.budget.spend(run.len()) {
                 return;
@@ -73,6 +81,22 @@ impl Search<'_> {
         }
     }
 
+    /// Raw deflate in base64 (SAML's redirects): nothing says so but that text comes of it.
+    fn is_deflated(&mut self, place: &dyn Fn() -> Place, run: &[u8]) -> bool {
+        let may_be = run.len() >= DEFLATED && self.budget.spend(run.len());
+        let Some(packed) = may_be.then(|| b64::decode(run)).flatten() else { return false };
+        if packed.get(..16).is_none_or(|head| str::from_utf8(head).is_ok()) || Coding::begins(&packed).is_some() {
+            return false;
+        }
+        let (text, _) = content::decode(Coding::Deflate, &packed, content::MAX_DECODED);
+        let is_text =
+            text.len() >= packed.len() && text.get(..DEFLATED).is_some_and(|head| str::from_utf8(head).is_ok());
+        if is_text && self.budget.spend(text.len() / 2) {
+            self.inside(|search| search.value(place, &text, Document::Yes));
+        }
+        is_text
+    }
+
     /// What base64 stood for: text that mentions something, or a document for a renderer.
     fn decoded(&mut self, place: &dyn Fn() -> Place, decoded: &mut Vec<u8>) {
         if content::archive::is_archive(decoded) || Coding::begins(decoded).is_some() {
@@ -81,6 +105,12 @@ impl Search<'_> {
         // UTF-16, as PowerShell takes its commands
         if let Some(text) = content::utf16(decoded) {
             *decoded = text;
+        }
+        if decoded.starts_with(BASE64_URL)
+            && self.budget.spend(decoded.len())
+            && let Some(mut inner) = b64::decode(decoded.trim_ascii())
+        {
+            return self.inside(|search| search.decoded(place, &mut inner));
         }
         if memchr::memchr2(b'/', b'\\', decoded).is_none() {
             return;
@@ -115,10 +145,13 @@ impl Search<'_> {
             }
             let Some(before) = bytes.get(floor..slash) else { continue };
             let start = before.iter().rposition(|b| !is_host_byte(*b)).map_or(0, |at| at.saturating_add(1));
-            let start = floor.saturating_add(start);
+            let mut start = floor.saturating_add(start);
             let run = bytes.get(start..slash).unwrap_or_default();
             floor = slash.saturating_add(1);
             let is_url = bytes.get(floor) == Some(&b'/');
+            if is_url {
+                start = start.saturating_add(before_scheme(run));
+            }
             if is_url {
                 floor = floor.saturating_add(authority_len(bytes.get(floor..).unwrap_or_default()));
             } else if !(may_be_host(run) && is_text(run)) {
@@ -166,7 +199,7 @@ impl Search<'_> {
             }
             let readings = canonical::hosts(url);
             if let Some(parsed) = readings.into_iter().find(|parsed| self.is_service(parsed)) {
-                self.push(kind, place, parsed, url);
+                self.push_read(kind, place, parsed, url);
             }
         } else if is_url && is_deep(rest) {
             let path = rest.get(..rest.len().min(LIKELY)).unwrap_or_default();
@@ -182,7 +215,10 @@ impl Search<'_> {
             let readings = canonical::hosts(url);
             if let Some(parsed) = readings.into_iter().next() {
                 let kind = if self.names_target(&parsed) { kind } else { CandidateKind::Mention };
-                self.push(kind, place, parsed, url);
+                // no metadata service speaks TLS, under whatever name
+                if kind != CandidateKind::Mention || !begins_https(host) {
+                    self.push(kind, place, parsed, url);
+                }
             }
         }
         true
@@ -217,6 +253,21 @@ fn authority_len(text: &[u8]) -> usize {
     let rest = text.get(slashes..).unwrap_or_default();
     let end = rest.iter().position(|b| *b == b'/' || is_delimiter(*b)).unwrap_or(rest.len());
     slashes.saturating_add(end)
+}
+
+/// Whether a URL goes over TLS.
+fn begins_https(url: &[u8]) -> bool {
+    url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"))
+}
+
+/// Bytes before the scheme at the end of `run` that do not belong to it: lengths of binary documents, words without a blank.
+fn before_scheme(run: &[u8]) -> usize {
+    let ends = |scheme: &str| {
+        let at = run.len().checked_sub(scheme.len())?;
+        let is = run.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(scheme.as_bytes()));
+        is.then_some(at)
+    };
+    ends("https:").or_else(|| ends("http:")).unwrap_or(0)
 }
 
 /// What follows scheme and slashes.

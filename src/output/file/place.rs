@@ -91,7 +91,13 @@ fn refuse_devices(metadata: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let kind = metadata.file_type();
     // Linux gives the memory devices major number 1: null is 3, full is 7; terminals have 4, 5 and 136 to 143.
-    let (major, minor) = (libc::major(metadata.rdev()), libc::minor(metadata.rdev()));
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_possible_truncation,
+        reason = "C libraries differ in the type of this number"
+    )]
+    let device = metadata.rdev() as libc::dev_t;
+    let (major, minor) = (libc::major(device), libc::minor(device));
     let is_harmless = matches!((major, minor), (1, 3 | 7) | (4 | 5 | 136..=143, _)) || cfg!(not(target_os = "linux"));
     if kind.is_block_device() || kind.is_char_device() && !is_harmless {
         return Err(other("it is a device"));

@@ -274,6 +274,7 @@ enum Place {
     /// Under another name.
     Elsewhere,
     /// Nowhere.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "cannot be told from elsewhere"))]
     Deleted,
 }
 
@@ -291,8 +292,11 @@ fn place_of(file: &File, path: &Path) -> Place {
 }
 
 #[cfg(not(unix))]
-fn place_of(file: &File, _: &Path) -> Place {
-    Place::Same(file.metadata().map_or(u64::MAX, |metadata| metadata.len()))
+fn place_of(file: &File, path: &Path) -> Place {
+    match path.try_exists() {
+        Ok(false) => Place::Elsewhere,
+        _ => Place::Same(file.metadata().map_or(u64::MAX, |metadata| metadata.len())),
+    }
 }
 
 /// A pipe's first reader may come so much later than we do.

@@ -3,7 +3,7 @@
 //! Known by its preface, or agreed on by `Upgrade: h2c`. What a server pushes is passed over. Where the beginning or
 //! some bytes are missing, header fields that refer to lost table entries are left out and everything else is read.
 //! Bounds: `Limits::pending` open streams and `Limits::memory` bytes in them (the oldest is written as it is), the
-//! bounds of `frames` and `hpack` for header blocks, [`MAX_CLOSED`] remembered resets.
+//! bounds of `frames` and `hpack` for header blocks, [`MAX_CLOSED`] remembered resets, [`UNPACKED`] long compressed bodies.
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,9 +11,10 @@ use std::ops::Range;
 
 use super::frames::{Event, Frames};
 use super::hpack::{Decoder, Malformed};
+use super::later::pass_rest;
 use super::message::{Body, Head, HeadBuilder, Message, Start, Version};
 use super::parser::Env;
-use super::reader::{capture, message_memory, pass_rest};
+use super::reader::{capture, decoder_memory, message_memory};
 use crate::stream::{Context, Dir};
 
 /// Bytes that any header block may stand for, and so many more for each of its own: references to one long entry of the
@@ -22,6 +23,8 @@ const EXPANDED: usize = 8 * 1024;
 const RATIO: usize = 8;
 /// Streams that were written before their end and whose late frames are still ignored.
 const MAX_CLOSED: usize = 256;
+/// Bodies that are decompressed as they pass at a time.
+const UNPACKED: usize = 4;
 
 /// State of an HTTP/2 connection.
 pub(super) struct Http2 {
@@ -33,6 +36,8 @@ pub(super) struct Http2 {
     closed: VecDeque<u32>,
     /// Heap bytes of the messages in `streams`.
     waiting: usize,
+    /// Streams whose bodies are decompressed as they pass.
+    unpacking: Vec<u32>,
 }
 
 struct Side {
@@ -65,6 +70,7 @@ impl Http2 {
             newest: 0,
             closed: VecDeque::new(),
             waiting: 0,
+            unpacking: Vec::new(),
         }
     }
 
@@ -82,6 +88,8 @@ impl Http2 {
     pub(super) fn memory(&self) -> usize {
         let side = |side: &Side| side.frames.memory().saturating_add(side.decoder.memory());
         let streams = self.streams.len().saturating_mul(size_of::<Stream>());
+        let unpacking = self.unpacking.iter().filter_map(|id| self.streams.get(id)).map(Stream::decoder_memory);
+        let streams = unpacking.fold(streams, usize::saturating_add);
         side(&self.client).saturating_add(side(&self.server)).saturating_add(streams).saturating_add(self.waiting)
     }
 
@@ -231,10 +239,16 @@ impl Http2 {
         half.count(wire, at);
         if let Some(message) = &mut half.message {
             let before = message_memory(message);
-            half.received = half.received.saturating_add(bytes.len() as u64);
+            let received = half.received;
+            half.received = received.saturating_add(bytes.len() as u64);
             message.body.len = message.body.len.saturating_add(bytes.len() as u64);
             let mut full = Vec::new();
-            pass_rest(message, bytes, env.limits.body, (dir == Dir::ToServer, env.limits), &mut full);
+            let mut readers = env.limits.readers(dir == Dir::ToServer, &mut full);
+            readers.unpacks = self.unpacking.len() < UNPACKED;
+            pass_rest(message, bytes, env.limits.body, received, readers);
+            if decoder_memory(message) > 0 && !self.unpacking.contains(&id) {
+                self.unpacking.push(id);
+            }
             env.emit_body(dir, &mut full, at);
             capture(&mut message.body.captured, bytes, env.limits.body, None);
             self.waiting = self.waiting.saturating_add(message_memory(message).saturating_sub(before));
@@ -249,6 +263,9 @@ impl Http2 {
     fn done(&mut self, dir: Dir, id: u32, env: &mut Env<'_>) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.half(dir).end();
+        if stream.decoder_memory() == 0 {
+            self.unpacking.retain(|known| *known != id);
+        }
         // a response without its request: the request may still come if packets are out of order
         let hopeless = stream.request.message.is_none() && (id <= self.newest || self.client.frames.seen() == 0);
         if stream.response.done && (stream.request.done || hopeless) {
@@ -276,7 +293,13 @@ impl Http2 {
     }
 
     fn remove(&mut self, id: u32, env: &mut Env<'_>) {
-        let Some(stream) = self.streams.remove(&id) else { return };
+        let Some(mut stream) = self.streams.remove(&id) else { return };
+        self.unpacking.retain(|known| *known != id);
+        [&mut stream.request, &mut stream.response].into_iter().flat_map(|half| &mut half.message).for_each(
+            |message| {
+                message.body.end();
+            },
+        );
         let held = |half: &Half| half.message.as_ref().map_or(0, message_memory);
         self.waiting = self.waiting.saturating_sub(held(&stream.request)).saturating_sub(held(&stream.response));
         write(id, stream, env);
@@ -297,6 +320,12 @@ impl Stream {
             Dir::ToClient => &mut self.response,
         }
     }
+
+    /// Bytes held to decompress its bodies.
+    fn decoder_memory(&self) -> usize {
+        let halves = [&self.request, &self.response].into_iter();
+        halves.filter_map(|half| half.message.as_ref()).map(decoder_memory).fold(0, usize::saturating_add)
+    }
 }
 
 impl Half {
@@ -311,6 +340,7 @@ impl Half {
         self.done = true;
         if let Some(message) = &mut self.message {
             message.complete = true;
+            message.body.end();
             let whole = message.body.captured.len() as u64 == self.received;
             message.body.whole = whole && !message.gap && !message.cut;
         }

@@ -157,10 +157,15 @@ fn begins_request(bytes: &[u8]) -> Option<bool> {
         return Some(*first > b' ');
     }
     match find(target, b"://") {
-        Some(_) => Some(true),
-        None if target.len() > MAX_UNDECIDED => Some(false),
-        None => None,
+        Some(at) if target.get(..at).is_some_and(|scheme| scheme.iter().all(is_of_scheme)) => Some(true),
+        _ if target.len() > MAX_UNDECIDED => Some(false),
+        _ => None,
     }
+}
+
+/// Bytes of a scheme (RFC 3986 section 3.1).
+fn is_of_scheme(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }
 
 /// Longest method token that a probe waits for.

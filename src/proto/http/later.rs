@@ -1,14 +1,17 @@
-//! What comes of a body beyond the part that is captured: looked at in blocks as it passes, and forgotten.
+//! What comes of a body beyond the part that is captured: looked at in blocks as it passes, and forgotten. A compressed
+//! body is decompressed as it passes.
 //!
 //! Two look. One watches requests ([`Limits::watch`](super::Limits::watch)); its blocks overlap, so that what stands across
 //! their border is found, and what it found waits for the end of the message. The other searches both directions for issued
 //! credentials ([`Limits::searches`](super::Limits::searches)); its blocks are cut between values and handed on at once.
-//! Bounds: a block for each of them, and [`FOUND`] bytes of what was found, for each message in progress.
+//! Bounds: a block for each of them, [`FOUND`] bytes of what was found, and what decompressing takes
+//! ([`Decoder`]), for each message in progress.
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::fmt;
 
-use super::message::wipe;
+use super::message::{Message, wipe};
+use crate::coding::{Decoder, allowance};
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 16 * 1024;
@@ -18,6 +21,8 @@ const OVERLAP: usize = 1024;
 const OPEN: usize = 8 * 1024;
 /// Most bytes that are found.
 pub const FOUND: usize = 16 * 1024;
+/// Bytes that whoever reads what is captured of a compressed body reads of what it stands for.
+const READ: usize = 256 * 1024;
 
 /// Looks at blocks of bodies.
 pub trait Watch: fmt::Debug + Send + Sync {
@@ -26,16 +31,114 @@ pub trait Watch: fmt::Debug + Send + Sync {
 }
 
 /// See the module.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Later {
     block: Vec<u8>,
     found: Vec<u8>,
     unsearched: Vec<u8>,
+    packed: Packed,
+}
+
+/// Whether the body is compressed.
+#[derive(Default)]
+enum Packed {
+    /// Not known yet.
+    #[default]
+    Unknown,
+    No,
+    Yes(Box<Decoder>),
+    /// It is, and cannot be read any further.
+    Lost,
+}
+
+/// Who looks, and where what is to be searched goes.
+pub(in crate::proto) struct Readers<'a> {
+    /// Looks at the body.
+    pub(in crate::proto) watch: Option<&'static dyn Watch>,
+    /// Takes blocks to be searched, if they are.
+    pub(in crate::proto) full: Option<&'a mut Vec<u8>>,
+    /// Whether another body may be decompressed as it passes.
+    pub(in crate::proto) unpacks: bool,
+}
+
+impl Readers<'_> {
+    fn are_none(&self) -> bool {
+        self.watch.is_none() && self.full.is_none()
+    }
+}
+
+/// Has what of a body is not captured looked at; call it before it is captured with the same bytes and limit. `received`:
+/// bytes of the body before them.
+pub(super) fn pass_rest(message: &mut Message, bytes: &[u8], limit: usize, received: u64, mut readers: Readers<'_>) {
+    let room = limit.saturating_sub(message.body.captured.len());
+    if bytes.len() <= room || readers.are_none() {
+        return;
+    }
+    let (captured, rest) = bytes.split_at_checked(room).unwrap_or((bytes, b""));
+    let later = message.body.later.get_or_insert_default();
+    if matches!(later.packed, Packed::Unknown) {
+        let is_whole = received == message.body.captured.len() as u64 && !message.gap && !message.cut;
+        let encodings = message.head.encodings().unwrap_or_default();
+        let first = [message.body.captured.as_slice(), captured];
+        later.begin(&encodings, first, is_whole && readers.unpacks, &mut readers);
+    }
+    later.pass(rest, &mut readers);
 }
 
 impl Later {
+    /// Sees whether the body is compressed, by its encodings and what is captured of it; what that stands for is read
+    /// elsewhere as far as [`READ`] bytes. `is_readable`: nothing before it is missing, and it may be decompressed.
+    fn begin(&mut self, encodings: &[u8], captured: [&[u8]; 2], is_readable: bool, readers: &mut Readers<'_>) {
+        let first = captured.into_iter().find(|bytes| !bytes.is_empty()).unwrap_or_default();
+        let Some(mut decoder) = Decoder::new(encodings, first) else {
+            self.packed = Packed::No;
+            return;
+        };
+        let len = captured.iter().map(|bytes| bytes.len()).fold(0, usize::saturating_add);
+        let mut skip = READ.min(allowance(len));
+        let mut goes_on = is_readable;
+        for bytes in captured {
+            goes_on = goes_on
+                && decoder.push(bytes, &mut |piece| {
+                    let read = skip.min(piece.len());
+                    skip = skip.saturating_sub(read);
+                    self.read(piece.get(read..).unwrap_or_default(), readers);
+                });
+        }
+        self.packed = if goes_on { Packed::Yes(Box::new(decoder)) } else { Packed::Lost };
+    }
+
+    /// Takes bytes that follow what was captured, decompressed if need be.
+    fn pass(&mut self, bytes: &[u8], readers: &mut Readers<'_>) {
+        match std::mem::take(&mut self.packed) {
+            Packed::Yes(mut decoder) => {
+                let goes_on = decoder.push(bytes, &mut |piece| self.read(piece, readers));
+                self.packed = if goes_on { Packed::Yes(decoder) } else { Packed::Lost };
+            }
+            Packed::Lost => self.packed = Packed::Lost,
+            Packed::No | Packed::Unknown => {
+                self.packed = Packed::No;
+                self.read(bytes, readers);
+            }
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8], readers: &mut Readers<'_>) {
+        if let Some(watch) = readers.watch {
+            self.take(bytes, watch);
+        }
+        if let Some(full) = &mut readers.full {
+            self.search(bytes, full);
+        }
+    }
+
+    /// The body ended: nothing more is decompressed.
+    pub(super) fn end(&mut self) {
+        self.packed = Packed::Lost;
+    }
+
     /// Takes bytes that follow what was captured.
-    pub(super) fn take(&mut self, mut bytes: &[u8], watch: &dyn Watch) {
+    pub(in crate::proto) fn take(&mut self, mut bytes: &[u8], watch: &dyn Watch) {
         if self.block.capacity() == 0 {
             self.block.reserve_exact(BLOCK);
         }
@@ -88,8 +191,25 @@ impl Later {
     }
 
     /// Bytes on the heap.
-    pub(super) fn memory(&self) -> usize {
+    pub(in crate::proto) fn memory(&self) -> usize {
         self.block.capacity().saturating_add(self.found.capacity()).saturating_add(self.unsearched.capacity())
+    }
+
+    /// The same of what decompresses the body, while it lasts.
+    pub(super) fn decoder_memory(&self) -> usize {
+        match &self.packed {
+            Packed::Yes(decoder) => decoder.memory(),
+            _ => 0,
+        }
+    }
+}
+
+impl Clone for Later {
+    /// What is being decompressed goes on in one of them only.
+    fn clone(&self) -> Self {
+        let packed = if matches!(self.packed, Packed::No) { Packed::No } else { Packed::Lost };
+        let Self { block, found, unsearched, .. } = self;
+        Self { block: block.clone(), found: found.clone(), unsearched: unsearched.clone(), packed }
     }
 }
 

@@ -271,7 +271,7 @@ pub struct Body {
     pub captured: Vec<u8>,
     /// Whether `captured` is the whole body.
     pub whole: bool,
-    /// What there is of the rest, where the body is not compressed.
+    /// What there is of the rest.
     pub later: Option<Box<super::later::Later>>,
 }
 
@@ -284,6 +284,13 @@ pub(in crate::proto) fn wipe(buffer: &mut Vec<u8>) {
 }
 
 impl Body {
+    /// It ended: what it took to read it is given back.
+    pub(super) fn end(&mut self) {
+        if let Some(later) = &mut self.later {
+            later.end();
+        }
+    }
+
     /// Wipes and gives back what was captured, once it was read.
     pub fn release(&mut self) {
         wipe(&mut self.captured);

@@ -3,7 +3,7 @@
 
 use super::h1::{self, Http1};
 use super::h2::Http2;
-use super::later::Watch;
+use super::later::{Readers, Watch};
 use super::message::{Message, Transaction, wipe};
 use super::probe::Kind;
 use super::upgrade::Upgrade;
@@ -27,6 +27,13 @@ pub struct Limits {
     pub watch: Option<&'static dyn Watch>,
     /// Hand on what of bodies is not captured, to be searched for issued credentials; may be set at any time.
     pub searches: bool,
+}
+
+impl Limits {
+    /// Who reads what of a body is not captured; `full` takes what is to be searched.
+    pub(in crate::proto) fn readers<'a>(&self, is_request: bool, full: &'a mut Vec<u8>) -> Readers<'a> {
+        Readers { watch: self.watch.filter(|_| is_request), full: self.searches.then_some(full), unpacks: true }
+    }
 }
 
 impl Default for Limits {

@@ -9,6 +9,7 @@
 use super::Limits;
 use super::framing::Framing;
 use super::head::{self, BlankLine, Block, Role};
+use super::later::pass_rest;
 use super::message::{Body, Head, Message, wipe};
 use crate::packet::Timestamp;
 use crate::stream::{Context, End};
@@ -173,7 +174,8 @@ impl Reader {
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
         let collected = self.partial.capacity().saturating_add(self.passed.capacity());
-        collected.saturating_add(self.message.as_ref().map_or(0, message_memory))
+        let decoder = self.message.as_ref().map_or(0, decoder_memory);
+        collected.saturating_add(decoder).saturating_add(self.message.as_ref().map_or(0, message_memory))
     }
 
     /// To be called at the start of every chunk: after lost bytes a chunk that begins like a message is one.
@@ -491,10 +493,12 @@ impl Reader {
     /// Counts bytes of the body and captures what the limit allows. `left`: how many are to come at least, if known.
     fn body_bytes(&mut self, bytes: &[u8], at: Context, limits: &Limits, left: Option<u64>) {
         self.count(bytes.len(), at);
-        self.received = self.received.saturating_add(bytes.len() as u64);
+        let received = self.received;
+        self.received = received.saturating_add(bytes.len() as u64);
         let limit = if limits.every_response { limits.body } else { limits.body.min(self.of_use) };
         let Some(message) = &mut self.message else { return };
-        pass_rest(message, bytes, limit, (self.role == Role::Request, limits), &mut self.passed);
+        let readers = limits.readers(self.role == Role::Request, &mut self.passed);
+        pass_rest(message, bytes, limit, received, readers);
         capture(&mut message.body.captured, bytes, limit, left);
     }
 
@@ -505,6 +509,7 @@ impl Reader {
         self.framed = false;
         let mut message = self.message.take()?;
         message.complete = complete;
+        message.body.end();
         message.body.whole =
             complete && !message.gap && !message.cut && message.body.captured.len() as u64 == self.received;
         Some(message)
@@ -556,30 +561,6 @@ impl ChunkLine {
     }
 }
 
-/// Has what of a body is not captured looked at; call it before [`capture`] with the same bytes and limit. What is full is
-/// appended to `full`.
-pub(super) fn pass_rest(
-    message: &mut Message,
-    bytes: &[u8],
-    limit: usize,
-    (is_request, limits): (bool, &Limits),
-    full: &mut Vec<u8>,
-) {
-    let room = limit.saturating_sub(message.body.captured.len());
-    let Some(rest) = bytes.get(room..).filter(|rest| !rest.is_empty()) else { return };
-    let watch = limits.watch.filter(|_| is_request);
-    if watch.is_none() && !limits.searches || message.head.is_encoded() {
-        return;
-    }
-    let later = message.body.later.get_or_insert_default();
-    if let Some(watch) = watch {
-        later.take(rest, watch);
-    }
-    if limits.searches {
-        later.search(rest, full);
-    }
-}
-
 /// Appends to a capture up to `limit`, reserving once where the length is known; a buffer that grows is wiped.
 pub(super) fn capture(captured: &mut Vec<u8>, bytes: &[u8], limit: usize, left: Option<u64>) {
     let room = limit.saturating_sub(captured.len());
@@ -603,7 +584,12 @@ pub(super) fn wire(message: &Message) -> Option<Vec<u8>> {
     (bytes.len() as u64 == message.bytes).then_some(bytes)
 }
 
-/// Bytes that a message holds on the heap.
+/// Bytes held to decompress the body of a message in progress.
+pub(super) fn decoder_memory(message: &Message) -> usize {
+    message.body.later.as_ref().map_or(0, |later| later.decoder_memory())
+}
+
+/// Bytes that a message holds on the heap, its decoder aside.
 pub(super) fn message_memory(message: &Message) -> usize {
     let fields =
         message.head.fields.capacity().saturating_mul(size_of::<(std::ops::Range<u32>, std::ops::Range<u32>)>());

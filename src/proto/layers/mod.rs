@@ -10,17 +10,20 @@
 
 mod probe;
 mod proxy;
+mod simple;
 mod socks;
 mod text;
 mod unknown;
 mod websocket;
 
+use super::http::later::Later;
 use super::http::{Env, Http, Message, Output, Turn};
 use super::{dns, http};
 use crate::conn::{Bytes, Conn, Endpoint};
 use crate::stream::{Chunk, Context, Dir};
 
 use proxy::Header;
+use simple::Simple;
 use socks::Socks;
 use text::Text;
 use unknown::{Judgement, Unknown};
@@ -45,6 +48,7 @@ enum Layer {
     Socks(Box<Socks>),
     Proxy(Box<Header>),
     WebSocket(Box<WebSocket>),
+    Simple(Box<Simple>),
     /// Another protocol in clear text, or in part.
     Text(Box<Text>),
     /// Encrypted, or too deep.
@@ -94,6 +98,8 @@ pub struct Sink<'a> {
     pub keeps_body: &'a dyn Fn(&Message) -> bool,
     /// Whether [`Found::Text`] is of use by now.
     pub searches: bool,
+    /// Whether the server's end is a metadata service's.
+    pub serves_metadata: bool,
     /// Running number of the connection's next HTTP exchange.
     pub ordinal: &'a mut u32,
     /// Counters of HTTP.
@@ -128,6 +134,8 @@ pub enum Found<'f> {
         request: &'f http::Head,
         /// The message, as far as it is kept.
         bytes: &'f [u8],
+        /// What there is of the rest.
+        later: Option<Box<Later>>,
         /// Where it ended.
         at: Context,
     },
@@ -172,6 +180,10 @@ impl Layers {
                 socket.feed(dir, given, sink);
                 if socket.wants_more() { Next::Stay } else { Next::Nothing }
             }
+            Layer::Simple(simple) => {
+                simple.feed(dir, given.chunk, given.at, &self.outer, sink);
+                Next::Stay
+            }
             Layer::Text(text) => text.feed(given, sink),
             Layer::Ignored => Next::Stay,
         };
@@ -187,6 +199,7 @@ impl Layers {
             Layer::Http(mut http) => self.with_env(sink, |env| http.finish(env)),
             Layer::WebSocket(mut socket) => socket.finish(at, sink),
             Layer::Text(mut text) => text.finish(at, sink),
+            Layer::Simple(mut simple) => simple.finish(&self.outer, sink),
             Layer::Unknown(unknown) => unknown.finish(self.outer.turn(Dir::ToServer), at, sink),
             Layer::Dns(_) | Layer::Socks(_) | Layer::Proxy(_) | Layer::Ignored => {}
         }
@@ -199,7 +212,7 @@ impl Layers {
 
     /// Whether it is a protocol that is read.
     pub fn is_read(&self) -> bool {
-        matches!(self.layer, Layer::Http(_) | Layer::Dns(_))
+        matches!(self.layer, Layer::Http(_) | Layer::Dns(_) | Layer::Simple(_))
     }
 
     /// Bytes held on the heap, roughly.
@@ -211,6 +224,7 @@ impl Layers {
             Layer::Socks(socks) => socks.memory(),
             Layer::Proxy(header) => header.memory(),
             Layer::WebSocket(socket) => socket.memory(),
+            Layer::Simple(simple) => simple.memory(),
             Layer::Text(text) => text.memory(),
             Layer::Ignored => 0,
         }
@@ -356,6 +370,7 @@ impl Layer {
             probe::Kind::Dns => Self::Dns(Box::default()),
             probe::Kind::Socks => Self::Socks(Box::default()),
             probe::Kind::Proxy => Self::Proxy(Box::default()),
+            probe::Kind::Simple => Self::Simple(Box::default()),
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Socks,
     /// A PROXY protocol header.
     Proxy,
+    /// A simple request; never by [`probe`].
+    Simple,
 }
 
 /// What first bytes tell. DNS, whose messages have to be seen whole, is asked for apart.

@@ -36,6 +36,7 @@ fn run(chunks: &[(Dir, Chunk<'_>)], from_start: bool, searches: bool) -> Vec<Str
             limits: &limits,
             keeps_body: &|_| true,
             searches,
+            serves_metadata: false,
             ordinal: &mut ordinal,
             counters: &mut counters,
             dns: &mut dns,

@@ -8,7 +8,7 @@
 
 use super::probe::{Kind, MAX_HELD, Probe, is_encrypted, is_tls, probe};
 use super::text::Text;
-use super::{Delivery, Found, Sink, bytes_of};
+use super::{Delivery, Found, Sink, bytes_of, simple};
 use crate::proto::dns;
 use crate::proto::http::{self, begins_with_known_method};
 use crate::stream::{Chunk, Context, Dir};
@@ -63,6 +63,9 @@ impl Unknown {
         let certain = (given.from_start || carried) && !self.held.as_ref().is_some_and(|held| held.lost);
         let hopeless = match self.begins(dir, bytes, certain) {
             First::Is(kind, swapped) => return self.known(dir, kind, swapped),
+            First::No if sink.serves_metadata && self.is_simple(dir, bytes) => {
+                return self.known(dir, Kind::Simple, false);
+            }
             First::No => match given.chunk {
                 Chunk::Conflict { other, .. } if dir == Dir::ToServer && is_request(other) => {
                     return self.known(dir, Kind::Http(http::Kind::Http1), false);
@@ -120,6 +123,12 @@ impl Unknown {
         let Some(held) = &self.held else { return 0 };
         let bytes = held.sides.iter().chain(&held.dns).map(Vec::capacity);
         bytes.fold(size_of::<Held>(), usize::saturating_add)
+    }
+
+    /// Whether all that the client said is a simple request.
+    fn is_simple(&self, dir: Dir, bytes: &[u8]) -> bool {
+        let before = self.held.as_ref().map_or(&[][..], |held| held.sides.first().map_or(&[], Vec::as_slice));
+        dir == Dir::ToServer && simple::target(&[before, bytes].concat()).is_some()
     }
 
     /// Gives out what is held. What a server said before an HTTP/1 request is no answer.

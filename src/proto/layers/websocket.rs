@@ -1,7 +1,7 @@
 //! WebSocket (RFC 6455): the frames of both directions in, unmasked and inflated (RFC 7692) messages out.
 //!
 //! What messages carry goes round again as a stream of its own; each message of the client is handed on whole as well, as
-//! what it asks for ([`Found::Message`]). Bounds: [`MAX_MESSAGE`] bytes of a client's message, and of what was compressed
+//! what it asks for ([`Found::Message`]). Bounds: [`MAX_MESSAGE`] bytes of a client's message and a block of the rest, and of what was compressed
 //! [`INFLATED`] bytes plus [`RATIO`] times what came; a direction that inflates to more is given up.
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::{Delivery, Found, Layers, Sink, bytes_of};
 use crate::bytes::Reader;
 use crate::proto::http::Upgrade;
+use crate::proto::http::later::Later;
 use crate::stream::{Chunk, Context, Dir};
 
 /// Bytes of a message that are handed on whole.
@@ -40,8 +41,9 @@ struct Side {
     /// The message's frames are compressed.
     compressed: bool,
     inflate: Option<Box<Inflate>>,
-    /// The client's message so far.
+    /// The client's message so far, and what there is beyond that.
     message: Zeroizing<Vec<u8>>,
+    later: Option<Box<Later>>,
     /// Frames cannot be found any more, or it inflates to too much.
     lost: bool,
 }
@@ -111,7 +113,9 @@ impl WebSocket {
     pub(super) fn memory(&self) -> usize {
         let side = |side: &Side| {
             let inflate = if side.inflate.is_some() { WINDOW } else { 0 };
-            side.message.capacity().saturating_add(side.frame.header.capacity()).saturating_add(inflate)
+            let later = side.later.as_ref().map_or(0, |later| later.memory());
+            let message = side.message.capacity().saturating_add(later);
+            message.saturating_add(side.frame.header.capacity()).saturating_add(inflate)
         };
         let sides = self.sides.iter().map(side).fold(size_of::<Self>(), usize::saturating_add);
         sides.saturating_add(self.inner.memory()).saturating_add(self.upgrade.memory())
@@ -171,7 +175,11 @@ impl WebSocket {
     fn carried(&mut self, dir: Dir, bytes: &[u8], given: Delivery<'_>, sink: &mut Sink<'_>) {
         if let Some(side) = self.sides.get_mut(dir.index()).filter(|_| dir == Dir::ToServer) {
             let room = MAX_MESSAGE.saturating_sub(side.message.len());
-            side.message.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+            let (first, rest) = bytes.split_at_checked(room).unwrap_or((bytes, b""));
+            side.message.extend_from_slice(first);
+            if let Some(watch) = sink.limits.watch.filter(|_| !rest.is_empty()) {
+                side.later.get_or_insert_default().take(rest, watch);
+            }
         }
         if !bytes.is_empty() {
             self.inner.feed(Delivery { chunk: Chunk::Data(bytes), ..given }, sink);
@@ -185,10 +193,10 @@ impl WebSocket {
         if self.upgrade.fresh_window(dir) {
             side.inflate = None;
         }
-        let message = std::mem::take(&mut side.message);
+        let (message, later) = (std::mem::take(&mut side.message), side.later.take());
         if let Some(request) = self.upgrade.request().filter(|_| !message.is_empty()) {
             let conn = self.inner.outer.conn(sink.conn);
-            (sink.out)(Found::Message { conn, request, bytes: &message, at: given.at });
+            (sink.out)(Found::Message { conn, request, bytes: &message, later, at: given.at });
         }
     }
 }

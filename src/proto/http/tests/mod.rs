@@ -98,7 +98,18 @@ fn sink<'a>(
     out: &'a mut dyn FnMut(Found<'_>),
 ) -> Sink<'a> {
     let ports = [40000, 80];
-    Sink { conn: &conn, ports, limits, keeps_body: &|_| true, searches: true, ordinal, counters, dns, out }
+    Sink {
+        conn: &conn,
+        ports,
+        limits,
+        keeps_body: &|_| true,
+        searches: true,
+        serves_metadata: false,
+        ordinal,
+        counters,
+        dns,
+        out,
+    }
 }
 
 /// Everything that counts about a transaction in one line. Sizes are message/body/captured.
