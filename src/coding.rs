@@ -255,7 +255,7 @@ enum Within {
     #[default]
     Header,
     /// In its name and what it has besides: so many bytes, then this.
-    Name(usize, Box<Within>),
+    Name(usize, Box<Self>),
     /// In a file of so many bytes, stored or passed over.
     Stored {
         left: usize,

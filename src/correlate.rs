@@ -153,8 +153,8 @@ impl Correlator {
     /// Takes one observation, in packet order. `event_id` is the `event.id` of its own event. What it raises, and what
     /// waited for it, is appended to `alerts`.
     pub fn observe(&mut self, obs: &Observation, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
-        let first = alerts.len();
         self.advance(obs.time, alerts);
+        let first = alerts.len();
         let remarks = match &obs.what {
             What::Http(exchange) => self.http(&exchange.0, &exchange.1, event_id, alerts),
             What::Dns(exchange) => self.dns(&exchange.0, &exchange.1, event_id, alerts),
@@ -166,7 +166,8 @@ impl Correlator {
             What::Command(command) => self.command(command, event_id, alerts),
             What::Icmp(_) | What::Flow(_) => Remarks::default(),
         };
-        self.reported.join(first, alerts, self.now);
+        // what waits is held from its own time on: the clock may be ahead where events come in as they happen
+        self.reported.join(first, alerts, obs.time);
         self.commands.join(first, alerts);
         remarks
     }
@@ -375,6 +376,7 @@ impl Correlator {
     fn connection(&mut self, connection: &Connection, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
         let conn = &connection.conn;
         if self.readable.peek(&(conn.client.ip, conn.server.ip)).is_some() {
+            self.reported.connected(connection, event_id);
             return Remarks::default();
         }
         let allowed_by = self.allowed(&self.question(conn, None));

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use crate::catalogue::{Catalogue, Path, Sensitivity};
+use crate::catalogue::{Catalogue, Path, PathPattern, Sensitivity};
 use crate::correlate::AllowEntry;
 use crate::rules::TECHNIQUE;
 
@@ -23,6 +23,18 @@ const COMMAND_PATHS: [&str; 7] = [
     "computeMetadata",
     "metadata/v1",
 ];
+
+/// DNS, DHCP and time at the same addresses, in Sigma. As ranges: not every engine compares a number with a list.
+const NEIGHBOURS: &str = "    filter_main_dns:
+        DestinationPort|gte: 53
+        DestinationPort|lte: 53
+    filter_main_dhcp:
+        DestinationPort|gte: 67
+        DestinationPort|lte: 68
+    filter_main_time:
+        DestinationPort|gte: 123
+        DestinationPort|lte: 123
+";
 
 /// Addresses at which nothing but metadata is served, and names that have a dot, without wildcards.
 struct Indicators {
@@ -84,7 +96,7 @@ pub fn sigma(catalogue: &Catalogue) -> String {
     );
     let connections = format!(
         "{}detection:\n    selection_address:\n        DestinationIp:\n{}    selection_name:\n        DestinationHostname:\n{}    \
-         filter_main_agents:\n        Image|endswith:\n{}    condition: 1 of selection_* and not 1 of \
+         filter_main_agents:\n        Image|endswith:\n{}{NEIGHBOURS}    condition: 1 of selection_* and not 1 of \
          filter_main_*\nfalsepositives:\n    - SDKs and agents that are not on the list\nlevel: low\n",
         head(
             "Connection to a Cloud Metadata Service",
@@ -235,7 +247,7 @@ pub fn suricata(catalogue: &Catalogue) -> String {
     };
     for path in catalogue.paths().iter().filter(|path| is_exported(path)) {
         for pattern in &path.entry.patterns {
-            let (regex, literal) = (pattern.regex(), pattern.longest_literal());
+            let (regex, literal) = (regex_of(catalogue, path, pattern), pattern.longest_literal());
             // a path without a word of its own is anybody's
             if literal.len() < 2 {
                 continue;
@@ -264,6 +276,23 @@ pub fn suricata(catalogue: &Catalogue) -> String {
         add("dns any any -> any any", &message, &body, "policy-violation");
     }
     out
+}
+
+/// A pattern's paths, without the list of names above them, which gives nothing away by itself.
+fn regex_of(catalogue: &Catalogue, path: &Path, pattern: &PathPattern) -> String {
+    let (regex, sample) = (pattern.regex(), pattern.sample());
+    let (Some(begin), Some(list)) = (regex.strip_suffix("(/|\\?|$)"), sample.strip_suffix("/sample")) else {
+        return regex;
+    };
+    let is_list = |other: &&Path| {
+        other.entry.provider == path.entry.provider
+            && other.entry.patterns.iter().any(|pattern| pattern.sample() == list)
+    };
+    let above = catalogue.paths().iter().find(is_list);
+    match above.is_some_and(|other| other.entry.sensitivity < Sensitivity::Credential) {
+        true => format!("{begin}/[^/?]"),
+        false => regex,
+    }
 }
 
 /// Paths that give credentials away at an address of their own.
@@ -308,6 +337,9 @@ mod tests {
                 assert!(regex.is_match(&sample), "{sample} {regex}");
                 assert!(sample.contains(&pattern.longest_literal()), "{sample} {}", pattern.longest_literal());
                 assert!(!regex.is_match("/index.html"), "{regex}");
+                let own = regex::Regex::new(&format!("^{}", regex_of(&catalogue, path, pattern))).unwrap();
+                assert!(own.is_match(&sample), "{sample} {own}");
+                assert!(!own.is_match("/latest/meta-data/iam/security-credentials/"), "{own}");
             }
         }
         let sids: BTreeSet<&str> = rules.split("sid:").skip(1).map(|rest| rest.split(';').next().unwrap()).collect();

@@ -1,17 +1,20 @@
 //! Replay of other sensors' events: which inputs are such files, and what they tell, in the order of time.
 //!
+//! A pipe that is the only input may be written to for as long as it is read: see [`stream`](super::stream).
 //! Events are read before packets, so that both can be taken in the order of time: only those that have to do with metadata
 //! are kept, and there are few. Where there are more than a few thousand the earlier half goes on before the rest is read.
 
 use std::fs::File;
-use std::io::{Cursor, Read as _};
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::feed::Feed;
 use super::progress::Position;
 use super::report::Failures;
+use super::stream::{Pace, Paced};
 use super::tell_user;
 use crate::capture::{self, CaptureError, FileSource, Input, Listed};
 use crate::config::Config;
@@ -54,6 +57,7 @@ pub(super) fn read(
     feed: &mut Feed<'_>,
 ) -> (Vec<Result<Pending, CaptureError>>, Counts) {
     let mut events = Events::new(config, feed);
+    events.is_alone = inputs.len() == 1;
     let mut pending = Vec::new();
     for listed in inputs {
         let listed = match listed {
@@ -77,6 +81,8 @@ struct Events<'f, 'r> {
     feed: &'f mut Feed<'r>,
     found: Vec<(Timestamp, What)>,
     kept: usize,
+    /// There is one input: nothing else has to be put in order with it.
+    is_alone: bool,
     counts: Counts,
 }
 
@@ -90,6 +96,7 @@ impl<'f, 'r> Events<'f, 'r> {
             feed,
             found: Vec::new(),
             kept,
+            is_alone: false,
             counts: Counts::default(),
         }
     }
@@ -108,11 +115,8 @@ impl<'f, 'r> Events<'f, 'r> {
         {
             return Some(Ok(Pending::Listed(listed)));
         }
-        let opened = capture::plain(&listed.input).and_then(|mut from| {
-            let mut head = Vec::with_capacity(HEAD);
-            let read = from.by_ref().take(HEAD as u64).read_to_end(&mut head);
-            read.map(|_| (head, from))
-        });
+        let opened = capture::plain(&listed.input)
+            .and_then(|mut from| read_head(&mut *from, is_regular).map(|head| (head, from)));
         let (head, from) = match opened {
             Ok(opened) => opened,
             // it is opened again, and what is wrong is told then
@@ -124,8 +128,12 @@ impl<'f, 'r> Events<'f, 'r> {
             return None;
         }
         if looks_like_events(&head) {
-            let whole = Box::new(Cursor::new(head).chain(from));
-            self.file(&listed.input, whole, position, stop);
+            if self.is_alone && !is_regular {
+                let from = Box::new(Cursor::new(head).chain(Paced::new(from)));
+                self.file(&listed.input, from, true, position, stop);
+            } else {
+                self.file(&listed.input, Box::new(Cursor::new(head).chain(from)), false, position, stop);
+            }
             return None;
         }
         if is_regular {
@@ -136,12 +144,23 @@ impl<'f, 'r> Events<'f, 'r> {
         Some(source.map(|source| Pending::Open(Box::new(source))))
     }
 
-    fn file(&mut self, input: &Input, from: Box<dyn std::io::Read + Send>, position: &Position, stop: &AtomicBool) {
+    fn file(
+        &mut self,
+        input: &Input,
+        from: Box<dyn Read + Send>,
+        is_stream: bool,
+        position: &Position,
+        stop: &AtomicBool,
+    ) {
         let prefilter = self.prefilter.take().or_else(|| Prefilter::new(&self.config.catalogue).map(Arc::new));
         let Some(prefilter) = prefilter else { return };
         self.prefilter = Some(Arc::clone(&prefilter));
         self.counts.inputs += 1;
         let mut reader = Reader::new(from, prefilter);
+        let mut pace = is_stream.then(|| Pace::new(self.config.correlate.skew));
+        if is_stream {
+            reader = reader.as_it_comes();
+        }
         let (mut facts, mut troubles) = (Vec::new(), Vec::new());
         let mut told = 0;
         loop {
@@ -162,6 +181,9 @@ impl<'f, 'r> Events<'f, 'r> {
             }
             if self.found.len() > self.kept {
                 self.hand_on_half();
+            }
+            if let Some(pace) = &mut pace {
+                self.keep_up(pace, reader.is_idle);
             }
             match more {
                 Ok(true) if !stop.load(Ordering::Relaxed) => {}
@@ -189,6 +211,21 @@ impl<'f, 'r> Events<'f, 'r> {
         self.feed.tell_all();
     }
 
+    /// What was found goes on, and what waits there is decided, without waiting for the end of input.
+    fn keep_up(&mut self, pace: &mut Pace, is_idle: bool) {
+        let now = Instant::now();
+        if pace.is_due(!self.found.is_empty(), is_idle, now) {
+            self.found.sort_by_key(|(time, _)| *time);
+            let latest = self.found.last().map_or_else(Timestamp::default, |(time, _)| *time);
+            self.feed.tell(std::mem::take(&mut self.found));
+            self.feed.tell_all();
+            pace.went_on(now, latest);
+        }
+        if let Some(time) = pace.passes(now) {
+            self.feed.pass(time);
+        }
+    }
+
     fn finish(mut self) -> Counts {
         // stable: what happened at once stays in the order in which it was read
         self.found.sort_by_key(|(time, _)| *time);
@@ -197,16 +234,41 @@ impl<'f, 'r> Events<'f, 'r> {
     }
 }
 
+/// The first bytes of an input; of a pipe no more than it takes to see what it is, as more may be long in coming.
+fn read_head(from: &mut dyn Read, is_regular: bool) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    if is_regular {
+        from.take(HEAD as u64).read_to_end(&mut head)?;
+        return Ok(head);
+    }
+    let mut room = vec![0; HEAD];
+    while head.len() < HEAD {
+        let Some(room) = room.get_mut(head.len()..) else { break };
+        match from.read(room) {
+            Ok(0) => break,
+            Ok(count) => head.extend_from_slice(room.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if MAGIC.iter().any(|magic| head.starts_with(magic)) || head.ends_with(b"\n") && looks_like_events(&head) {
+            break;
+        }
+    }
+    Ok(head)
+}
+
+/// How captures begin that are not compressed.
+const MAGIC: [[u8; 4]; 6] = [
+    [0xa1, 0xb2, 0xc3, 0xd4],
+    [0xd4, 0xc3, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0x3c, 0x4d],
+    [0x4d, 0x3c, 0xb2, 0xa1],
+    [0x0a, 0x0d, 0x0d, 0x0a],
+    *b"snoo",
+];
+
 /// Whether a file begins like a capture that is not compressed: then it is no other thing.
 fn is_plain_capture(path: &Path) -> bool {
-    const MAGIC: [[u8; 4]; 6] = [
-        [0xa1, 0xb2, 0xc3, 0xd4],
-        [0xd4, 0xc3, 0xb2, 0xa1],
-        [0xa1, 0xb2, 0x3c, 0x4d],
-        [0x4d, 0x3c, 0xb2, 0xa1],
-        [0x0a, 0x0d, 0x0d, 0x0a],
-        *b"snoo",
-    ];
     let mut head = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && MAGIC.contains(&head)
 }

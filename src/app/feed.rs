@@ -92,6 +92,16 @@ impl<'r> Feed<'r> {
         going
     }
 
+    /// It is at least this late: what waits for what may belong to it is decided.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        let next = self.told.next;
+        // said twice, because a leap is not believed when it is seen once
+        for _ in 0..2 {
+            self.front.quiet(next, now, &mut self.router);
+        }
+        self.send(next);
+    }
+
     fn send(&mut self, next: u64) -> bool {
         if self.live {
             self.post();

@@ -112,7 +112,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     let processes = Some(Lookup(directory.clone()));
     let (over, until_over) = pair()?;
     let state = Arc::new(RunState::default());
-    let run = Run { config, state: &state, stop, live: true, processes };
+    let run = Run { config, state: &state, stop, live: true, prompt: true, processes };
     let (requests, requests_rx) = unbounded();
     let (tell, news) = unbounded();
     let started = Instant::now();

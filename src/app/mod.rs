@@ -37,6 +37,7 @@ pub mod replay;
 mod report;
 mod run;
 mod state;
+mod stream;
 mod threads;
 mod worker;
 mod writer;

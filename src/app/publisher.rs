@@ -117,10 +117,12 @@ impl<'r> PublisherThread<'r> {
 
     /// Waits for what a worker found, and sees to everything else meanwhile; `None` when there will be no more.
     fn wait(&mut self, from: &Receiver<Found>) -> Option<Found> {
+        if self.run.prompt {
+            self.hand_on();
+        }
         if !self.run.live {
             return from.recv().ok();
         }
-        self.hand_on();
         loop {
             select! {
                 recv(from) -> found => return found.ok(),

@@ -111,7 +111,8 @@ pub fn replay<'o>(
     let started = Instant::now();
     let position = Position::default();
     let state = RunState::default();
-    let run = Run { config, state: &state, stop, live: false, processes: None };
+    let prompt = inputs.iter().flatten().any(|listed| listed.input.size().is_none());
+    let run = Run { config, state: &state, stop, live: false, prompt, processes: None };
     thread::scope(|scope| {
         let (feed, empty, threads) = Threads::start(scope, &run, BATCHES, outputs, never());
         let position = &position;

@@ -23,6 +23,8 @@ pub(super) struct Run<'r> {
     pub(super) stop: &'r AtomicBool,
     /// Live capture: counts are posted all along, and lines are handed on as soon as it is quiet.
     pub(super) live: bool,
+    /// What is found is handed on as soon as it is quiet: live capture, and pipes that may be written to for long.
+    pub(super) prompt: bool,
     /// Names the processes behind connections, in live capture.
     pub(super) processes: Option<Lookup>,
 }

@@ -99,7 +99,7 @@ pub(super) fn work(run: &Run<'_>, number: usize, links: &Links) {
             let _ = empty.send(packets);
         }
         let _ = back.try_send(batch);
-        let is_due = run.live || nth % TOGETHER == 0 || links.budget.is_much(worker.pipeline.found_weight());
+        let is_due = run.prompt || nth % TOGETHER == 0 || links.budget.is_much(worker.pipeline.found_weight());
         if is_due && !worker.hand_over(until) {
             break;
         }

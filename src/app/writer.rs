@@ -21,7 +21,7 @@ use crate::output::{Batch, Filter, Form, Output, OutputError};
 /// longer on two cores than with 1 MiB. Twice as much brought nothing.
 const QUEUE: u64 = 4 << 20;
 
-/// In live capture a line waits at most so long before the reader of the output can see it.
+/// Where it is asked for a line waits at most so long before the reader of the output can see it.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 /// How often an output is asked whether it has something to see to.
@@ -154,7 +154,7 @@ impl WriterThread<'_, '_> {
                     self.write(&batch)?;
                     self.give_back(batch);
                     self.run.state.advance();
-                    if self.run.live {
+                    if self.run.prompt {
                         flush_by.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
                     }
                 }

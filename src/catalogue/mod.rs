@@ -265,6 +265,14 @@ impl Catalogue {
         path.len() > 1 && credentials.flat_map(|path| &path.entry.patterns).any(|pattern| below(pattern.sample()))
     }
 
+    /// Whether a normalised path of a provider lists the names below which credentials stand, as those of roles.
+    pub fn lists_credentials(&self, provider: &str, path: &str) -> bool {
+        let is_credential = |found: &PathMatch| {
+            found.path.entry.sensitivity == Sensitivity::Credential && found.path.entry.provider == provider
+        };
+        path.len() > 1 && self.paths_like(&format!("{path}/name"), b"").iter().any(is_credential)
+    }
+
     /// Finds every address and name as it is usually written: addresses also as one number in decimal and hexadecimal.
     pub fn literals(&self) -> Option<&AhoCorasick> {
         let build = || {

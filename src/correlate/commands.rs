@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::subject;
 use crate::alert::{Alert, ChainLink, HttpSubject, Rule, Severity, Subject};
 use crate::conn::{Conn, Origin, Process};
-use crate::detect::{Command, Imds, Sensitivity, Signal};
+use crate::detect::{Command, Imds, Sensitivity};
 use crate::id::EventId;
 use crate::packet::Timestamp;
 
@@ -148,7 +148,13 @@ impl Commands {
             }
             held.state = State::Settled;
             let alert = Arc::make_mut(alert);
-            alert.chain.extend(held.links());
+            for link in held.links() {
+                // where the command line itself confirmed a forgery it stands there as what was fetched
+                match alert.chain.iter_mut().find(|known| known.id == link.id) {
+                    Some(known) => known.what = link.what,
+                    None => alert.chain.push(link),
+                }
+            }
             alert.chain.sort_by_key(|link| link.time);
         }
     }
@@ -224,10 +230,7 @@ fn link(alert: &Alert) -> ChainLink {
 
 /// What the alert is about.
 pub fn subject(command: &Command, event_id: EventId) -> Arc<Subject> {
-    let mut signals = command.imds.signals;
-    if command.is_walk {
-        signals.add(Signal::ToolProcess);
-    }
+    let signals = command.imds.signals;
     let http = HttpSubject { target: command.named.to_string(), ..HttpSubject::default() };
     Arc::new(Subject {
         conn: command.conn.clone(),
@@ -268,7 +271,7 @@ pub fn message(command: &Command) -> String {
         Sensitivity::Identity => "asks for a signed identity",
         Sensitivity::UserData => "asks for user data, which often holds secrets",
         Sensitivity::Token => "asks for a session token",
-        Sensitivity::Discovery if command.is_walk => "reads the tree that holds credentials",
+        Sensitivity::Discovery if command.is_walk => "looks for credentials",
         Sensitivity::Discovery => "reads configuration",
     };
     let whose = whose(imds);

@@ -3,6 +3,7 @@
 //! alert, and then a summary at the end of each window in which it came again.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
@@ -10,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::subject::alert_id;
 use crate::alert::{Alert, ChainLink, Merged, Rule, Severity};
-use crate::conn::Conn;
+use crate::conn::{Conn, Endpoint};
 use crate::packet::Timestamp;
 
 /// Hash of all that makes two alerts repeats of one thing.
@@ -26,6 +27,8 @@ const HOUR: i64 = 3600 * Timestamp::SECOND;
 
 /// Sightings of a thing that are remembered, where several sensors tell of it.
 const SIGHTINGS: usize = 16;
+/// Exchanges that are remembered: what one sensor tells of one may differ from what another does, and so be another thing.
+const EXCHANGES: usize = 256;
 
 /// What an alert is beside those of before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ pub struct Repeats {
     limit: usize,
     /// How far apart in time two sensors may tell of one exchange, in nanoseconds.
     apart: i64,
+    exchanges: VecDeque<Exchange>,
+    /// Another sensor than this program has told of something.
+    is_mixed: bool,
     /// Windows that ended early.
     pub evicted: u64,
 }
@@ -70,6 +76,15 @@ struct Thing {
     sightings: VecDeque<Sighting>,
 }
 
+/// An exchange by its ends, and the sensors that told of it so far.
+#[derive(Debug)]
+struct Exchange {
+    time: Timestamp,
+    client: Endpoint,
+    server: IpAddr,
+    sensors: Vec<Option<&'static str>>,
+}
+
 /// One exchange, and the sensors that told of it so far; packets are a sensor without a name.
 #[derive(Debug)]
 struct Sighting {
@@ -83,8 +98,9 @@ impl Repeats {
     pub fn new(window: i64, most: i64, limit: usize) -> Self {
         let mut lengths = LENGTHS.map(|length| length.min(most).max(window));
         lengths[0] = window;
-        let (things, windows) = Default::default();
-        Self { things, windows, lengths, limit: limit.max(1), apart: Timestamp::SECOND, evicted: 0 }
+        let (things, windows, exchanges) = Default::default();
+        let (limit, apart) = (limit.max(1), Timestamp::SECOND);
+        Self { things, windows, lengths, limit, apart, exchanges, is_mixed: false, evicted: 0 }
     }
 
     /// The same where the clocks of sensors differ by so many nanoseconds.
@@ -94,8 +110,9 @@ impl Repeats {
 
     /// Whether an alert repeats one of before; if so it is counted, unless another sensor told of the same exchange.
     pub fn repeat(&mut self, key: Key, alert: &AlertOf<'_>) -> Repeat {
+        let was_told = alert.seen_by.is_some_and(|seen| self.was_told(alert.time, seen));
         let Some(thing) = self.things.get_mut(&key) else { return Repeat::New };
-        if alert.seen_by.is_some_and(|seen| thing.was_told(alert.time, seen, self.apart)) {
+        if was_told || alert.seen_by.is_some_and(|seen| thing.was_told(alert.time, seen, self.apart)) {
             return Repeat::Told;
         }
         if alert.each && thing.takes_each(alert.time) {
@@ -103,6 +120,30 @@ impl Repeats {
         }
         thing.count(alert);
         Repeat::Counted
+    }
+
+    /// Whether another sensor told of the exchange between these ends, whatever it told; remembers that this one did.
+    fn was_told(&mut self, time: Timestamp, seen: SeenBy) -> bool {
+        self.is_mixed |= seen.sensor.is_some();
+        let is_known = seen.client.port != 0 && !seen.client.ip.is_unspecified();
+        let is_same = |known: &&mut Exchange| {
+            (known.client, known.server) == (seen.client, seen.server)
+                && time.since(known.time).abs() <= self.apart
+                && !known.sensors.contains(&seen.sensor)
+        };
+        if self.is_mixed
+            && is_known
+            && let Some(known) = self.exchanges.iter_mut().find(is_same)
+        {
+            known.sensors.push(seen.sensor);
+            return true;
+        }
+        if self.exchanges.len() >= EXCHANGES {
+            self.exchanges.pop_front();
+        }
+        let SeenBy { client, server, sensor } = seen;
+        self.exchanges.push_back(Exchange { time, client, server, sensors: vec![sensor] });
+        false
     }
 
     /// Remembers the first alert of a thing, from the window of number `from` on.
@@ -177,13 +218,22 @@ pub struct AlertOf<'a> {
     pub id: Option<&'a str>,
     /// The first few within an hour are each an alert of their own.
     pub each: bool,
-    /// Where several sensors may tell of it: the client's port, and the sensor, if it is another than this program.
-    pub seen_by: Option<(u16, Option<&'static str>)>,
+    /// Where several sensors may tell of it: whose exchange it is, and who tells.
+    pub seen_by: Option<SeenBy>,
 }
 
-/// The client's port and the sensor of a conversation.
-pub fn seen_by(conn: &Conn) -> (u16, Option<&'static str>) {
-    (conn.client.port, conn.told_by.as_ref().map(|origin| origin.sensor))
+/// The ends of a conversation, and the sensor that told of it, if it is another than this program.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenBy {
+    client: Endpoint,
+    server: IpAddr,
+    sensor: Option<&'static str>,
+}
+
+/// See [`SeenBy`].
+pub fn seen_by(conn: &Conn) -> SeenBy {
+    let client = Endpoint { ip: conn.client.ip.to_canonical(), port: conn.client.port };
+    SeenBy { client, server: conn.server.ip.to_canonical(), sensor: conn.told_by.as_ref().map(|origin| origin.sensor) }
 }
 
 impl<'a> AlertOf<'a> {
@@ -218,13 +268,14 @@ impl Thing {
 
     /// Whether another sensor told of this exchange; remembers that this one did. Among packets alone, nothing is
     /// remembered.
-    fn was_told(&mut self, time: Timestamp, (port, sensor): (u16, Option<&'static str>), apart: i64) -> bool {
-        let first = seen_by(&self.first.subject.conn);
+    fn was_told(&mut self, time: Timestamp, seen: SeenBy, apart: i64) -> bool {
+        let (first, port, sensor) = (seen_by(&self.first.subject.conn), seen.client.port, seen.sensor);
         if self.sightings.is_empty() {
-            if sensor.is_none() && first.1.is_none() {
+            if sensor.is_none() && first.sensor.is_none() {
                 return false;
             }
-            self.sightings.push_back(Sighting { time: self.first.time, port: first.0, sensors: vec![first.1] });
+            let (time, port) = (self.first.time, first.client.port);
+            self.sightings.push_back(Sighting { time, port, sensors: vec![first.sensor] });
         }
         let is_same = |seen: &&mut Sighting| {
             let is_port = seen.port == 0 || port == 0 || seen.port == port;

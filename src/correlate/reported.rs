@@ -7,7 +7,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::subject;
 use crate::alert::{Alert, Rule, Severity, Subject};
+use crate::detect::Connection;
+use crate::id::EventId;
 use crate::packet::Timestamp;
 
 /// How long an alert of another sensor waits, besides the difference of clocks: less than a command line's, which may be
@@ -22,13 +25,15 @@ const RECENT: usize = 256;
 pub struct Reported {
     held: VecDeque<(Timestamp, Alert)>,
     recent: VecDeque<(Arc<Subject>, Severity)>,
+    /// Connections of which other sensors told the process, and whose requests are alerted where they are seen.
+    connected: VecDeque<Arc<Subject>>,
     skew: i64,
 }
 
 impl Reported {
     /// `skew` in nanoseconds.
     pub fn new(skew: i64) -> Self {
-        Self { held: VecDeque::new(), recent: VecDeque::new(), skew }
+        Self { held: VecDeque::new(), recent: VecDeque::new(), connected: VecDeque::new(), skew }
     }
 
     /// Looks through the alerts from `first` on.
@@ -40,6 +45,7 @@ impl Reported {
                 continue;
             }
             let is_reported = alert.subject.conn.told_by.is_some();
+            self.name_process(alert);
             if alert.rule == Rule::SsrfAttempt {
                 self.led_to(Arc::make_mut(alert));
             }
@@ -50,13 +56,13 @@ impl Reported {
                     let other = Arc::unwrap_or_clone(alerts.remove(nth));
                     if let Some((_, held)) = self.held.get_mut(at) {
                         let (mut strong, weak) = stronger(held.clone(), other);
-                        absorb(&mut strong, &weak);
+                        absorb(&mut strong, &weak.subject, what(&weak));
                         *held = strong;
                     }
                 }
                 Some(at) if self.held.get(at).is_some_and(|(_, held)| held.severity <= alert.severity) => {
                     if let Some((_, held)) = self.held.remove(at) {
-                        absorb(Arc::make_mut(alert), &held);
+                        absorb(Arc::make_mut(alert), &held.subject, what(&held));
                     }
                     let alert = alert.clone();
                     self.remember(&alert);
@@ -77,6 +83,28 @@ impl Reported {
                     self.remember(&alert);
                 }
             }
+        }
+    }
+
+    /// A connection that is no alert by itself: it may say which process asked what packets, or another sensor, tell of.
+    pub fn connected(&mut self, connection: &Connection, event_id: EventId) {
+        if connection.conn.told_by.is_none() || connection.conn.process.is_none() {
+            return;
+        }
+        if self.connected.len() >= RECENT {
+            self.connected.pop_front();
+        }
+        self.connected.push_back(subject::of_connection(connection, event_id));
+    }
+
+    /// The process of a connection that was told of before is that of the request on it.
+    fn name_process(&self, alert: &mut Arc<Alert>) {
+        if alert.subject.conn.process.is_some() || self.connected.is_empty() {
+            return;
+        }
+        let its = self.connected.iter().rev().find(|connected| is_same(connected, &alert.subject, self.skew));
+        if let Some(connected) = its {
+            absorb(Arc::make_mut(alert), connected, "request");
         }
     }
 
@@ -140,19 +168,22 @@ fn stronger(a: Alert, b: Alert) -> (Alert, Alert) {
     if says(&b) > says(&a) { (b, a) } else { (a, b) }
 }
 
-/// Takes another sensor's alert of the same thing into one's own: its event becomes a link, and its process is known.
-fn absorb(alert: &mut Alert, other: &Alert) {
+/// Takes what another sensor told of the same thing into an alert: its event becomes a link, and its process is known.
+fn absorb(alert: &mut Alert, other: &Subject, what: &'static str) {
     if alert.chain.is_empty() {
         alert.chain.push(alert.subject.link("request", alert.subject.start));
     }
-    let what = if other.rule == Rule::ImdsLookup { "dns" } else { "request" };
-    alert.chain.push(other.subject.link(what, other.subject.start));
+    alert.chain.push(other.link(what, other.start));
     alert.chain.sort_by_key(|link| link.time);
-    if alert.subject.conn.process.is_none() && other.subject.conn.process.is_some() {
+    if alert.subject.conn.process.is_none() && other.conn.process.is_some() {
         let mut subject = Subject::clone(&alert.subject);
-        subject.conn.process.clone_from(&other.subject.conn.process);
+        subject.conn.process.clone_from(&other.conn.process);
         alert.subject = Arc::new(subject);
     }
+}
+
+fn what(alert: &Alert) -> &'static str {
+    if alert.rule == Rule::ImdsLookup { "dns" } else { "request" }
 }
 
 /// Whether two sensors tell of one thing.

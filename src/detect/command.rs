@@ -8,11 +8,15 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+mod programs;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
+
+pub use programs::is_tool;
 
 use super::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
 use super::detector::Detector;
@@ -38,51 +42,9 @@ const LAYERS: usize = 3;
 const LINE: usize = 8192;
 const NAMED: usize = 1024;
 
-/// General tools and interpreters, by the beginning of their executable's name: what people and scripts fetch with.
-const TOOLS: &[&str] = &[
-    "curl",
-    "wget",
-    "http",
-    "https",
-    "xh",
-    "aria2c",
-    "lynx",
-    "w3m",
-    "links",
-    "busybox",
-    "nc",
-    "ncat",
-    "netcat",
-    "socat",
-    "telnet",
-    "openssl",
-    "python",
-    "perl",
-    "ruby",
-    "node",
-    "php",
-    "lua",
-    "powershell",
-    "pwsh",
-    "certutil",
-    "bitsadmin",
-];
-/// Those among them that run a program given as an argument, and the options that it follows.
-const INTERPRETERS: &[&str] = &["python", "pypy", "perl", "ruby", "node", "php", "lua", "powershell", "pwsh"];
-const INLINE: &[&str] = &["-c", "-e", "-r", "-E", "-ne", "-pe", "--eval", "-command", "-enc", "-encodedcommand", "-ec"];
-
-/// Whether a process's name is that of a general tool.
-pub fn is_tool(name: &str) -> bool {
-    begins_as(TOOLS, name)
-}
-
-/// Whether `name` is one of `known`, whatever version or `.exe` follows.
-fn begins_as(known: &[&str], name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let name = name.strip_suffix(".exe").unwrap_or(&name);
-    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
-    known.contains(&stem) || known.contains(&name)
-}
+/// Where a task's credentials are, and the variable that holds their path: shells put it in only later.
+const TASKS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2));
+const TASK_PATH: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 
 /// What a process start's command line names, as far as it has to do with metadata services. `process` is on `conn`.
 pub fn judge(detector: &mut Detector, conn: Conn, time: Timestamp) -> Option<Command> {
@@ -103,16 +65,22 @@ pub fn judge(detector: &mut Detector, conn: Conn, time: Timestamp) -> Option<Com
         let whole = process.command_line.as_deref().filter(|whole| whole.len() > line.len());
         search.all(&[whole.unwrap_or(&line)]);
     }
+    if search.found.is_empty() {
+        search.literals(&texts);
+    }
+    search.complete(&line, programs::only_names(&process, &line));
     let fields = headers(&catalogue, &line);
     let found = search.found.into_iter();
     let judged = found.filter_map(|target| Some((detector.target(&target, &fields, time)?, target)));
+    let weight = |found: &(Imds, Target)| weight(&catalogue, found);
     let (mut imds, target) = judged.reduce(|best, next| if weight(&next) > weight(&best) { next } else { best })?;
-    let is_tool = is_tool(&process.name);
-    let is_walk = !target.is_mention && is_inline(&process, &line) && catalogue.is_above_credentials(&imds.path);
+    let is_inline = programs::is_inline(&process, &line);
+    let is_walk = !target.is_mention
+        && (is_inline && catalogue.is_above_credentials(&imds.path) || lists_credentials(&catalogue, &imds));
     if target.disguised {
         imds.signals.add(Signal::ObfuscatedPath);
     }
-    if is_tool {
+    if is_tool(&process.name) || is_walk && is_inline {
         imds.signals.add(Signal::ToolProcess);
     }
     Some(Command {
@@ -126,22 +94,15 @@ pub fn judge(detector: &mut Detector, conn: Conn, time: Timestamp) -> Option<Com
     })
 }
 
-/// What gives more away weighs more; a URL more than a mention, and what was written plainly more than a disguise.
-fn weight((imds, target): &(Imds, Target)) -> (bool, Sensitivity, bool) {
-    (!target.is_mention, imds.sensitivity, imds.provider != "unknown")
+/// What gives more away weighs more; a URL more than a mention, and what was written plainly more than a disguise. Who lists
+/// the names of credentials is about to ask for them.
+fn weight(catalogue: &Catalogue, (imds, target): &(Imds, Target)) -> (bool, Sensitivity, bool) {
+    let gives = if lists_credentials(catalogue, imds) { Sensitivity::Credential } else { imds.sensitivity };
+    (!target.is_mention, gives, imds.provider != "unknown")
 }
 
-/// Whether an interpreter runs a program that was given as an argument.
-fn is_inline(process: &Process, line: &str) -> bool {
-    let executable = process.executable.as_deref().map(base_name);
-    let named = [executable, Some(process.name.as_str())].into_iter().flatten();
-    let is_interpreter = named.into_iter().any(|name| begins_as(INTERPRETERS, name));
-    let words: Vec<&str> = match process.args.as_slice() {
-        [] => line.split_ascii_whitespace().collect(),
-        args => args.iter().map(String::as_str).collect(),
-    };
-    let is_option = |word: &&&str| INLINE.iter().any(|option| word.eq_ignore_ascii_case(option));
-    is_interpreter && words.iter().skip(1).take(8).any(|word| is_option(&word))
+fn lists_credentials(catalogue: &Catalogue, imds: &Imds) -> bool {
+    imds.sensitivity == Sensitivity::Discovery && catalogue.lists_credentials(imds.provider, &imds.path)
 }
 
 /// The last part of a path, of either system.
@@ -238,6 +199,41 @@ impl<'c> Search<'c> {
             self.budget = self.budget.saturating_add(text.len().saturating_mul(16));
             self.tries = self.tries.saturating_add(text.len().saturating_mul(8));
             self.text(text, 0);
+        }
+    }
+
+    /// Addresses and names that stand alone or in the middle of something, as they are usually written.
+    fn literals(&mut self, texts: &[&str]) {
+        let Some(known) = self.catalogue.literals() else { return };
+        for text in texts {
+            let text = text.get(..text.floor_char_boundary(TEXT)).unwrap_or(text);
+            for found in known.find_iter(text).filter(|found| stands_alone(text, found.range())) {
+                let named = text.get(found.range()).unwrap_or_default();
+                let host = named.parse().map_or_else(
+                    |_| HostRef::Name(named.to_ascii_lowercase()),
+                    |address| HostRef::Address(canonical::canonical_ip(address)),
+                );
+                self.add(Target {
+                    host: Some(host),
+                    port: None,
+                    target: "/".to_owned(),
+                    named: named.to_owned(),
+                    disguised: false,
+                    is_mention: true,
+                });
+            }
+        }
+    }
+
+    /// What the whole command line says of what was found in it.
+    fn complete(&mut self, line: &str, only_names: bool) {
+        for target in &mut self.found {
+            let is_bare = target.is_mention || target.target == "/" || target.target.contains(TASK_PATH);
+            if is_bare && target.host == Some(HostRef::Address(TASKS)) && line.contains(TASK_PATH) {
+                target.target = format!("/v2/credentials/{TASK_PATH}");
+                target.is_mention = false;
+            }
+            target.is_mention |= only_names;
         }
     }
 
@@ -435,6 +431,19 @@ impl<'c> Search<'c> {
         self.budget = left;
         self.text(&decoded, layer.saturating_add(1));
     }
+}
+
+/// Whether an address or name is not part of a longer one, nor one number of many.
+fn stands_alone(text: &str, at: std::ops::Range<usize>) -> bool {
+    let (before, after) = (text.get(..at.start).unwrap_or_default(), text.get(at.end..).unwrap_or_default());
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut after = after.chars();
+    let is_longer = match after.next() {
+        Some('.') => after.next().is_some_and(is_part),
+        next => next.is_some_and(is_part),
+    };
+    let is_tail = before.chars().next_back().is_some_and(|c| is_part(c) || c == '.');
+    !is_tail && !is_longer && text.get(at).is_some_and(|found| found.contains(['.', ':']))
 }
 
 /// What a gzip stream holds, as far as may be read.

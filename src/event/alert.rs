@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::doc::{
     AlertEvent, Body, Catalogued, DnsQuestion, DnsSubject, Doc, End, Envelope, Event, Http, HttpRequest, HttpResponse,
-    Id, Imds, Ip, Link, Network, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
+    Id, Imds, Ip, Link, LinkEnd, Network, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
 use super::envelope::{end_of, forget_unknown_ends};
 use super::url::{self, Host, Params, Target};
@@ -59,6 +59,8 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     if envelope.origin.is_some() {
         forget_unknown_ends(&mut envelope);
     }
+    // a command line that led to a confirmed forgery has no ends
+    envelope.related.forget_unspecified();
     if subject.imds.is_some() {
         writer.add_unknown_process(&mut envelope);
     }
@@ -244,6 +246,15 @@ fn socket(end: &Endpoint) -> SocketAddr {
     SocketAddr::new(end.ip, end.port)
 }
 
+/// An end, if it is known: of a command line, and in what other sensors write, it may not be.
+fn known(end: &Endpoint) -> Option<LinkEnd> {
+    match end.port {
+        _ if end.ip.is_unspecified() => None,
+        0 => Some(LinkEnd::Address(Shown(end.ip))),
+        _ => Some(LinkEnd::Socket(Shown(socket(end)))),
+    }
+}
+
 /// The metadata leg's object where there is one, else the subject's own, with what the alert adds.
 fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a> {
     let leg = alert.leg.as_ref().and_then(|leg| leg.imds.as_deref());
@@ -266,8 +277,8 @@ fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a
             id: Id::of(link.id, link.origin.as_deref()),
             time: writer.stamp(link.time),
             what: link.what,
-            source: Shown(socket(&link.source)),
-            destination: Shown(socket(&link.destination)),
+            source: known(&link.source),
+            destination: known(&link.destination),
             url: context.mask.text(Cow::Borrowed(&link.url)),
         })
         .collect();

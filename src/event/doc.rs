@@ -28,7 +28,7 @@ use crate::id::EventId;
 pub use self::alert::{Catalogued, DnsQuestion, DnsSubject, RuleDoc, Technique, Threat};
 pub use self::body::{AlertEvent, Body, DnsEvent, HttpEvent, IcmpEvent};
 pub use self::http::{HeaderValue, Headers, Http, HttpBody, HttpRequest, HttpResponse, Url, UserAgent};
-pub use self::imds::{Client, Credential, Imds, Link, NamedTexts, SignalList};
+pub use self::imds::{Client, Credential, Imds, Link, LinkEnd, NamedTexts, SignalList};
 pub use self::network::{End, Flow, Icmp, IcmpMessage, Ip, MacText, Network, OneOrMany, Tunnel};
 pub use self::process::{Container, Kubernetes, ProcessDoc};
 pub use self::related::Related;

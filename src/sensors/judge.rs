@@ -3,6 +3,7 @@
 //! In: a [`Fact`]. Out: what the publisher takes, if it has to do with metadata. Headers that a sensor did not tell were
 //! not seen: nothing is concluded from their absence.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -20,7 +21,16 @@ pub struct Judge {
     detector: Detector,
     /// Running number, which tells apart what has all else in common.
     ordinal: u32,
+    /// Questions told without their answers, which some sensors tell on their own.
+    asked: VecDeque<(Timestamp, Asked)>,
 }
+
+/// A question for a metadata name: which sensor told of it, who asked and what.
+type Asked = (Option<&'static str>, Endpoint, String);
+
+/// Questions that are remembered, and how long one may wait for its answer.
+const QUESTIONS: usize = 256;
+const ANSWERED_WITHIN: i64 = 10 * Timestamp::SECOND;
 
 /// What cannot be concluded where only some of the headers, or no answer, were told.
 const UNSEEN: &[Signal] =
@@ -29,7 +39,7 @@ const UNSEEN: &[Signal] =
 impl Judge {
     /// A matcher without memory.
     pub fn new(catalogue: Arc<Catalogue>, config: detect::Config) -> Self {
-        Self { detector: Detector::new(catalogue, config), ordinal: 0 }
+        Self { detector: Detector::new(catalogue, config), ordinal: 0, asked: VecDeque::new() }
     }
 
     /// What a fact is to the publisher, and when it was over.
@@ -119,7 +129,25 @@ impl Judge {
         let (query, response) = (Some(Arc::new(query)), response.map(Arc::new));
         let tx = Lookup { conn, query, response, notes: Vec::new(), question: 0 };
         let verdict = self.detector.dns(&tx, false);
-        verdict.is_about_metadata().then(|| (time, What::Dns(Box::new((tx, verdict)))))
+        if !verdict.is_about_metadata() || self.is_known(&tx.conn, time, told) {
+            return None;
+        }
+        Some((time, What::Dns(Box::new((tx, verdict)))))
+    }
+
+    /// Whether this is the answer to a question that the same sensor told of before.
+    fn is_known(&mut self, conn: &Conn, time: Timestamp, told: &Dns) -> bool {
+        let sensor = conn.told_by.as_ref().map(|origin| origin.sensor);
+        let asked = (sensor, conn.client, told.name.trim_end_matches('.').to_ascii_lowercase());
+        if told.is_answered {
+            let is_its = |(at, known): &(Timestamp, Asked)| *known == asked && time.since(*at).abs() <= ANSWERED_WITHIN;
+            return self.asked.iter().position(is_its).and_then(|at| self.asked.remove(at)).is_some();
+        }
+        if self.asked.len() >= QUESTIONS {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((time, asked));
+        false
     }
 }
 

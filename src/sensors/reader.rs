@@ -102,6 +102,10 @@ pub struct Reader {
     /// A line is longer than may be: the rest of it is passed over.
     is_skipping: bool,
     ended: bool,
+    /// What comes is taken at once: more may be long in coming.
+    is_stream: bool,
+    /// Nothing came within the time that `from` waits.
+    pub is_idle: bool,
     /// Bytes read so far.
     pub bytes: u64,
     /// Lines, or elements, so far.
@@ -120,9 +124,18 @@ impl Reader {
             line: 1,
             is_skipping: false,
             ended: false,
+            is_stream: false,
+            is_idle: false,
             bytes: 0,
             records: 0,
         }
+    }
+
+    /// The same for input that is written while it is read: what comes is taken at once, and where `from` says
+    /// [`io::ErrorKind::TimedOut`], nothing more has come for now.
+    #[must_use]
+    pub fn as_it_comes(self) -> Self {
+        Self { is_stream: true, ..self }
     }
 
     /// Reads on; `false` at the end.
@@ -137,7 +150,7 @@ impl Reader {
             Layout::Objects(splitter) => self.objects(splitter, facts, troubles),
             lines => self.lines(lines, facts, troubles),
         };
-        if self.ended
+        if (self.ended || self.is_idle)
             && let Layout::Records(records) = &mut layout
         {
             records.finish(&mut |fact| facts.push(fact));
@@ -149,6 +162,7 @@ impl Reader {
 
     /// Fills the block.
     fn fill(&mut self) -> io::Result<()> {
+        self.is_idle = false;
         while self.filled < self.block.len() && !self.ended {
             let room = self.block.get_mut(self.filled..).unwrap_or_default();
             match self.from.read(room) {
@@ -156,6 +170,13 @@ impl Reader {
                 Ok(count) => {
                     self.filled = self.filled.saturating_add(count);
                     self.bytes = self.bytes.saturating_add(count as u64);
+                    if self.is_stream {
+                        break;
+                    }
+                }
+                Err(error) if self.is_stream && error.kind() == io::ErrorKind::TimedOut => {
+                    self.is_idle = true;
+                    break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {

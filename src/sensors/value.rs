@@ -171,6 +171,10 @@ fn object(from: Event<'_>, keys: &[&str]) -> Map<String, Value> {
                     out.insert((*key).to_owned(), Value::Object(texts));
                 }
             }
+            // some exports have every value in an array; of these there is one, but for addresses
+            Some(Value::Array(items)) if !matches!(*key, "ip" | "mac") => {
+                out.extend(items.first().filter(|item| is_plain(item)).map(|item| ((*key).to_owned(), item.clone())));
+            }
             Some(value) if is_plain(value) => drop(out.insert((*key).to_owned(), value.clone())),
             _ => {}
         }
@@ -194,10 +198,14 @@ pub(super) fn name_process(process: &mut Process, told: Option<&str>) {
     let base = process.executable.as_deref().map(base_name).filter(|base| !base.is_empty());
     let stem = base.map(|base| base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.'));
     let is_interpreter = stem.is_some_and(|stem| INTERPRETERS.contains(&stem.trim_end_matches(".exe")));
+    let words: Vec<&str> = match process.args.as_slice() {
+        [] => process.command_line.as_deref().unwrap_or_default().split_ascii_whitespace().take(5).collect(),
+        args => args.iter().map(String::as_str).take(5).collect(),
+    };
     let script = || {
-        let script = process.args.iter().skip(1).take(3).find(|arg| !arg.starts_with('-'))?;
-        let before = process.args.iter().skip(1).take_while(|arg| *arg != script);
-        let is_program = before.clone().any(|arg| matches!(arg.as_str(), "-c" | "-e" | "-m"));
+        let options = words.iter().skip(1).take_while(|word| word.starts_with('-'));
+        let is_program = options.clone().any(|word| matches!(*word, "-c" | "-e" | "-m"));
+        let script = words.get(options.count().saturating_add(1))?;
         let is_anybodys = ANYBODYS.iter().any(|place| script.starts_with(place));
         (!is_program && !is_anybodys && script.starts_with('/')).then(|| base_name(script))
     };

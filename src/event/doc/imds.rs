@@ -1,6 +1,6 @@
 //! The `imds` object.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
@@ -122,6 +122,16 @@ impl Serialize for SignalList {
     }
 }
 
+/// An end of a step of `imds.chain`.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum LinkEnd {
+    /// Address and port.
+    Socket(Shown<SocketAddr>),
+    /// An address alone, where the port was not told.
+    Address(Shown<IpAddr>),
+}
+
 /// One step of `imds.chain`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Link<'a> {
@@ -131,10 +141,12 @@ pub struct Link<'a> {
     pub time: Stamp,
     /// request, response, dns, redirect, fetch, issued, relayed.
     pub what: &'static str,
-    /// `ip:port`.
-    pub source: Shown<SocketAddr>,
-    /// `ip:port`.
-    pub destination: Shown<SocketAddr>,
+    /// `ip:port`, as far as it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<LinkEnd>,
+    /// `ip:port`, as far as it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<LinkEnd>,
     /// URL or name.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub url: Text<'a>,
