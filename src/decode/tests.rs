@@ -472,11 +472,13 @@ fn other_traffic_on_tunnel_ports_stays_udp() {
 }
 
 #[test]
-fn vxlan_is_found_on_configured_ports_only() {
-    let data = ip4(17, &udp(4788, &cat(&[&[8, 0, 0, 0, 0, 1, 2, 0], &eth(0x0800, &four())])));
-    assert_eq!(decode(LinkType::RAW, &data).len(), 1);
+fn vxlan_is_found_on_configured_ports_and_elsewhere_if_right_to_the_byte() {
+    let vxlan = |frame: &[u8]| ip4(17, &udp(4788, &cat(&[&[8, 0, 0, 0, 0, 1, 2, 0], frame])));
+    let frame = eth(0x0800, &four());
+    let (right, padded) = (vxlan(&frame), vxlan(&cat(&[&frame, &[0; 4]])));
+    assert_eq!([&right, &padded].map(|data| decode(LinkType::RAW, data).len()), [2, 1]);
     let mut decoder = Decoder::new(Config { vxlan_ports: vec![4788], ..Config::default() });
-    assert_is_get("port 4788", last(&feed(&mut decoder, &packet(LinkType::RAW, data.len(), &data))));
+    assert_is_get("port 4788", last(&feed(&mut decoder, &packet(LinkType::RAW, padded.len(), &padded))));
 }
 
 #[test]
