@@ -329,7 +329,7 @@ mod tests {
     fn every_credential_path_has_a_rule_that_fits_it() {
         let (catalogue, rules) = (catalogue(), suricata(&catalogue()));
         for path in catalogue.paths().iter().filter(|path| is_exported(path)) {
-            let words = |pattern: &&crate::catalogue::PathPattern| pattern.longest_literal().len() > 1;
+            let words = |pattern: &&PathPattern| pattern.longest_literal().len() > 1;
             for pattern in path.entry.patterns.iter().filter(words) {
                 assert!(rules.contains(&format!("({})", path.entry.id())), "{}", path.entry.id());
                 let sample = pattern.sample().replace("YYYY-MM-DD", "2024-01-01");
