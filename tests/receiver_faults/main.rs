@@ -30,6 +30,11 @@ fn open(url: &str) -> Box<dyn Receiver> {
     net::open(&settings(url)).unwrap()
 }
 
+/// A receiver of the kind at `host`, with the topic that Kafka wants.
+fn url(scheme: &str, host: &str) -> String {
+    format!("{scheme}://{host}{}", if scheme == "kafka" { "/alerts" } else { "" })
+}
+
 /// So many alerts with ids of their own.
 fn alerts(count: usize) -> Vec<(String, String)> {
     let one = |n| {
@@ -143,7 +148,7 @@ fn connections_that_end_or_stall_decide_nothing() {
     for deed in deeds {
         for scheme in ["elasticsearch+http", "webhook+http", "otlp+http", "logstash", "redis", "kafka"] {
             let port = serve(move |stream, _| deed(stream));
-            let reply = send(&mut *open(&format!("{scheme}://127.0.0.1:{port}")), 3);
+            let reply = send(&mut *open(&url(scheme, &format!("127.0.0.1:{port}"))), 3);
             if !matches!(fault(&reply), Some(Fault::Away | Fault::Refused))
                 || !reply.outcomes.iter().all(|o| *o == Outcome::Again)
             {
@@ -157,8 +162,8 @@ fn connections_that_end_or_stall_decide_nothing() {
 fn nobody_there_and_names_that_do_not_resolve() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for scheme in ["elasticsearch+http", "webhook+http", "otlp+http", "logstash", "redis", "kafka", "syslog+tcp"] {
-        undecided(&send(&mut *open(&format!("{scheme}://127.0.0.1:{free}")), 2), Fault::Away);
-        undecided(&send(&mut *open(&format!("{scheme}://no-such-host.invalid")), 2), Fault::Away);
+        undecided(&send(&mut *open(&url(scheme, &format!("127.0.0.1:{free}"))), 2), Fault::Away);
+        undecided(&send(&mut *open(&url(scheme, "no-such-host.invalid")), 2), Fault::Away);
     }
     undecided(&send(&mut *open("syslog+udp://no-such-host.invalid"), 2), Fault::Away);
 }
