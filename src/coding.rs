@@ -18,9 +18,8 @@ use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 pub const LAYERS: usize = 4;
 /// Bytes that anything may become, however short it is.
 const LEAST: usize = 8 * 1024;
-/// How many times its length content may become beyond [`LEAST`]: text seldom shrinks to less than a twentieth, and each time
-/// costs what reading that many bytes costs.
-const RATIO: usize = 20;
+/// How many times its length content may become beyond [`LEAST`]: tables in markup shrink to a twenty-eighth.
+const RATIO: usize = 32;
 /// Largest window of a decoder that goes on from piece to piece, as a power of two: 4 MB, the usual one of brotli.
 const WINDOW: u32 = 22;
 /// Bytes given at a time.
