@@ -20,6 +20,8 @@ pub const LAYERS: usize = 4;
 const LEAST: usize = 8 * 1024;
 /// How many times its length content may become beyond [`LEAST`]: tables in markup shrink to a twenty-eighth.
 const RATIO: usize = 32;
+/// How many times that content is as a rule, at most.
+const USUAL: usize = 8;
 /// Largest window of a decoder that goes on from piece to piece, as a power of two: 4 MB, the usual one of brotli.
 const WINDOW: u32 = 22;
 /// Bytes given at a time.
@@ -114,6 +116,11 @@ impl Decoder {
         let goes_on = pass(&mut self.layers, bytes, &mut left, take);
         self.given = self.given.saturating_add(before.saturating_sub(left));
         goes_on && left > 0
+    }
+
+    /// Whether more came out than content is as a rule: whoever reads all of that reads more than what came is worth.
+    pub fn is_swollen(&self) -> bool {
+        self.given > self.came.saturating_mul(USUAL).saturating_add(LEAST)
     }
 
     /// Bytes held, roughly.

@@ -21,6 +21,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 pub use crate::coding::{Coding, LAYERS, allowance};
 use crate::coding::{Decoder, names};
+use crate::proto::http::later::{Blocks, Effort};
 
 /// Most bytes that a compressed body may become; the rest is cut off.
 pub const MAX_DECODED: usize = 256 * 1024;
@@ -125,14 +126,14 @@ impl<'b> Content<'b> {
 }
 
 /// Calls `visit` with every document in a body: the body with its encodings undone as UTF-8, or, if it is an archive, each
-/// file in that. At most `limit` bytes in all; of one that compressed data stands for the rest comes in blocks that overlap
-/// ([`BLOCK`], [`OVERLAP`]), to `visit_rest`.
+/// file in that. At most `limit` bytes in all; of one that compressed data stands for the rest comes in [`Blocks`],
+/// to `visit_rest`.
 pub fn documents_and_rest(
     bytes: &[u8],
     encoding: Option<&[u8]>,
     limit: usize,
     visit: &mut dyn FnMut(&[u8]),
-    visit_rest: &mut dyn FnMut(&[u8]),
+    visit_rest: &mut dyn FnMut(&[u8], Effort),
 ) {
     let (content, is_cut) = Content::up_to_limit(bytes, encoding);
     let mut left = limit;
@@ -144,26 +145,22 @@ pub fn documents_and_rest(
     }
 }
 
-/// Bytes of a block.
-const BLOCK: usize = 16 * 1024;
-/// Bytes of a block that are shown again with the next one.
-const OVERLAP: usize = 1024;
-
 /// What compressed data stands for beyond the first `skip` bytes.
-fn rest(bytes: &[u8], encoding: &[u8], mut skip: usize, visit: &mut dyn FnMut(&[u8])) {
+fn rest(bytes: &[u8], encoding: &[u8], mut skip: usize, visit: &mut dyn FnMut(&[u8], Effort)) {
     let Some(mut decoder) = Decoder::new(encoding, bytes) else { return };
-    let mut block = Zeroizing::new(Vec::with_capacity(2 * BLOCK));
-    decoder.push(bytes, &mut |piece| {
-        let passed = skip.min(piece.len());
-        skip = skip.saturating_sub(passed);
-        block.extend_from_slice(piece.get(passed..).unwrap_or_default());
-        if block.len() >= BLOCK {
-            visit(&block);
-            let shown = block.len().saturating_sub(OVERLAP);
-            block.drain(..shown);
+    let mut blocks = Blocks::default();
+    for part in bytes.chunks(CHUNK) {
+        let effort = Effort::of(&decoder);
+        let goes_on = decoder.push(part, &mut |piece| {
+            let passed = skip.min(piece.len());
+            skip = skip.saturating_sub(passed);
+            blocks.push(piece.get(passed..).unwrap_or_default(), &mut |block| visit(block, effort));
+        });
+        if !goes_on {
+            break;
         }
-    });
-    visit(&block);
+    }
+    visit(blocks.rest(), Effort::of(&decoder));
 }
 
 /// Calls `visit` with every document in a body: the body with its encodings undone as UTF-8, or, if it is an archive, each

@@ -74,7 +74,7 @@ fn message(
         let encodings = message.head.encodings();
         let mut rest = Vec::new();
         let mut search = |document: &[u8]| tokens::tokens_in(document, out);
-        let mut search_rest = |block: &[u8]| tokens::tokens_in(block, &mut rest);
+        let mut search_rest = |block: &[u8], _| tokens::tokens_in(block, &mut rest);
         let (captured, most) = (&message.body.captured, content::MAX_DECODED);
         content::documents_and_rest(captured, encodings.as_deref(), most, &mut search, &mut search_rest);
         out.append(&mut rest);

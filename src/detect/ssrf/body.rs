@@ -47,9 +47,9 @@ impl Search<'_> {
         }
         let catalogue = self.catalogue;
         let mut found = Vec::new();
-        let mut look = |block: &[u8]| {
+        let mut look = |block: &[u8], effort| {
             if found.len() < FOUND {
-                later::look(catalogue, block, &mut found);
+                later::look(catalogue, block, effort, &mut found);
             }
         };
         let mut read = |document: &[u8]| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::search::Search;
 use crate::catalogue::Catalogue;
 use crate::detect::{CandidateKind, Place};
-use crate::proto::http::later::{FOUND, Watch};
+use crate::proto::http::later::{Effort, Watch};
 
 /// How a line begins that holds a whole value, one that holds what is only mentioned, and those of a host or a path in a
 /// field of its own.
@@ -17,6 +17,9 @@ pub(super) const VALUE: u8 = b'v';
 pub(super) const MENTION: u8 = b'm';
 pub(super) const HOST: u8 = b'h';
 pub(super) const PATH: u8 = b'p';
+
+/// Most places in a block that are read where it is only looked at for what is written as usual.
+const LITERAL_HITS: usize = 8;
 
 /// Looks for targets in the later parts of bodies.
 #[derive(Debug)]
@@ -32,24 +35,27 @@ impl LaterTargets {
 }
 
 impl Watch for LaterTargets {
-    fn look(&self, block: &[u8], found: &mut Vec<u8>) {
-        if found.len() < FOUND {
-            look(&self.catalogue, block, found);
-        }
+    fn look(&self, block: &[u8], effort: Effort, found: &mut Vec<u8>) {
+        look(&self.catalogue, block, effort, found);
     }
 }
 
 /// Adds what a piece of a body names to `found`, a line for each.
-pub(super) fn look(catalogue: &Catalogue, block: &[u8], found: &mut Vec<u8>) {
+pub(super) fn look(catalogue: &Catalogue, block: &[u8], effort: Effort, found: &mut Vec<u8>) {
     let block = narrow(block);
     let mut search = Search::new(catalogue, block.len());
-    search.piece(&block);
+    match effort {
+        Effort::Whole => search.piece(&block),
+        Effort::Literal => search.literally_in(&Place::Body, &block, &mut { LITERAL_HITS }),
+    }
     for candidate in search.found.iter().filter(|candidate| candidate.is_metadata) {
         found.push(if candidate.kind == CandidateKind::Attempt { VALUE } else { MENTION });
         found.extend(candidate.url.bytes().filter(|b| *b != b'\n'));
         found.push(b'\n');
     }
-    Search::new(catalogue, block.len()).fields_of(&block, found);
+    if effort == Effort::Whole {
+        Search::new(catalogue, block.len()).fields_of(&block, found);
+    }
 }
 
 /// Text of wide characters, most of which are ASCII, without its zeros.

@@ -583,16 +583,23 @@ fn records_and_inventories_are_no_attempts() {
 
 #[test]
 fn long_bodies_are_read_to_the_end_in_pieces() {
-    use crate::proto::http::later::Watch as _;
+    use crate::proto::http::later::{Effort, Watch as _};
     let watch = LaterTargets::new(std::sync::Arc::new(catalogue()));
-    let look = |block: String| {
+    let look_with = |effort, block: String| {
         let mut found = Vec::new();
-        watch.look(block.as_bytes(), &mut found);
+        watch.look(block.as_bytes(), effort, &mut found);
         String::from_utf8(found).unwrap()
     };
+    let look = |block| look_with(Effort::Whole, block);
     let filler = "QUJD".repeat(2000);
     assert_eq!(look(format!("{filler}\",\"u\":\"http://169.254.169.254/a\"}}")), "vhttp://169.254.169.254/a\n");
     assert_eq!(look(format!("{filler}\r\n\r\nhttp:\\/\\/0xa9fea9fe/a\r\n--b")), "vhttp://0xa9fea9fe/a\n");
     assert_eq!(look(format!("{filler} see http://169.254.169.254/a for it")), "mhttp://169.254.169.254/a\n");
     assert_eq!(look(format!("{filler} https://cdn.example/a")), "");
+    let literally = |block| look_with(Effort::Literal, block);
+    assert_eq!(literally(format!("{filler}\",\"u\":\"http://169.254.169.254/a\"}}")), "vhttp://169.254.169.254/a\n");
+    let disguised = |look: &dyn Fn(String) -> String| look("\",\"u\":\"aHR0cDovLzE2OS4yNTQuMTY5LjI1NC9h\"}".to_owned());
+    assert_eq!((disguised(&literally), disguised(&look).is_empty()), (String::new(), false), "base64 takes more");
+    let many = "http://169.254.169.254/a ".repeat(600);
+    assert!(literally(many).len() < 1024, "each is read, and few are");
 }

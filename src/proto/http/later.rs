@@ -24,16 +24,66 @@ pub const FOUND: usize = 16 * 1024;
 /// Bytes that whoever reads what is captured of a compressed body reads of what it stands for.
 const READ: usize = 256 * 1024;
 
+/// How a block is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// For everything.
+    Whole,
+    /// For what is written as usual: of compressed bodies that are [swollen](Decoder::is_swollen).
+    Literal,
+}
+
+impl Effort {
+    /// For what a decoder gives next.
+    pub fn of(decoder: &Decoder) -> Self {
+        if decoder.is_swollen() { Self::Literal } else { Self::Whole }
+    }
+}
+
 /// Looks at blocks of bodies.
 pub trait Watch: fmt::Debug + Send + Sync {
-    /// Adds what `block` holds to `found`.
-    fn look(&self, block: &[u8], found: &mut Vec<u8>);
+    /// Adds what `block` holds to `found`, which has less than [`FOUND`] bytes.
+    fn look(&self, block: &[u8], effort: Effort, found: &mut Vec<u8>);
+}
+
+/// Bytes cut into blocks of which each begins with the last [`OVERLAP`] bytes of the one before.
+#[derive(Clone, Default)]
+pub struct Blocks(Vec<u8>);
+
+impl Blocks {
+    /// Takes the next bytes, and shows blocks that are full.
+    pub fn push(&mut self, mut bytes: &[u8], show: &mut dyn FnMut(&[u8])) {
+        if self.0.capacity() == 0 {
+            self.0.reserve_exact(BLOCK);
+        }
+        while !bytes.is_empty() {
+            let room = BLOCK.saturating_sub(self.0.len()).min(bytes.len());
+            let (now, rest) = bytes.split_at_checked(room).unwrap_or((bytes, b""));
+            self.0.extend_from_slice(now);
+            bytes = rest;
+            if self.0.len() >= BLOCK {
+                show(&self.0);
+                self.0.drain(..self.0.len().saturating_sub(OVERLAP));
+            }
+        }
+    }
+
+    /// What has not been shown, and [`OVERLAP`] bytes before it.
+    pub fn rest(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
 }
 
 /// See the module.
 #[derive(Default)]
 pub struct Later {
-    block: Vec<u8>,
+    blocks: Blocks,
     found: Vec<u8>,
     unsearched: Vec<u8>,
     packed: Packed,
@@ -102,7 +152,7 @@ impl Later {
                 && decoder.push(bytes, &mut |piece| {
                     let read = skip.min(piece.len());
                     skip = skip.saturating_sub(read);
-                    self.read(piece.get(read..).unwrap_or_default(), readers);
+                    self.read(piece.get(read..).unwrap_or_default(), Effort::Whole, readers);
                 });
         }
         self.packed = if goes_on { Packed::Yes(Box::new(decoder)) } else { Packed::Lost };
@@ -112,20 +162,21 @@ impl Later {
     fn pass(&mut self, bytes: &[u8], readers: &mut Readers<'_>) {
         match std::mem::take(&mut self.packed) {
             Packed::Yes(mut decoder) => {
-                let goes_on = decoder.push(bytes, &mut |piece| self.read(piece, readers));
+                let effort = Effort::of(&decoder);
+                let goes_on = decoder.push(bytes, &mut |piece| self.read(piece, effort, readers));
                 self.packed = if goes_on { Packed::Yes(decoder) } else { Packed::Lost };
             }
             Packed::Lost => self.packed = Packed::Lost,
             Packed::No | Packed::Unknown => {
                 self.packed = Packed::No;
-                self.read(bytes, readers);
+                self.read(bytes, Effort::Whole, readers);
             }
         }
     }
 
-    fn read(&mut self, bytes: &[u8], readers: &mut Readers<'_>) {
+    fn read(&mut self, bytes: &[u8], effort: Effort, readers: &mut Readers<'_>) {
         if let Some(watch) = readers.watch {
-            self.take(bytes, watch);
+            self.take(bytes, effort, watch);
         }
         if let Some(full) = &mut readers.full {
             self.search(bytes, full);
@@ -138,23 +189,14 @@ impl Later {
     }
 
     /// Takes bytes that follow what was captured.
-    pub(in crate::proto) fn take(&mut self, mut bytes: &[u8], watch: &dyn Watch) {
-        if self.block.capacity() == 0 {
-            self.block.reserve_exact(BLOCK);
-        }
-        while !bytes.is_empty() {
-            let room = BLOCK.saturating_sub(self.block.len()).min(bytes.len());
-            let (now, rest) = bytes.split_at_checked(room).unwrap_or((bytes, b""));
-            self.block.extend_from_slice(now);
-            bytes = rest;
-            if self.block.len() >= BLOCK {
-                if self.found.len() < FOUND {
-                    watch.look(&self.block, &mut self.found);
-                    self.found.truncate(FOUND);
-                }
-                self.block.drain(..self.block.len().saturating_sub(OVERLAP));
+    pub(in crate::proto) fn take(&mut self, bytes: &[u8], effort: Effort, watch: &dyn Watch) {
+        let Self { blocks, found, .. } = self;
+        blocks.push(bytes, &mut |block| {
+            if found.len() < FOUND {
+                watch.look(block, effort, found);
+                found.truncate(FOUND);
             }
-        }
+        });
     }
 
     /// Takes the same bytes to be searched; blocks that are full are appended to `full`.
@@ -182,7 +224,7 @@ impl Later {
 
     /// The bytes that no [`Watch`] has looked at yet: the end of the body.
     pub fn rest(&self) -> &[u8] {
-        &self.block
+        self.blocks.rest()
     }
 
     /// What was found before that.
@@ -192,7 +234,7 @@ impl Later {
 
     /// Bytes on the heap.
     pub(in crate::proto) fn memory(&self) -> usize {
-        self.block.capacity().saturating_add(self.found.capacity()).saturating_add(self.unsearched.capacity())
+        self.blocks.0.capacity().saturating_add(self.found.capacity()).saturating_add(self.unsearched.capacity())
     }
 
     /// The same of what decompresses the body, while it lasts.
@@ -208,14 +250,13 @@ impl Clone for Later {
     /// What is being decompressed goes on in one of them only.
     fn clone(&self) -> Self {
         let packed = if matches!(self.packed, Packed::No) { Packed::No } else { Packed::Lost };
-        let Self { block, found, unsearched, .. } = self;
-        Self { block: block.clone(), found: found.clone(), unsearched: unsearched.clone(), packed }
+        let Self { blocks, found, unsearched, .. } = self;
+        Self { blocks: blocks.clone(), found: found.clone(), unsearched: unsearched.clone(), packed }
     }
 }
 
 impl Drop for Later {
     fn drop(&mut self) {
-        wipe(&mut self.block);
         wipe(&mut self.found);
         wipe(&mut self.unsearched);
     }
@@ -236,7 +277,7 @@ impl fmt::Debug for Later {
     /// Never the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Later")
-            .field("rest", &self.block.len())
+            .field("rest", &self.rest().len())
             .field("found", &self.found.len())
             .finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{Delivery, Found, Layers, Sink, bytes_of};
 use crate::bytes::Reader;
 use crate::proto::http::Upgrade;
-use crate::proto::http::later::Later;
+use crate::proto::http::later::{Effort, Later};
 use crate::stream::{Chunk, Context, Dir};
 
 /// Bytes of a message that are handed on whole.
@@ -178,7 +178,7 @@ impl WebSocket {
             let (first, rest) = bytes.split_at_checked(room).unwrap_or((bytes, b""));
             side.message.extend_from_slice(first);
             if let Some(watch) = sink.limits.watch.filter(|_| !rest.is_empty()) {
-                side.later.get_or_insert_default().take(rest, watch);
+                side.later.get_or_insert_default().take(rest, Effort::Whole, watch);
             }
         }
         if !bytes.is_empty() {
