@@ -8,6 +8,7 @@ from email.utils import formatdate
 
 LOGP, CTLP = sys.argv[1], sys.argv[2]
 ROLE = "demo-web-role"
+ADMIN = "azureuser"
 
 
 def ctl():
@@ -356,7 +357,7 @@ def azure(method, np, h, raw, c, q):
         "platformFaultDomain": "0",
         "platformUpdateDomain": "0",
         "provider": "Microsoft.Compute",
-        "publicKeys": [{"keyData": "ssh-rsa AAAAEXAMPLE demo", "path": "/home/azureuser/.ssh/authorized_keys"}],
+        "publicKeys": [{"keyData": "ssh-rsa AAAAEXAMPLE demo", "path": f"/home/{ADMIN}/.ssh/authorized_keys"}],
         "publisher": "canonical",
         "resourceGroupName": "demo",
         "resourceId": "/subscriptions/EXAMPLE-SUB/resourceGroups/demo/providers/Microsoft.Compute/virtualMachines/demo-web",
@@ -369,7 +370,7 @@ def azure(method, np, h, raw, c, q):
         "vmScaleSetName": "",
         "vmSize": "Standard_B2s",
         "zone": "1",
-        "osProfile": {"adminUsername": "azureuser", "computerName": "demo-web", "disablePasswordAuthentication": "true"},
+        "osProfile": {"adminUsername": ADMIN, "computerName": "demo-web", "disablePasswordAuthentication": "true"},
         "storageProfile": {"dataDisks": []},
     }
     net = {
