@@ -90,7 +90,7 @@ fn add_command<'a>(
     command::add_process(writer, envelope, subject.conn.process.as_deref(), line, context);
     subject.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| envelope.related.add_ip(*ip));
     if let Some(http) = &subject.http {
-        body.url = Some(command::named(&http.target, context));
+        body.url = Some(command::named(&http.target, context)).filter(|named| named.original.is_some());
     }
 }
 
