@@ -231,7 +231,8 @@ fn subject_url<'a>(
         params.encode()
     });
     let original = url::hide_in_target(http.target.as_bytes(), hidden);
-    http::url_object(original, target, query.unwrap_or_default(), (host, port), &context.mask)
+    let mask = http::url_mask(context.mask, http.target.as_bytes(), host);
+    http::url_object(original, target, query.unwrap_or_default(), (host, port), &mask)
 }
 
 /// `http.version`.
