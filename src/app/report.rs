@@ -13,6 +13,7 @@ use crate::decode;
 use crate::metrics::{Family, Snapshot};
 use crate::output::Counts;
 use crate::pipeline;
+use crate::process;
 use crate::publish;
 
 /// Everything that a run adds up to.
@@ -54,6 +55,8 @@ pub struct Report {
     pub seconds: f64,
     /// Live capture: received, dropped by the kernel, dropped by the interface, dropped here.
     pub live: Option<Drops>,
+    /// Live capture: processes.
+    pub processes: process::Counts,
     /// Live capture: at least one interface is open.
     pub ready: bool,
     pub(super) suggestions: String,
@@ -207,6 +210,7 @@ impl Report {
                     writeln!(out, "{count} packets dropped by {cause}")?;
                 }
             }
+            print_processes(out, self.processes)?;
             writeln!(out, "{:.1} s behind the wire at most", self.lag_max.as_secs_f64())?;
         }
         Ok(())
@@ -238,6 +242,12 @@ impl Report {
             ("dropped_no_room", drops.own.no_room),
             ("dropped_late", drops.own.late),
             ("dropped_at_end", drops.own.at_end),
+            ("connections_named", self.processes.named),
+            ("connections_unnamed", self.processes.unnamed),
+            ("processes_started", self.processes.started),
+            ("processes_cut", self.processes.cut),
+            ("processes_cut_connected", self.processes.cut_connected),
+            ("process_records_lost", self.processes.lost),
             ("undecoded", self.undecoded().values().sum()),
             ("flows", pipeline.flows),
             ("http", pipeline.http),
@@ -350,6 +360,20 @@ impl Report {
         let failing = self.outputs.iter().find(is_failing)?;
         Some(format!("output {} has been failing for more than a minute", failing.name))
     }
+}
+
+/// What became of processes, one line for each fact.
+fn print_processes(out: &mut impl Write, counts: process::Counts) -> io::Result<()> {
+    let facts = [
+        (counts.named, "connections to metadata services with their process"),
+        (counts.unnamed, "connections to metadata services without their process"),
+        (counts.started, "programs started"),
+        (counts.cut, "programs started whose arguments could not be read whole"),
+        (counts.cut_connected, "of these connected to metadata services"),
+        (counts.lost, "records of processes lost"),
+    ];
+    let mut facts = facts.into_iter().filter(|(count, _)| *count > 0);
+    facts.try_for_each(|(count, what)| writeln!(out, "{count} {what}"))
 }
 
 /// What an output has to say at the end, one line for each fact; nothing where all was taken.

@@ -10,6 +10,7 @@ use std::hash::BuildHasher as _;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
+use zeroize::Zeroizing;
 
 use super::doc::Text;
 use crate::detect::Grams;
@@ -96,6 +97,11 @@ impl<'m> Masker<'m> {
     /// Whether nothing needs to be hidden in `text`, nor in what follows from it by decoding.
     pub fn is_clean(&self, text: &[u8]) -> bool {
         self.secrets_in(text).is_empty()
+    }
+
+    /// The same for texts that are written one behind the other.
+    pub fn are_clean(&self, texts: &[&[u8]]) -> bool {
+        self.issued.is_none() || self.is_clean(&Zeroizing::new(texts.concat()))
     }
 
     /// The text without issued secrets.
