@@ -49,6 +49,7 @@ pub mod process;
 pub mod proto;
 pub mod session;
 pub mod stream;
+pub mod table;
 
 // What is looked for, and what one observation means.
 pub mod catalogue;
