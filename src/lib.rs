@@ -23,6 +23,7 @@ pub mod bytes;
 pub mod civil;
 pub mod clock;
 pub mod coding;
+pub mod memo;
 pub mod net;
 pub mod packet;
 pub mod text;

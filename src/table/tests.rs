@@ -1,3 +1,5 @@
+//! The slab and the wheel against what they must do, and against a plain map.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
