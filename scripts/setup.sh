@@ -1,4 +1,5 @@
 # Sourced by the other scripts: installs what building needs and is missing, on Debian and Ubuntu. Changes nothing else.
+# shellcheck shell=sh
 set -eu
 
 need_rust=1.95

@@ -27,6 +27,16 @@ os.environ["PYSPARK_PYTHON"] = sys.executable
 METADATA = "(net 169.254.0.0/16 or host 100.100.100.200 or host fd00:ec2::254 or host 168.63.129.16)"
 # What the two sensors' clocks differ by, in seconds.
 APART = 1.5
+# Little data and many plans: to compile each of them costs more than it saves.
+JAVA = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
+SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.ui.enabled": "false",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.extraJavaOptions": " ".join(JAVA),
+}
 
 
 @pytest.fixture(scope="session")
@@ -43,21 +53,18 @@ def binary() -> str:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     builder = SparkSession.builder.master("local[2]").appName("fleet tests")
-    jars = ",".join(str(jar) for jar in sorted((SERVERS / "spark").glob("*.jar")))
-    settings = {
-        "spark.sql.session.timeZone": "UTC",
-        "spark.ui.enabled": "false",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        **({"spark.jars": jars} if jars else {}),
-    }
+    settings = SETTINGS | {"spark.sql.shuffle.partitions": "2"} | ({"spark.jars": jars()} if jars() else {})
     for name, value in settings.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+
+
+def jars() -> str:
+    """Spark's connector for Kafka, where it was fetched."""
+    return ",".join(str(jar) for jar in sorted((SERVERS / "spark").glob("*.jar")))
 
 
 def corpus(name: str) -> Path:
@@ -137,7 +144,7 @@ def kafka() -> Iterator[str]:
             f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners=PLAINTEXT://127.0.0.1:{port}\n"
             f"log.dirs={folder}/data\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\nnum.partitions=1\n"
         )
-        java = ["java", "-Xmx256m", "-cp", f"{SERVERS}/kafka/*"]
+        java = ["java", "-Xmx256m", *JAVA, "-cp", f"{SERVERS}/kafka/*"]
         subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", properties], check=True, capture_output=True)
         with open(Path(folder) / "log", "wb") as log, subprocess.Popen([*java, "kafka.Kafka", properties], stdout=log, stderr=log) as broker:
             begun = time.monotonic()

@@ -23,7 +23,7 @@ def test_ssrf_whose_halves_two_sensors_saw_is_joined(table: Table, thefts: dict[
     joined = set()
     # One table for all, as it is in life; pairs of two captures are no finding of this test.
     everything = {f"{name} {half}": some for name, both in thefts.items() for half, some in both.items()}
-    for pair in join.join_ssrf(table(everything), SKEW).collect():
+    for pair in join.join_ssrf(table(everything).cache(), SKEW).collect():
         (edge, _), (host, _) = pair.a_sensor.rsplit(" ", 1), pair.b_sensor.rsplit(" ", 1)
         if edge == host:
             joined.add(edge)
@@ -57,7 +57,7 @@ def test_a_day_without_theft_joins_nothing(binary: str, table: Table, tmp_path: 
     quiet = [line for line in lines(binary, day, f"not (host {theft[0][1]} and ({ports}))")]
     assert len(quiet) > 5000
     # The host's own sensor, one on the mirror port that saw the same, and one of another host of the same kind.
-    sensors = table({"host": quiet, "mirror": [later(line, 0.3) for line in quiet], "edge": lines(binary, day, f"not {METADATA}")})
+    sensors = table({"host": quiet, "mirror": [later(line, 0.3) for line in quiet], "edge": lines(binary, day, f"not {METADATA}")}).cache()
     assert alerts(join.ssrf_alerts(sensors, SKEW)) == []
     assert alerts(join.holders_alerts(sensors, SKEW, WITHIN)) == []
 

@@ -126,35 +126,38 @@ impl Feed<'_> {
         self.send(at)
     }
 
-    /// Takes what a capture thread says until it ends, and what is seen of process starts meanwhile.
-    pub(super) fn run(mut self, captured: &Receiver<Captured>, seen: &Receiver<(Timestamp, What)>) {
-        let mut seen = seen.clone();
+    /// Takes what a capture thread says until it ends, and meanwhile, whenever the bell rings, what `started` tells of
+    /// process starts. Before packets are handed on it is asked as well: whatever was started before they were sent has
+    /// its place before them, however late the bell is.
+    pub(super) fn run(
+        mut self,
+        captured: &Receiver<Captured>,
+        bell: &Receiver<()>,
+        mut started: impl FnMut() -> Vec<(Timestamp, What)>,
+    ) {
+        let mut bell = bell.clone();
         loop {
             let going = select! {
                 recv(captured) -> captured => match captured {
-                    Ok(Captured::Packets(packets)) => self.packets(packets),
+                    Ok(Captured::Packets(packets)) => {
+                        self.tell(started());
+                        self.packets(packets) && self.tell_all()
+                    }
                     Ok(Captured::Quiet { at, now }) => self.quiet(at, now),
                     Err(_) => false,
                 },
-                recv(seen) -> found => match found {
-                    Ok((time, what)) => self.seen(time, what),
-                    Err(_) => {
-                        seen = never();
-                        true
+                recv(bell) -> rung => {
+                    if rung.is_err() {
+                        bell = never();
                     }
-                },
+                    self.tell(started());
+                    self.tell_all()
+                }
             };
             if !going {
                 break;
             }
         }
-    }
-
-    /// Something that no packet told of has its place before the next packet.
-    fn seen(&mut self, time: Timestamp, what: What) -> bool {
-        let next = self.told.next;
-        self.told.hand_on(time, what, next, &mut self.router);
-        self.send(next)
     }
 }
 

@@ -64,6 +64,30 @@ pub fn urls(value: &[u8]) -> Vec<Parsed> {
     if begins_otherwise(trim(value)) { Vec::new() } else { read(value, false) }
 }
 
+/// The only reading of a URL in the usual spelling, which most are: `http`, `https` or two slashes, a host that is
+/// [plain](plain_authority), and a path. `None` says nothing.
+pub fn plain_url(value: &[u8]) -> Option<Parsed> {
+    let is_plain = |byte: &u8| {
+        matches!(byte, b'!'..=b'~') & !matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | b'%' | b'&' | b'@' | b'\\')
+    };
+    let (scheme, rest) = match value {
+        [b'/', b'/', rest @ ..] => (Scheme::Relative, rest),
+        _ => {
+            let (scheme, rest) = value.split_at_checked(find(value, b"://").filter(|at| *at <= 5)?)?;
+            let is_known = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+            (Scheme::Named, rest.get(3..).filter(|_| is_known)?)
+        }
+    };
+    if value.len() > INPUT || !value.iter().all(is_plain) {
+        return None;
+    }
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#' | b',' | b';' | b'|')).unwrap_or(rest.len());
+    let (authority, after) = rest.split_at_checked(end).filter(|(_, after)| matches!(after, [] | [b'/', ..]))?;
+    let (host, port) = plain_authority(authority)?;
+    let path = normalise_path(after);
+    Some(Parsed { scheme, host, port, path: (path != "/").then_some(path), method: None, disguised: false })
+}
+
 /// Whether `value` may be a URL by how it begins; says yes rather than no. Looks at a few bytes.
 pub fn may_begin_url(value: &[u8]) -> bool {
     !begins_otherwise(trim(value))
@@ -229,7 +253,8 @@ fn read_url(text: &str, out: &mut Vec<Parsed>) {
 /// Splits scheme (wrappers like `view-source:` undone) and slashes off.
 fn split_scheme(mut text: &str) -> Option<(Scheme, &str)> {
     for _ in 0..4 {
-        if !text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic()) {
+        // most schemes begin as none of them
+        if !text.bytes().next().is_some_and(|b| b"ubvjznfwe".contains(&b.to_ascii_lowercase())) {
             break;
         }
         let Some(rest) = WRAPPERS.iter().find_map(|wrapper| strip_prefix_ignore_case(text, wrapper)) else { break };
@@ -352,7 +377,8 @@ impl<'t> Reading<'t> {
 fn is_plain(written: &str, host: &HostRef) -> bool {
     match host {
         HostRef::Name(name) => written.eq_ignore_ascii_case(name),
-        HostRef::Address(IpAddr::V4(v4)) => written == v4.to_string(),
+        // only the usual spelling is parsed
+        HostRef::Address(IpAddr::V4(v4)) => written.parse() == Ok(*v4),
         HostRef::Address(IpAddr::V6(v6)) => written.trim_matches(['[', ']']).eq_ignore_ascii_case(&v6.to_string()),
     }
 }

@@ -90,14 +90,14 @@ impl<'b> Content<'b> {
     /// Undoes a `Content-Encoding`; the first bytes of gzip and zstd are believed without one. Content in another encoding,
     /// or that is not in the encoding that it is said to be in, is left as it is.
     pub fn new(bytes: &'b [u8], encoding: Option<&[u8]>) -> Self {
-        Self::up_to_limit(bytes, encoding).0
+        Self::up_to(MAX_DECODED, bytes, encoding).0
     }
 
-    /// The same, and whether the limit was in the way.
-    fn up_to_limit(bytes: &'b [u8], encoding: Option<&[u8]>) -> (Self, bool) {
+    /// The same, no more than `limit` bytes, and whether that was in the way.
+    pub fn up_to(limit: usize, bytes: &'b [u8], encoding: Option<&[u8]>) -> (Self, bool) {
         let mut content = Self::Plain(bytes);
         let mut is_cut = false;
-        let limit = MAX_DECODED.min(allowance(bytes.len()));
+        let limit = limit.min(allowance(bytes.len()));
         for name in names(encoding.unwrap_or_default()) {
             let input = content.bytes();
             let named = Coding::named(name);
@@ -135,11 +135,12 @@ pub fn documents_and_rest(
     visit: &mut dyn FnMut(&[u8]),
     visit_rest: &mut dyn FnMut(&[u8], Effort),
 ) {
-    let (content, is_cut) = Content::up_to_limit(bytes, encoding);
+    let (content, is_cut) = Content::up_to(MAX_DECODED, bytes, encoding);
     let mut left = limit;
     unpack(content.bytes(), NESTED, &mut left, visit);
-    if is_cut {
-        let skip = content.bytes().len();
+    let skip = content.bytes().len();
+    // beyond its allowance there is nothing to be had
+    if is_cut && skip < allowance(bytes.len()) {
         drop(content);
         rest(bytes, encoding.unwrap_or_default(), skip, visit_rest);
     }

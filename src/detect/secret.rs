@@ -144,24 +144,39 @@ fn mix(low: u64, high: u64, [first, second]: [u64; 2]) -> u64 {
     fold(fold(low ^ first, high ^ second) ^ second, first)
 }
 
+/// The last few hashes, by where they begin; none is moved, which would cost more than to make them.
+#[derive(Default)]
+struct Recent([u64; WINDOW.next_power_of_two()]);
+
+impl Recent {
+    fn put(&mut self, at: usize, hash: u64) {
+        let len = self.0.len();
+        if let Some(slot) = self.0.get_mut(at % len) {
+            *slot = hash;
+        }
+    }
+
+    fn at(&self, at: usize) -> u64 {
+        self.0.get(at % self.0.len()).copied().unwrap_or(u64::MAX)
+    }
+}
+
 /// Hands out the anchors of a run without gaps: where each begins, and its hash.
 pub fn each_anchor(run: &[u8], mut take: impl FnMut(usize, u64)) {
     // the least of the window and where it is; of equal ones the last
     let (mut least, mut place) = (u64::MAX, 0usize);
-    let mut recent = [u64::MAX; WINDOW];
+    let mut recent = Recent::default();
     let mut last = None;
     for (at, chars) in run.windows(ANCHOR).enumerate() {
         let Some(hash) = anchor(chars) else { return };
-        recent.rotate_left(1);
-        if let Some(slot) = recent.last_mut() {
-            *slot = hash;
-        }
+        recent.put(at, hash);
         let first = at.saturating_sub(WINDOW.saturating_sub(1));
         if hash <= least {
             (least, place) = (hash, at);
         } else if place < first {
             (least, place) = (u64::MAX, at);
-            for (candidate, hash) in (first..).zip(recent) {
+            for candidate in first..=at {
+                let hash = recent.at(candidate);
                 if hash <= least {
                     (least, place) = (hash, candidate);
                 }

@@ -11,7 +11,7 @@ use super::secret::Secret;
 use super::tokens::Seen;
 use crate::catalogue::Catalogue;
 pub use crate::catalogue::Sensitivity;
-use crate::conn::{Bytes, Conn};
+use crate::conn::{Bytes, Conn, Endpoint};
 use crate::packet::Timestamp;
 use crate::proto::http::Transaction;
 
@@ -415,6 +415,8 @@ pub struct Command {
     pub imds: Arc<Imds>,
     /// It names the address or name, and asks for nothing there.
     pub is_mention: bool,
+    /// It could not be read whole, and all that is known is that the process connected to this metadata service.
+    pub reached: Option<Endpoint>,
     /// It asks for the index of a tree that holds credentials, in a program that was given as an argument.
     pub is_walk: bool,
 }

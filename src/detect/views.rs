@@ -69,46 +69,64 @@ fn level<V: Visitor>(text: &[u8], depth: u8, work: &mut usize, visitor: &mut V) 
 }
 
 /// A text that another stands for.
-struct View {
+struct View<'s> {
     bytes: Zeroizing<Vec<u8>>,
-    /// Which bytes of the other each byte stands for; empty where nobody asks.
-    spans: Vec<(u32, u32)>,
-    /// The other text as far as it is this one, where single bytes cannot be told apart.
-    whole: Option<Range<usize>>,
+    origin: Origin<'s>,
 }
 
-impl View {
+/// Where in the other text the bytes of a [`View`] come from.
+enum Origin<'s> {
+    /// Of each byte, in order; empty where nobody asks.
+    Each(Vec<(u32, u32)>),
+    /// They are packed in symbols of `width` bits each, from the symbol `first` on.
+    Packed { symbols: &'s Symbols, first: usize, width: usize },
+    /// Single bytes cannot be told apart.
+    Whole(Range<usize>),
+}
+
+impl View<'_> {
     fn new(capacity: usize) -> Self {
-        Self { bytes: Zeroizing::new(Vec::with_capacity(capacity)), spans: Vec::new(), whole: None }
+        Self { bytes: Zeroizing::new(Vec::with_capacity(capacity)), origin: Origin::Each(Vec::new()) }
     }
 
     /// Appends a byte that stands for `from..to`.
     fn push<V: Visitor>(&mut self, byte: u8, from: usize, to: usize) {
         self.bytes.push(byte);
-        if V::TRACES {
-            self.spans.push((from as u32, to as u32));
+        if let Origin::Each(spans) = &mut self.origin
+            && V::TRACES
+        {
+            spans.push((from as u32, to as u32));
         }
     }
 
     /// Appends bytes that stand for themselves, from `from` on.
     fn extend<V: Visitor>(&mut self, bytes: &[u8], from: usize) {
         self.bytes.extend_from_slice(bytes);
-        if V::TRACES {
+        if let Origin::Each(spans) = &mut self.origin
+            && V::TRACES
+        {
             let places = (from..).zip(bytes).map(|(at, _)| (at as u32, at.saturating_add(1) as u32));
-            self.spans.extend(places);
+            spans.extend(places);
         }
     }
 
     fn source(&self, range: &Range<usize>) -> Option<Range<usize>> {
-        if self.whole.is_some() {
-            return self.whole.clone();
+        let last = range.end.checked_sub(1)?;
+        match &self.origin {
+            Origin::Each(spans) => Some(spans.get(range.start)?.0 as usize..spans.get(last)?.1 as usize),
+            Origin::Packed { symbols, first, width } => {
+                let symbol =
+                    |bit: usize| bit.checked_div(*width).and_then(|nth| symbols.at.get(nth.checked_add(*first)?));
+                let start = *symbol(range.start.checked_mul(8)?)? as usize;
+                let end = *symbol(range.end.checked_mul(8)?.checked_sub(1)?)? as usize;
+                Some(start..end.checked_add(1)?)
+            }
+            Origin::Whole(range) => Some(range.clone()),
         }
-        let (first, last) = (self.spans.get(range.start)?, self.spans.get(range.end.checked_sub(1)?)?);
-        Some(first.0 as usize..last.1 as usize)
     }
 }
 
-fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
+fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View<'_>)) {
     if memchr::memchr3(b'%', b'\\', b'&', text).is_some() || has_soft_break(text) {
         unescaped::<V>(text).iter().for_each(&mut *take);
     }
@@ -134,7 +152,7 @@ fn has_soft_break(text: &[u8]) -> bool {
 
 /// The text without its escapes: `%2F`, `\/`, `\u002f`, `\x2f`, `\047` (decimal, as names of DNS are shown), `&#47;`,
 /// `&quot;`, and the soft line breaks of quoted-printable. `None` where there are none.
-fn unescaped<V: Visitor>(text: &[u8]) -> Option<View> {
+fn unescaped<V: Visitor>(text: &[u8]) -> Option<View<'static>> {
     let mut view = View::new(text.len());
     let mut at = 0usize;
     let mut is_same = true;
@@ -216,7 +234,7 @@ fn named(name: &[u8]) -> Option<u8> {
 }
 
 /// Text of wide characters without their zeros, in whatever order of bytes.
-fn narrow<V: Visitor>(text: &[u8]) -> View {
+fn narrow<V: Visitor>(text: &[u8]) -> View<'static> {
     let mut view = View::new(text.len());
     for (at, byte) in text.iter().enumerate().filter(|(_, byte)| **byte != 0) {
         view.push::<V>(*byte, at, at.saturating_add(1));
@@ -225,7 +243,7 @@ fn narrow<V: Visitor>(text: &[u8]) -> View {
 }
 
 /// Names in the text without their dots: a secret longer than a label is cut into several.
-fn joined_labels<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View)) {
+fn joined_labels<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View<'_>)) {
     let mut from = 0usize;
     while let Some(dot) = text.get(from..).and_then(|rest| memchr::memchr(b'.', rest)) {
         let dot = from.saturating_add(dot);
@@ -271,7 +289,7 @@ fn is_packed(bytes: &[u8]) -> bool {
 }
 
 /// Compressed data and archives in the text, unpacked as far as they go.
-fn unpacked(text: &[u8]) -> Option<View> {
+fn unpacked(text: &[u8]) -> Option<View<'static>> {
     const GZIP: &[u8] = &[0x1F, 0x8B, 0x08];
     const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
     const ZIP: &[u8] = b"PK\x03\x04";
@@ -290,7 +308,7 @@ fn unpacked(text: &[u8]) -> Option<View> {
 }
 
 /// Compressed data by two bytes, which other data has by chance: some of them are tried.
-fn zlib(text: &[u8]) -> Option<View> {
+fn zlib(text: &[u8]) -> Option<View<'static>> {
     let is_magic = |at: &usize| matches!(text.get(*at..), Some([_, 0x01 | 0x5E | 0x9C | 0xDA, ..]));
     let mut starts = memchr::memchr_iter(0x78, text).filter(is_magic).take(ZLIB_TRIES);
     starts.find_map(|at| {
@@ -300,7 +318,7 @@ fn zlib(text: &[u8]) -> Option<View> {
 }
 
 /// The files of an archive, one after the other.
-fn archive(packed: &[u8], range: Range<usize>) -> Option<View> {
+fn archive(packed: &[u8], range: Range<usize>) -> Option<View<'static>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_UNPACKED));
     content::archive::entries(packed, MAX_UNPACKED, &mut |_, file| {
         let room = MAX_UNPACKED.saturating_sub(bytes.len()).saturating_sub(1);
@@ -310,12 +328,12 @@ fn archive(packed: &[u8], range: Range<usize>) -> Option<View> {
     whole(bytes, range)
 }
 
-fn whole(bytes: Zeroizing<Vec<u8>>, range: Range<usize>) -> Option<View> {
-    Some(View { bytes, spans: Vec::new(), whole: Some(range) }).filter(|view| !view.bytes.is_empty())
+fn whole(bytes: Zeroizing<Vec<u8>>, range: Range<usize>) -> Option<View<'static>> {
+    Some(View { bytes, origin: Origin::Whole(range) }).filter(|view| !view.bytes.is_empty())
 }
 
-fn inflated(mut reader: impl Read, whole: Range<usize>) -> Option<View> {
-    let mut view = View { whole: Some(whole), ..View::new(MAX_UNPACKED) };
+fn inflated(mut reader: impl Read, whole: Range<usize>) -> Option<View<'static>> {
+    let mut view = View { origin: Origin::Whole(whole), ..View::new(MAX_UNPACKED) };
     let mut chunk = Zeroizing::new([0; 4096]);
     while view.bytes.len() < MAX_UNPACKED {
         let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) else { break };
@@ -326,27 +344,28 @@ fn inflated(mut reader: impl Read, whole: Range<usize>) -> Option<View> {
 }
 
 /// Value of a byte in base64 of either alphabet; 64 of those that are none.
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
 const SEXTET: [u8; 256] = {
-    let mut table = [64; 256];
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let urlsafe = values(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", [64; 256]);
+    values(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", urlsafe)
+};
+/// The same of base32 (RFC 4648 section 6), in any case, and of hex; 0 of those that are none.
+const QUINTET: [u8; 256] =
+    values(b"abcdefghijklmnopqrstuvwxyz234567", values(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", [0; 256]));
+const NIBBLE: [u8; 256] = values(b"0123456789abcdef", values(b"0123456789ABCDEF", [0; 256]));
+
+/// A table with the place of each letter in an alphabet.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
+const fn values(alphabet: &[u8], mut table: [u8; 256]) -> [u8; 256] {
     let mut at = 0;
     while at < alphabet.len() {
         table[alphabet[at] as usize] = at as u8;
         at += 1;
     }
-    table[b'-' as usize] = 62;
-    table[b'_' as usize] = 63;
     table
-};
-
-#[allow(clippy::indexing_slicing)] // there is a place for each byte
-const fn sextet(byte: u8) -> u8 {
-    SEXTET[byte as usize]
 }
 
 fn is_encoded(byte: u8) -> bool {
-    sextet(byte) < 64
+    value(&SEXTET, byte) < 64
 }
 
 /// The next run from `from` on that may be text in base64, base32 or hex, with the line breaks in it.
@@ -380,7 +399,7 @@ struct Symbols {
 }
 
 /// All that a run may stand for.
-fn decoded<V: Visitor>(text: &[u8], run: Range<usize>, take: &mut dyn FnMut(&View)) {
+fn decoded<V: Visitor>(text: &[u8], run: Range<usize>, take: &mut dyn FnMut(&View<'_>)) {
     let Some(chars) = text.get(run.clone()) else { return };
     let mut symbols = Symbols { chars: Zeroizing::new(Vec::with_capacity(chars.len())), at: Vec::new() };
     for (place, byte) in chars.iter().enumerate().filter(|(_, byte)| is_encoded(**byte)) {
@@ -391,16 +410,15 @@ fn decoded<V: Visitor>(text: &[u8], run: Range<usize>, take: &mut dyn FnMut(&Vie
     }
     let all = 0..symbols.chars.len();
     if all.len() >= MIN_BASE64 {
-        (0..4).for_each(|skip| take(&bits::<V>(&symbols, all.clone(), skip, 6, sextet)));
+        packed::<6>(&symbols, all, &SEXTET, take);
     }
-    let hex = |byte: u8| byte.is_ascii_hexdigit();
-    for part in stretches(&symbols.chars, MIN_HEX, hex) {
-        (0..2).for_each(|skip| take(&bits::<V>(&symbols, part.clone(), skip, 4, nibble)));
+    for part in stretches(&symbols.chars, MIN_HEX, |byte| byte.is_ascii_hexdigit()) {
+        packed::<4>(&symbols, part, &NIBBLE, take);
     }
     let upper = |byte: u8| matches!(byte, b'A'..=b'Z' | b'2'..=b'7');
     let lower = |byte: u8| matches!(byte, b'a'..=b'z' | b'2'..=b'7');
     for part in stretches(&symbols.chars, MIN_BASE32, upper).chain(stretches(&symbols.chars, MIN_BASE32, lower)) {
-        (0..8).for_each(|skip| take(&bits::<V>(&symbols, part.clone(), skip, 5, quintet)));
+        packed::<5>(&symbols, part, &QUINTET, take);
     }
 }
 
@@ -416,57 +434,53 @@ fn stretches(chars: &[u8], min: usize, belongs: impl Fn(u8) -> bool + Copy) -> i
     })
 }
 
-/// Bytes of symbols of `width` bits each, from the symbol `skip` of a part on.
-fn bits<V: Visitor>(
+/// What symbols of `WIDTH` bits each stand for, from each of them on that may be the first: the bits in a row are the same
+/// for all, so that they are put together once and shifted for the others.
+fn packed<const WIDTH: usize>(
     symbols: &Symbols,
     part: Range<usize>,
-    skip: usize,
-    width: u32,
-    value: impl Fn(u8) -> u8 + Copy,
-) -> View {
-    let start = part.start.saturating_add(skip);
-    let mut chars = symbols.chars.get(start..part.end).unwrap_or_default();
-    let mut view = View::new(chars.len());
-    if !V::TRACES && width == 6 {
-        chars = whole_groups(chars, value, &mut view);
+    values: &[u8; 256],
+    take: &mut dyn FnMut(&View<'_>),
+) {
+    let chars = symbols.chars.get(part.clone()).unwrap_or_default();
+    let bits = joined_bits::<WIDTH>(chars, values);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(bits.len()));
+    let alignments = 8usize >> WIDTH.trailing_zeros();
+    for skip in 0..alignments {
+        let (start, shift) = (skip.saturating_mul(WIDTH) / 8, skip.saturating_mul(WIDTH) % 8);
+        let len = chars.len().saturating_sub(skip).saturating_mul(WIDTH) / 8;
+        let from = bits.get(start..).unwrap_or_default();
+        let pairs = from.iter().zip(from.get(1..).unwrap_or_default()).take(len);
+        bytes.clear();
+        bytes.extend(pairs.map(|(high, low)| (u16::from_be_bytes([*high, *low]) << shift >> 8) as u8));
+        let first = part.start.saturating_add(skip);
+        let view = View { bytes, origin: Origin::Packed { symbols, first, width: WIDTH } };
+        take(&view);
+        bytes = view.bytes;
     }
-    let (mut sum, mut count, mut first) = (0u32, 0u32, start);
-    let place = |symbol: usize| symbols.at.get(symbol).map_or(0, |at| *at as usize);
-    for (nth, byte) in chars.iter().enumerate() {
-        sum = sum << width | u32::from(value(*byte));
-        count = count.saturating_add(width);
-        if count >= 8 {
-            count = count.saturating_sub(8);
-            let last = start.saturating_add(nth);
-            view.push::<V>((sum >> count & 0xFF) as u8, place(first), place(last).saturating_add(1));
-            // A symbol with bits left over has a part in the next byte.
-            first = if count == 0 { last.saturating_add(1) } else { last };
-        }
-    }
-    view
 }
 
-/// Appends what groups of four symbols of six bits stand for, and returns what is left of them.
-fn whole_groups<'s>(chars: &'s [u8], value: impl Fn(u8) -> u8, view: &mut View) -> &'s [u8] {
-    let (groups, rest) = chars.as_chunks::<4>();
-    for group in groups {
-        let sum = group.iter().fold(0u32, |sum, byte| sum << 6 | u32::from(value(*byte)));
-        let [_, bytes @ ..] = sum.to_be_bytes();
-        view.bytes.extend_from_slice(&bytes);
-    }
-    rest
+/// The bits of all symbols in a row, and a byte more.
+fn joined_bits<const WIDTH: usize>(chars: &[u8], values: &[u8; 256]) -> Zeroizing<Vec<u8>> {
+    let len = chars.len().div_ceil(8).saturating_mul(WIDTH).saturating_add(8);
+    let mut bits = Zeroizing::new(Vec::with_capacity(len));
+    let mut append = |group: &[u8; 8]| {
+        let sum = group.iter().fold(0u64, |sum, byte| sum << WIDTH | u64::from(value(values, *byte)));
+        let bytes = (sum << (64usize.saturating_sub(WIDTH.saturating_mul(8)))).to_be_bytes();
+        bits.extend_from_slice(bytes.get(..WIDTH).unwrap_or_default());
+    };
+    let (groups, rest) = chars.as_chunks::<8>();
+    groups.iter().for_each(&mut append);
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    append(&last);
+    bits.push(0);
+    bits
 }
 
-fn nibble(byte: u8) -> u8 {
-    char::from(byte).to_digit(16).unwrap_or(0) as u8
-}
-
-/// RFC 4648 section 6, any case.
-fn quintet(byte: u8) -> u8 {
-    match byte.to_ascii_lowercase() {
-        letter @ b'a'..=b'z' => letter.wrapping_sub(b'a'),
-        digit => digit.wrapping_sub(b'2').wrapping_add(26) & 31,
-    }
+#[allow(clippy::indexing_slicing)] // there is a place for each byte
+const fn value(values: &[u8; 256], byte: u8) -> u8 {
+    values[byte as usize]
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ fn add_command<'a>(
     command::add_process(writer, envelope, subject.conn.process.as_deref(), line, context);
     subject.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| envelope.related.add_ip(*ip));
     if let Some(http) = &subject.http {
-        body.url = Some(command::named(&http.target, context));
+        body.url = Some(command::named(&http.target, context)).filter(|named| named.original.is_some());
     }
 }
 
@@ -231,7 +231,8 @@ fn subject_url<'a>(
         params.encode()
     });
     let original = url::hide_in_target(http.target.as_bytes(), hidden);
-    http::url_object(original, target, query.unwrap_or_default(), (host, port), &context.mask)
+    let mask = http::url_mask(context.mask, http.target.as_bytes(), host);
+    http::url_object(original, target, query.unwrap_or_default(), (host, port), &mask)
 }
 
 /// `http.version`.

@@ -70,6 +70,11 @@ pub(super) fn document<'a>(
     Doc { envelope, body: Body::Http(body) }
 }
 
+/// What hides secrets in the parts of a URL: nothing needs to, where neither target nor host has any.
+pub(super) fn url_mask<'a>(mask: Masker<'a>, target: &[u8], host: &[u8]) -> Masker<'a> {
+    if mask.are_clean(&[host, target]) { Masker::default() } else { mask }
+}
+
 /// `url` by its parts.
 pub(super) fn url_object<'a>(
     original: Cow<'a, [u8]>,
@@ -241,10 +246,8 @@ impl<'a> View<'_, 'a> {
     /// What hides secrets in the parts of the URL: nothing needs to, where neither target nor host nor form has any.
     fn url_mask(&self, request: &Message, known: &Known<'_>) -> Masker<'a> {
         let mask = self.context.mask;
-        let is_clean = mask.is_clean(request.head.target())
-            && mask.is_clean(known.host)
-            && (!known.has_form() || mask.is_clean(&request.body.captured) && known.content_encoding.is_empty());
-        if is_clean { Masker::default() } else { mask }
+        let is_clean = !known.has_form() || mask.is_clean(&request.body.captured) && known.content_encoding.is_empty();
+        if is_clean { url_mask(mask, request.head.target(), known.host) } else { mask }
     }
 
     /// Parameters of the target and of a form, sorted. `None` when the form cannot be read.

@@ -8,6 +8,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
+<<<<<<< HEAD
+=======
+use foldhash::fast::RandomState;
+use zeroize::Zeroizing;
+
+>>>>>>> main
 use super::doc::Text;
 use crate::detect::Grams;
 use crate::detect::secret::{GRAM, gram, is_of_secret};
@@ -92,6 +98,11 @@ impl<'m> Masker<'m> {
     /// Whether nothing needs to be hidden in `text`, nor in what follows from it by decoding.
     pub fn is_clean(&self, text: &[u8]) -> bool {
         self.secrets_in(text).is_empty()
+    }
+
+    /// The same for texts that are written one behind the other.
+    pub fn are_clean(&self, texts: &[&[u8]]) -> bool {
+        self.issued.is_none() || self.is_clean(&Zeroizing::new(texts.concat()))
     }
 
     /// The text without issued secrets.

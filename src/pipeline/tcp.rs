@@ -82,7 +82,8 @@ pub(super) fn packet(
 ) -> Relevance {
     let Some(ends) = Endpoint::of(meta) else { return Relevance::Irrelevant };
     let (source, destination) = ends;
-    let (now, idle) = (context.now(), context.config.idle);
+    // The clock does not believe a leap before the second packet behind it: the first must not be idle by then.
+    let (now, idle) = (context.now().max(meta.time), context.config.idle);
     let (entry, forward) =
         sessions.touch(source, destination, now, idle, &mut |session: Session| session.end(End::Lost, context));
     let payload = meta.payload(segment);

@@ -3,11 +3,35 @@
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRng, TestRunner};
 
 use super::*;
 
 const TARGET: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+proptest! {
+    #![proptest_config(Config { rng_seed: RngSeed::Fixed(1), cases: 4096, ..Config::default() })]
+
+    /// The short way gives what the long way gives.
+    #[test]
+    fn plain_urls_have_one_reading(
+        url in "(http|https|HTTP|ftp|jar:http)?(:|:/)?//?/?([a-c1.-]|example\\.org|1\\.2\\.3\\.4|[:@?#;/.%&\\\\]|:80|/a/b|%2e){1,8}",
+    ) {
+        if let Some(plain) = plain_url(url.as_bytes()) {
+            prop_assert_eq!(urls(url.as_bytes()), [plain], "{}", url);
+        }
+    }
+}
+
+#[test]
+fn ordinary_urls_are_plain_and_disguises_are_not() {
+    for ordinary in ["http://www.example.com/a?b=c#d", "//10.0.0.1", "HTTPS://a1.example:8443/x/../y", "http://ab/"] {
+        assert!(plain_url(ordinary.as_bytes()).is_some(), "{ordinary}");
+    }
+    for other in ["http://a@b/", "http://0251.1.1.1/", "http://ab?x", "http://ab\\x/", "http:///ab", "url:http://ab/"] {
+        assert!(plain_url(other.as_bytes()).is_none(), "{other}");
+    }
+}
 
 fn host(text: &str) -> HostRef {
     text.parse().map_or_else(|_| HostRef::Name(text.to_owned()), HostRef::Address)

@@ -28,9 +28,10 @@ impl Search<'_> {
         if self.is_record_body {
             return;
         }
-        let content = Content::new(captured, request.head.encodings().as_deref());
+        let most = most(captured.len());
+        let (content, _) = Content::up_to(most, captured, request.head.encodings().as_deref());
         let bytes = content.bytes();
-        self.literally_in(&Place::Body, &utf8(bytes.get(..most(captured.len())).unwrap_or(bytes)), &mut hits);
+        self.literally_in(&Place::Body, &utf8(bytes.get(..most).unwrap_or(bytes)), &mut hits);
     }
 
     /// Whether bytes hold an address or a name of a metadata service as it is usually written.

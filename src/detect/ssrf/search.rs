@@ -30,8 +30,9 @@ const DEPTH: usize = 5;
 const HOSTS: usize = 4;
 /// Paths in fields of their own; as many again that only metadata services have.
 const PATHS: usize = 32;
-/// Steps that a URL costs besides its bytes.
-pub(super) const PER_URL: usize = 400;
+/// Steps that a URL costs besides its bytes, in the usual spelling and in others.
+const PER_PLAIN: usize = 200;
+pub(super) const PER_URL: usize = 640;
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,10 +163,7 @@ impl<'c> Search<'c> {
 
     /// Takes `value` if it begins as a URL, in any disguise, whatever follows.
     pub(super) fn whole_url(&mut self, place: &dyn Fn() -> Place, value: &[u8], document: Document) -> bool {
-        if !canonical::may_begin_url(value) || !self.budget.spend(cost(value)) {
-            return false;
-        }
-        let parsed = canonical::urls(value);
+        let parsed = self.readings(value);
         if parsed.is_empty() {
             return false;
         }
@@ -186,6 +184,18 @@ impl<'c> Search<'c> {
         self.push_read(kind, place, parsed, value);
         self.inside_url(place, value, target.is_some());
         true
+    }
+
+    /// Every reading of a value that begins as a URL, as far as there is work left for it.
+    fn readings(&mut self, value: &[u8]) -> Vec<Parsed> {
+        if !canonical::may_begin_url(value) {
+            return Vec::new();
+        }
+        match canonical::plain_url(value) {
+            Some(plain) if self.budget.spend(PER_PLAIN.saturating_add(value.len().saturating_mul(2))) => vec![plain],
+            None if self.budget.spend(cost(value)) => canonical::urls(value),
+            _ => Vec::new(),
+        }
     }
 
     /// Takes a candidate, and what is left of its path for a server that ends it at a mark in it or drops one.

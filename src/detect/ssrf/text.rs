@@ -20,8 +20,8 @@ const LIKELY: usize = 256;
 const PER_HOST: usize = 32;
 const PER_DISGUISE: usize = 512;
 /// Steps that it takes to compare a path with those of metadata services, and to read a URL, besides its bytes.
-const PER_PATH: usize = 96;
-const PER_READING: usize = 512;
+const PER_PATH: usize = 160;
+const PER_READING: usize = 640;
 
 /// Least characters of deflated data in base64, and of its text that are looked at.
 const DEFLATED: usize = 64;

@@ -203,14 +203,22 @@ impl RData {
     /// Bytes of the names inside, uncompressed.
     pub fn names_len(&self) -> usize {
         match self {
-            Self::Name(name) | Self::Mx(_, name) | Self::Srv(.., name) | Self::WithName(_, name, _) => {
-                name.wire().len()
-            }
-            Self::Soa(soa) => soa.0.wire().len().saturating_add(soa.1.wire().len()),
             // two names at most, uncompressed among other fields
             Self::Other(bytes) => bytes.len(),
-            Self::A(_) | Self::Aaaa(_) | Self::Txt(_) => 0,
+            _ => self.names().map(|name| name.wire().len()).fold(0, usize::saturating_add),
         }
+    }
+
+    /// The names inside, where they can be told from the rest.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        let names = match self {
+            Self::Name(name) | Self::Mx(_, name) | Self::Srv(.., name) | Self::WithName(_, name, _) => {
+                [Some(name), None]
+            }
+            Self::Soa(soa) => [Some(&soa.0), Some(&soa.1)],
+            Self::Other(_) | Self::A(_) | Self::Aaaa(_) | Self::Txt(_) => [None, None],
+        };
+        names.into_iter().flatten()
     }
 }
 

@@ -164,17 +164,23 @@ fn question<'a>(message: &'a [u8], reader: &mut Reader<'a>) -> Option<Question> 
     Some(Question { name, qtype: field()?, class: field()? })
 }
 
-/// Bytes that the names of all records of a message may have, uncompressed: pointers let two bytes stand for 254. Those of
-/// honest messages do not come near it.
+/// What the names of all records of a message may [cost]: pointers let two bytes stand for 254. Those of honest messages do
+/// not come near it.
 fn most_names(message: usize) -> usize {
     message.saturating_mul(8).saturating_add(4096)
+}
+
+/// What it costs to read and write a name: its bytes uncompressed, or its labels, where they are shorter than any host's.
+fn cost(name: &Name) -> usize {
+    const LABEL: usize = 6;
+    name.wire().len().max(name.labels().count().saturating_mul(LABEL))
 }
 
 /// The record sections of one message, read one after the other.
 struct Sections<'a> {
     message: &'a [u8],
     reader: Reader<'a>,
-    /// Bytes of names that may still be read.
+    /// What names may still cost.
     names_left: usize,
     /// A record's RDATA was not what its type says.
     damaged: bool,
@@ -207,7 +213,8 @@ impl<'a> Sections<'a> {
             self.damaged = true;
             RData::Other(data.to_vec())
         });
-        self.names_left = self.names_left.checked_sub(name.wire().len().saturating_add(data.names_len()))?;
+        let inner = data.names().map(cost).fold(0, usize::saturating_add).max(data.names_len());
+        self.names_left = self.names_left.checked_sub(cost(&name).saturating_add(inner))?;
         Some(Record { name, rtype, class, ttl, data })
     }
 }

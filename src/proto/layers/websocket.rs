@@ -16,6 +16,8 @@ use crate::stream::{Chunk, Context, Dir};
 
 /// Bytes of a message that are handed on whole.
 const MAX_MESSAGE: usize = 64 * 1024;
+/// A shorter one asks for nothing: no URL or host is as short.
+const MIN_MESSAGE: usize = 4;
 /// Bytes that each direction may inflate to, whatever came.
 const INFLATED: u64 = 64 * 1024;
 /// And so many for each byte that came.
@@ -194,7 +196,7 @@ impl WebSocket {
             side.inflate = None;
         }
         let (message, later) = (std::mem::take(&mut side.message), side.later.take());
-        if let Some(request) = self.upgrade.request().filter(|_| !message.is_empty()) {
+        if let Some(request) = self.upgrade.request().filter(|_| message.len() >= MIN_MESSAGE) {
             let conn = self.inner.outer.conn(sink.conn);
             (sink.out)(Found::Message { conn, request, bytes: &message, later, at: given.at });
         }
