@@ -8,12 +8,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
-<<<<<<< HEAD
-=======
-use foldhash::fast::RandomState;
 use zeroize::Zeroizing;
 
->>>>>>> main
 use super::doc::Text;
 use crate::detect::Grams;
 use crate::detect::secret::{GRAM, gram, is_of_secret};
