@@ -351,10 +351,13 @@ impl Report {
         first.into_iter().flatten().enumerate().map(family).collect()
     }
 
-    /// Why no packets can come in, or an output has been failing for more than a minute.
+    /// Why no packets can come in, or an output has been failing for more than a minute or has lost a thread.
     fn unready(&self) -> Option<String> {
         if !self.ready {
             return Some("no interface is open".into());
+        }
+        if let Some(ended) = self.outputs.iter().find(|output| output.ended) {
+            return Some(format!("output {} has ended, or a thread of it has", ended.name));
         }
         let is_failing = |output: &&Counts| output.failing.is_some_and(|failing| failing > PATIENCE);
         let failing = self.outputs.iter().find(is_failing)?;
@@ -391,7 +394,7 @@ fn print_output(out: &mut impl Write, output: &Counts) -> io::Result<()> {
 }
 
 /// What an output counted, by name; whether it only grows.
-fn output_counters(output: &Counts) -> [(&'static str, bool, u64); 13] {
+fn output_counters(output: &Counts) -> [(&'static str, bool, u64); 14] {
     let failing = output.failing.map_or(0, |failing| failing.as_secs().max(1));
     [
         ("queued", true, output.queued),
@@ -407,9 +410,31 @@ fn output_counters(output: &Counts) -> [(&'static str, bool, u64); 13] {
         ("latency_us", false, output.latency_us),
         ("spool_bytes", false, output.spool_bytes),
         ("failing_seconds", false, failing),
+        ("ended", false, u64::from(output.ended)),
     ]
 }
 
 fn list<'a>(items: impl Iterator<Item = (&'a str, u64)>) -> String {
     items.map(|(name, n)| format!("{n} {name}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_ready_while_packets_come_in_and_outputs_work() {
+        let output = |change: fn(&mut Counts)| {
+            let mut counts = Counts { name: "kafka://k/t".into(), ..Counts::default() };
+            change(&mut counts);
+            Report { ready: true, outputs: vec![Counts::default(), counts], ..Report::default() }.unready()
+        };
+        assert_eq!(Report::default().unready().as_deref(), Some("no interface is open"));
+        assert_eq!(output(|_| {}), None);
+        assert_eq!(output(|counts| counts.failing = Some(PATIENCE)), None);
+        let failing = output(|counts| counts.failing = Some(PATIENCE + Duration::from_secs(1)));
+        assert_eq!(failing.as_deref(), Some("output kafka://k/t has been failing for more than a minute"));
+        let ended = output(|counts| counts.ended = true);
+        assert_eq!(ended.as_deref(), Some("output kafka://k/t has ended, or a thread of it has"));
+    }
 }

@@ -82,7 +82,8 @@ pub(super) fn packet(
 ) -> Interest {
     let Some(ends) = Endpoint::of(meta) else { return Interest::None };
     let (source, destination) = ends;
-    let (now, idle) = (stages.now(), stages.config.idle);
+    // The clock does not believe a leap before the second packet behind it: the first must not be idle by then.
+    let (now, idle) = (stages.now().max(meta.time), stages.config.idle);
     let (entry, forward) =
         sessions.touch(source, destination, now, idle, &mut |session: Session| session.end(End::Lost, stages));
     let payload = meta.payload(segment);
