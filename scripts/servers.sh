@@ -3,7 +3,7 @@
 # or later) and Spark's connector for it, Elastic's Beats receiver and OpenTelemetry's collector (Go), Redis and rsyslog (apt), OpenTelemetry's request definition (pip). Each that
 # cannot be had is said; its tests skip. Nothing is started here: each test starts what it wants, on loopback.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 here=tests/receivers/servers
 to=$PWD/target/servers
 mkdir -p "$to/bin"
