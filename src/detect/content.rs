@@ -60,8 +60,11 @@ pub fn decode(coding: Coding, bytes: &[u8], limit: usize) -> (Decoded, bool) {
 fn read(mut reader: impl Read, limit: usize) -> (Decoded, bool) {
     let mut out = Zeroizing::new(Vec::new());
     let mut chunk = Zeroizing::new([0; CHUNK]);
-    while let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) {
+    loop {
         let room = limit.saturating_sub(out.len());
+        // a byte more than there is room for tells that there would be more
+        let most = room.saturating_add(1).min(CHUNK);
+        let Ok(count @ 1..) = reader.read(chunk.get_mut(..most).unwrap_or_default()) else { break };
         let bytes = chunk.get(..count.min(room)).unwrap_or_default();
         if bytes.len() > out.capacity().saturating_sub(out.len()) {
             // A vector that grows by itself leaves its old content in freed memory.
@@ -178,7 +181,13 @@ fn unpack(bytes: &[u8], depth: u8, left: &mut usize, visit: &mut dyn FnMut(&[u8]
     match depth.checked_sub(1).filter(|_| archive::is_archive(bytes)) {
         Some(depth) => {
             let most = *left;
-            archive::entries(bytes, most, &mut |_, file| unpack(file, depth, left, visit));
+            archive::entries(bytes, most, &mut |_, file| {
+                // an archive in it is work too, whatever comes of that
+                if archive::is_archive(file) {
+                    *left = left.saturating_sub(file.len());
+                }
+                unpack(file, depth, left, visit);
+            });
         }
         None if archive::is_tar(bytes) => archive::tar_entries(bytes, &mut |file| show(file, left, visit)),
         None => show(bytes, left, visit),

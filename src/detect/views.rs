@@ -6,6 +6,7 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use std::cell::Cell;
 use std::io::Read;
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use super::content;
 /// Encodings inside each other that are undone.
 const DEPTH: u8 = 4;
 /// Bytes of all readings, for each byte of the text.
-const WORK: usize = 24;
+const WORK: usize = 16;
 /// The same for the shortest texts.
 const WORK_LEAST: usize = 8 * 1024;
 /// Most bytes that compressed data may become.
@@ -42,24 +43,29 @@ pub trait Visitor {
 
     /// Takes one reading, and appends what it finds there, if it [traces](Self::TRACES).
     fn read(&mut self, text: &[u8], found: &mut Vec<Range<usize>>);
+
+    /// Whether it has seen enough.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 /// Shows `text` and all that it stands for to the visitor. What was found, as ranges of `text`, in no order.
 pub fn visit<V: Visitor>(text: &[u8], visitor: &mut V) -> Vec<Range<usize>> {
-    let mut work = text.len().saturating_mul(WORK).max(WORK_LEAST);
-    level(text, DEPTH, &mut work, visitor)
+    let work = Cell::new(text.len().saturating_mul(WORK).max(WORK_LEAST));
+    level(text, DEPTH, &work, visitor)
 }
 
-fn level<V: Visitor>(text: &[u8], depth: u8, work: &mut usize, visitor: &mut V) -> Vec<Range<usize>> {
+fn level<V: Visitor>(text: &[u8], depth: u8, work: &Cell<usize>, visitor: &mut V) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     visitor.read(text, &mut found);
-    if depth == 0 {
+    if depth == 0 || visitor.is_done() {
         return found;
     }
-    each_view::<V>(text, &mut |view| {
-        let Some(left) = work.checked_sub(view.bytes.len()) else { return };
-        *work = left;
-        if !is_legible(&view.bytes) {
+    each_view::<V>(text, work, &mut |view| {
+        let left = work.get().checked_sub(view.bytes.len());
+        work.set(left.unwrap_or(0));
+        if left.is_none() || visitor.is_done() || !is_legible(&view.bytes) {
             return;
         }
         let inner = level(&view.bytes, depth.saturating_sub(1), work, visitor);
@@ -126,7 +132,8 @@ impl View<'_> {
     }
 }
 
-fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View<'_>)) {
+/// Shows what a text stands for, no more of it than there is `work` left for.
+fn each_view<V: Visitor>(text: &[u8], work: &Cell<usize>, take: &mut dyn FnMut(&View<'_>)) {
     if memchr::memchr3(b'%', b'\\', b'&', text).is_some() || has_soft_break(text) {
         unescaped::<V>(text).iter().for_each(&mut *take);
     }
@@ -134,11 +141,11 @@ fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View<'_>)) {
         take(&narrow::<V>(text));
     }
     if is_packed(text) {
-        unpacked(text).iter().for_each(&mut *take);
+        unpacked(text, work.get()).iter().for_each(&mut *take);
     }
     joined_labels::<V>(text, take);
     let mut from = 0;
-    while let Some(run) = next_encoded(text, from) {
+    while let Some(run) = next_encoded(text, from).filter(|_| work.get() > 0) {
         from = run.end;
         decoded::<V>(text, run, take);
     }
@@ -289,39 +296,40 @@ fn is_packed(bytes: &[u8]) -> bool {
 }
 
 /// Compressed data and archives in the text, unpacked as far as they go.
-fn unpacked(text: &[u8]) -> Option<View<'static>> {
+fn unpacked(text: &[u8], most: usize) -> Option<View<'static>> {
+    let most = most.min(MAX_UNPACKED).min(content::allowance(text.len()));
     const GZIP: &[u8] = &[0x1F, 0x8B, 0x08];
     const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
     const ZIP: &[u8] = b"PK\x03\x04";
     let from = |magic: &[u8]| memchr::memmem::find(text, magic).and_then(|at| Some((at, text.get(at..)?)));
     if let Some((at, packed)) = from(GZIP) {
-        return inflated(flate2::read::MultiGzDecoder::new(packed), at..text.len());
+        return inflated(flate2::read::MultiGzDecoder::new(packed), most, at..text.len());
     }
     if let Some((at, packed)) = from(ZIP) {
-        return archive(packed, at..text.len());
+        return archive(packed, most, at..text.len());
     }
     if let Some((at, packed)) = from(ZSTD) {
-        let (bytes, _) = content::decode(content::Coding::Zstd, packed, MAX_UNPACKED);
+        let (bytes, _) = content::decode(content::Coding::Zstd, packed, most);
         return whole(bytes, at..text.len());
     }
-    zlib(text)
+    zlib(text, most)
 }
 
 /// Compressed data by two bytes, which other data has by chance: some of them are tried.
-fn zlib(text: &[u8]) -> Option<View<'static>> {
+fn zlib(text: &[u8], most: usize) -> Option<View<'static>> {
     let is_magic = |at: &usize| matches!(text.get(*at..), Some([_, 0x01 | 0x5E | 0x9C | 0xDA, ..]));
     let mut starts = memchr::memchr_iter(0x78, text).filter(is_magic).take(ZLIB_TRIES);
     starts.find_map(|at| {
-        let view = inflated(flate2::read::ZlibDecoder::new(text.get(at..)?), at..text.len())?;
+        let view = inflated(flate2::read::ZlibDecoder::new(text.get(at..)?), most, at..text.len())?;
         Some(view).filter(|view| view.bytes.len() >= GOOD)
     })
 }
 
 /// The files of an archive, one after the other.
-fn archive(packed: &[u8], range: Range<usize>) -> Option<View<'static>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_UNPACKED));
-    content::archive::entries(packed, MAX_UNPACKED, &mut |_, file| {
-        let room = MAX_UNPACKED.saturating_sub(bytes.len()).saturating_sub(1);
+fn archive(packed: &[u8], most: usize, range: Range<usize>) -> Option<View<'static>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most));
+    content::archive::entries(packed, most, &mut |_, file| {
+        let room = most.saturating_sub(bytes.len()).saturating_sub(1);
         bytes.extend_from_slice(file.get(..file.len().min(room)).unwrap_or_default());
         bytes.push(b'\n');
     });
@@ -332,12 +340,12 @@ fn whole(bytes: Zeroizing<Vec<u8>>, range: Range<usize>) -> Option<View<'static>
     Some(View { bytes, origin: Origin::Whole(range) }).filter(|view| !view.bytes.is_empty())
 }
 
-fn inflated(mut reader: impl Read, whole: Range<usize>) -> Option<View<'static>> {
-    let mut view = View { origin: Origin::Whole(whole), ..View::new(MAX_UNPACKED) };
+fn inflated(mut reader: impl Read, most: usize, whole: Range<usize>) -> Option<View<'static>> {
+    let mut view = View { origin: Origin::Whole(whole), ..View::new(most) };
     let mut chunk = Zeroizing::new([0; 4096]);
-    while view.bytes.len() < MAX_UNPACKED {
+    while view.bytes.len() < most {
         let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) else { break };
-        let left = MAX_UNPACKED.saturating_sub(view.bytes.len());
+        let left = most.saturating_sub(view.bytes.len());
         view.bytes.extend_from_slice(chunk.get(..count.min(left))?);
     }
     Some(view).filter(|view| !view.bytes.is_empty())
