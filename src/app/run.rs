@@ -87,7 +87,7 @@ impl RunState {
 
     /// All that comes of packets before the number `next` was published.
     pub(super) fn publish(&self, next: u64) {
-        locked(&self.lag).publish(next);
+        locked(&self.lag).publish(next, Instant::now());
     }
 
     /// What was counted so far.
@@ -114,12 +114,12 @@ impl RunState {
 
     /// Packets before the number `next` were handed to the workers.
     pub(super) fn hand_over(&self, next: u64) {
-        locked(&self.lag).hand_over(next);
+        locked(&self.lag).hand_over(next, Instant::now());
     }
 
-    /// How long the oldest packets that are not published yet have been waiting.
-    pub(super) fn lag(&self) -> Duration {
-        locked(&self.lag).now()
+    /// How long the oldest packets that are not published yet have been waiting, or will have waited at the present pace.
+    pub(super) fn expected_lag(&self) -> Duration {
+        locked(&self.lag).expected(Instant::now())
     }
 }
 
@@ -131,25 +131,51 @@ struct Lag {
     handed_over: u64,
     published: u64,
     max: Duration,
+    /// Since when there has always been something to work off, as far as it is measured, and what was published then.
+    busy: Option<(Instant, u64)>,
+    /// Packets that were lately worked off in a second; not known where nothing waits.
+    pace: Option<f64>,
 }
+
+/// How long the pace is measured.
+const MEASURED: Duration = Duration::from_millis(100);
 
 impl Lag {
     #[cfg(target_os = "linux")]
-    fn hand_over(&mut self, next: u64) {
+    fn hand_over(&mut self, next: u64, at: Instant) {
         self.handed_over = next;
-        self.batches.push_back((next, Instant::now()));
+        self.busy.get_or_insert((at, self.published));
+        self.batches.push_back((next, at));
     }
 
-    fn publish(&mut self, next: u64) {
-        self.max = self.max.max(self.now());
+    fn publish(&mut self, next: u64, at: Instant) {
+        self.max = self.max.max(self.at(at));
         self.published = next.min(self.handed_over).max(self.published);
         while self.batches.front().is_some_and(|(end, _)| *end <= self.published) {
             self.batches.pop_front();
         }
+        if self.batches.is_empty() {
+            (self.busy, self.pace) = (None, None);
+        } else if let Some((since, before)) = self.busy.filter(|(since, _)| at.duration_since(*since) >= MEASURED) {
+            self.pace = Some((self.published - before) as f64 / at.duration_since(since).as_secs_f64());
+            self.busy = Some((at, self.published));
+        }
     }
 
     fn now(&self) -> Duration {
-        self.batches.front().map(|(_, since)| since.elapsed()).unwrap_or_default()
+        self.at(Instant::now())
+    }
+
+    fn at(&self, now: Instant) -> Duration {
+        self.batches.front().map(|(_, since)| now.duration_since(*since)).unwrap_or_default()
+    }
+
+    /// How far it will be behind once what waits is worked off, or is now if that is more.
+    #[cfg(target_os = "linux")]
+    fn expected(&self, now: Instant) -> Duration {
+        let waiting = (self.handed_over - self.published) as f64;
+        let wait = self.pace.filter(|pace| *pace > 0.0).map(|pace| Duration::try_from_secs_f64(waiting / pace));
+        self.at(now).max(wait.and_then(Result::ok).unwrap_or_default())
     }
 }
 
@@ -186,4 +212,26 @@ pub(super) fn spawn<'scope, T: Send + 'scope>(
 ) -> ScopedJoinHandle<'scope, T> {
     #[expect(clippy::expect_used, reason = "without its threads a run cannot begin; Scope::spawn panics as well")]
     thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run).expect("the system gives no thread")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_told_before_it_has_waited() {
+        let start = Instant::now();
+        let after = |ms: u64| start + Duration::from_millis(ms);
+        let mut lag = Lag::default();
+        lag.hand_over(1000, after(0));
+        assert_eq!(lag.expected(after(10)), Duration::from_millis(10), "nothing is known of the pace");
+        lag.hand_over(11_000, after(10));
+        lag.publish(1000, after(200));
+        assert_eq!(lag.at(after(200)), Duration::from_millis(190));
+        assert_eq!(lag.expected(after(200)), Duration::from_secs(2), "10,000 packets at 5,000 a second");
+        lag.publish(11_000, after(300));
+        lag.hand_over(21_000, after(400));
+        assert_eq!(lag.expected(after(400)), Duration::ZERO, "nothing waited: the pace is not known any more");
+        assert_eq!(lag.max, Duration::from_millis(290));
+    }
 }
