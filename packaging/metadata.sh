@@ -8,6 +8,7 @@ serve_metadata() { # FOLDER LOG: leaves the server's process id in $server
     ip addr add 169.254.169.254/32 dev lo
     mkdir -p "$1/latest/meta-data"
     python3 -m http.server 80 --bind 169.254.169.254 --directory "$1" >"$2" 2>&1 &
+    # shellcheck disable=SC2034 # of whoever sources this
     server=$!
 }
 

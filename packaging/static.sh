@@ -47,18 +47,19 @@ libpcap_source() { # leaves $dir/libpcap, unpacked
     source=${LIBPCAP_SOURCE:-}
     if [ -z "$source" ]; then
         command -v apt-get >/dev/null || cannot "name libpcap's source: LIBPCAP_SOURCE=FILE.tar.gz"
-        # The machine's own sources are left alone: most have no deb-src.
+        # From where the machine has its packages; its own list is left alone, which mostly names no sources.
         mkdir -p "$dir/source/lists/partial"
-        keys=/usr/share/keyrings/debian-archive-keyring.gpg
-        [ -e $keys ] || cannot "libpcap's source is not to be trusted without debian-archive-keyring"
-        echo "deb-src [signed-by=$keys] http://deb.debian.org/debian ${DEBIAN_RELEASE:-bookworm} main" >"$dir/source/sources.list"
+        keys=$(ls /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/ubuntu-archive-keyring.gpg 2>/dev/null | paste -sd,)
+        apt-get indextargets --format "deb-src ${keys:+[signed-by=$keys] }\$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
+            'Created-By: Packages' | grep ' main$' | sort -u >"$dir/source/sources.list"
+        [ -s "$dir/source/sources.list" ] || cannot "apt-get knows no archive (apt-get update?)"
         (
             cd "$dir/source"
             set -- -qq -o "Dir::Etc::sourcelist=$PWD/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$PWD/lists" \
                 -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
             apt-get "$@" update && apt-get "$@" source --download-only libpcap
         ) >"$dir/apt.log" 2>&1 || cannot "libpcap's source cannot be had: $(tail -1 "$dir/apt.log")"
-        source=$(ls "$dir"/source/libpcap_*.orig.tar.gz)
+        source=$(ls "$dir"/source/libpcap_*.orig.tar.gz | tail -1)
     fi
     mkdir -p "$dir/libpcap"
     tar -xzf "$source" -C "$dir/libpcap" --strip-components 1
@@ -92,7 +93,9 @@ LIBPCAP_LIBDIR=$dir/lib LIBPCAP_VER=$(cat "$dir/lib/version") \
     CC_x86_64_unknown_linux_musl=$dir/bin/musl-gcc CFLAGS_x86_64_unknown_linux_musl="-idirafter $dir/kernel" \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-L native=$dir/lib -l static=pcap" \
     cargo build --locked --profile "$profile" --target $target --bin imdswatch
-built=$top/$target/$profile/imdswatch
+folder=$profile
+[ "$profile" != dev ] || folder=debug
+built=$top/$target/$folder/imdswatch
 strip -o "$dir/imdswatch" "$built"
 (cd "$dir" && sha256sum imdswatch >imdswatch.sha256)
 

@@ -9,6 +9,7 @@ set -eu
 package=$(realpath "$1")
 top=$(cd "$(dirname "$0")/.." && pwd)
 dir=${2:-$(mktemp -d)}
+mkdir -p "$dir"
 root=$dir/root
 [ -n "${STEP:-}" ] || STEP=1 exec unshare --mount --net sh "$0" "$package" "$dir"
 

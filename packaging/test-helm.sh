@@ -18,7 +18,7 @@ fi
 rendered=$here/rendered
 rm -rf "$rendered"
 mkdir "$rendered"
-cp packaging/kubernetes/*.yaml "$rendered/"
+for file in packaging/kubernetes/*.yaml; do cp "$file" "$rendered/plain-${file##*/}"; done
 
 if command -v helm >/dev/null; then
     helm lint --strict --quiet "$chart"

@@ -30,7 +30,9 @@ x86_64-w64-mingw32-dlltool -d "$dir/lib/wpcap.def" -y "$dir/lib/libwpcap.a"
 
 LIBPCAP_VER=1.0.0 CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTFLAGS="-L native=$dir/lib" \
     cargo build --locked --profile "$profile" --target $target --bin imdswatch
-x86_64-w64-mingw32-strip -o "$dir/imdswatch.exe" "$top/$target/$profile/imdswatch.exe"
+folder=$profile
+[ "$profile" != dev ] || folder=debug
+x86_64-w64-mingw32-strip -o "$dir/imdswatch.exe" "$top/$target/$folder/imdswatch.exe"
 (cd "$dir" && sha256sum imdswatch.exe >imdswatch.exe.sha256)
 # It starts where no Npcap is: no load-time import.
 if x86_64-w64-mingw32-objdump -p "$dir/imdswatch.exe" | sed '/Delay Import/,$d' | grep -qi 'DLL Name: wpcap'; then

@@ -13,6 +13,7 @@ import functools
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -286,6 +287,32 @@ def suricata(program, ours):
     print(f"suricata: {len(rules)} rules")
 
 
+def suricata_itself(program):
+    """The engine's own word, where it is installed: it loads every rule, a theft is hit, and nothing is hit where we are silent."""
+    engine = shutil.which("suricata")
+    if engine is None:
+        print("suricata itself: skipped, there is no such program")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rules = pathlib.Path(folder) / "imdswatch.rules"
+        rules.write_text(program.exported("suricata"))
+        alone = ["-S", str(rules), "-l", folder, "--set", "app-layer.protocols.http.enabled=yes"]
+        subprocess.run([engine, "-T", *alone], check=True, capture_output=True)
+
+        def alerts(capture):
+            eve = pathlib.Path(folder) / "eve.json"
+            eve.unlink(missing_ok=True)
+            subprocess.run([engine, "-r", str(capture), "-k", "none", *alone], check=True, capture_output=True)
+            lines = eve.read_text().splitlines() if eve.exists() else []
+            return sum(json.loads(line).get("event_type") == "alert" for line in lines)
+
+        hit = alerts(ROOT / "pcaps/aws/theft-through-curl/input.pcap")
+        silent = {capture: alerts(capture) for capture in sorted((ROOT / "pcaps/negative").glob("*/input.*"))}
+    assert hit, "suricata itself hits no theft"
+    assert not any(silent.values()), silent
+    print(f"suricata itself: {hit} alerts of a theft, none of {len(silent)} harmless captures")
+
+
 def unescaped(content):
     return re.sub(r"\|([0-9a-f ]+)\|", lambda hexadecimal: bytes.fromhex(hexadecimal.group(1)).decode(), content)
 
@@ -321,6 +348,7 @@ def main():
     sigma(program, ours)
     elastic(program, ours)
     suricata(program, ours)
+    suricata_itself(program)
     for folder in folders:
         samples(program, folder)
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Puts the receivers that tests/receivers talks to into target/servers: OpenSearch and Kafka as their jars (Maven, Java 17
-# or later) and Spark's connector for it, Elastic's Beats receiver (Go), Redis and rsyslog (apt), OpenTelemetry's request definition (pip). Each that
+# or later) and Spark's connector for it, Elastic's Beats receiver and OpenTelemetry's collector (Go), Redis and rsyslog (apt), OpenTelemetry's request definition (pip). Each that
 # cannot be had is said; its tests skip. Nothing is started here: each test starts what it wants, on loopback.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 here=tests/receivers/servers
 to=$PWD/target/servers
 mkdir -p "$to/bin"
@@ -31,6 +31,16 @@ if [ ! -x "$to/bin/tst-lj" ]; then
             missing tst-lj "$(tail -1 "$to/go.log")"
     else
         missing tst-lj "needs go"
+    fi
+fi
+
+if [ ! -x "$to/otelcol/otelcol" ]; then
+    if command -v go >/dev/null; then
+        { GOBIN="$to/bin" GOFLAGS=-mod=mod go install go.opentelemetry.io/collector/cmd/builder@v0.165.0 &&
+            GOFLAGS=-mod=mod "$to/bin/builder" --config "$here/otelcol.yaml"; } >"$to/otelcol.log" 2>&1 ||
+            missing otelcol "$(tail -1 "$to/otelcol.log")"
+    else
+        missing otelcol "needs go"
     fi
 fi
 

@@ -261,6 +261,43 @@ fn through_the_spool_nobody_waits_and_nothing_is_lost() {
     assert_eq!(counts.spool_bytes, 0);
 }
 
+/// Has a fault.
+struct Faulty;
+
+impl Receiver for Faulty {
+    fn send(&mut self, _: &[Event<'_>]) -> Reply {
+        panic!("a fault on purpose");
+    }
+    fn limits(&self) -> Limits {
+        Away.limits()
+    }
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+    fn check(&mut self, _: &mut Vec<String>) -> Result<(), Trouble> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sender_that_ends_is_said_counted_and_keeps_nobody_waiting() {
+    let mut run = Run::with(Faulty, |settings, dir| settings.spool = Some((dir.join("spool"), 1 << 20)));
+    run.output.attend();
+    assert!(!run.output.counters().snapshot().ended);
+    run.write(0..10);
+    run.output.flush().unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !run.output.counters().snapshot().ended && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+        run.output.attend();
+    }
+    run.output.attend();
+    let said = run.said();
+    assert_eq!(said.iter().filter(|text| text.contains("has ended (a fault on purpose)")).count(), 1, "{said:?}");
+    let counts = run.end();
+    assert_eq!((counts.ended, counts.waiting, counts.dropped()), (true, 10, 0), "they wait on disk");
+}
+
 #[test]
 fn what_could_not_be_sent_stays_for_the_next_run() {
     let dir = tempfile::tempdir().unwrap();

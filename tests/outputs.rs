@@ -149,6 +149,46 @@ fn outputs_take_what_they_are_configured_for() {
     assert!(worst.lines().all(|line| line.contains("\"kind\":\"alert\"") && line.contains("\"severity\":99")));
 }
 
+/// Two captures (pcap, little-endian) in one: the second begins so many seconds after the first.
+fn joined(first: &str, second: &str, gap: u32) -> Vec<u8> {
+    let read = |path: &str| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (first, second) = (read(first), read(second));
+    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (begin, later) = (word(&first, 24), word(&second, 24));
+    let (mut all, mut rest) = (first, &second[24..]);
+    while let Some((head, body)) = rest.split_at_checked(16) {
+        let (packet, others) = body.split_at(word(head, 8) as usize);
+        all.extend((word(head, 0) - later + begin + gap).to_le_bytes());
+        all.extend(&head[4..]);
+        all.extend(packet);
+        rest = others;
+    }
+    all
+}
+
+/// A leap of the clock is not believed before the second packet behind it: the first is not lost all the same.
+#[test]
+fn what_begins_behind_a_long_gap_is_whole_whatever_else_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let toml = format!(
+        "[[output]]\nto = {:?}\nevents = \"all\"\n[[output]]\nto = {:?}\nevents = \"metadata\"\n",
+        at("all"),
+        at("metadata")
+    );
+    fs::write(at("imdswatch.toml"), toml).unwrap();
+    for second in
+        ["pcaps/ssrf/forged-host/input.pcap", "pcaps/ssrf/refused/input.pcap", "pcaps/dns/over-tcp/input.pcap"]
+    {
+        fs::write(at("gap.pcap"), joined(THEFT, second, 3 * 3600)).unwrap();
+        ["all", "metadata"].iter().for_each(|name| drop(fs::remove_file(at(name))));
+        let (status, said) = run(&["-r", text(&at("gap.pcap")), "-c", text(&at("imdswatch.toml"))]);
+        assert_eq!(status, 0, "{said}");
+        let alone = program().args(["-r", text(&at("gap.pcap")), "-e", "metadata"]).output().unwrap().stdout;
+        assert!(fs::read(at("metadata")).unwrap() == alone, "as if it were the only output: {second}");
+    }
+}
+
 #[test]
 fn a_receiver_that_is_not_there_is_given_up_and_what_it_did_not_take_is_said() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

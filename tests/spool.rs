@@ -24,6 +24,8 @@ struct Index {
     /// How often each id came.
     ids: Mutex<HashMap<String, u64>>,
     away: AtomicBool,
+    /// Closes connections behind each answer.
+    hangs_up: AtomicBool,
     requests: AtomicU64,
 }
 
@@ -71,6 +73,9 @@ impl Index {
                 answer.len()
             );
             stream.write_all((head + &answer).as_bytes()).ok()?;
+            if self.hangs_up.load(Ordering::Relaxed) {
+                return None;
+            }
         }
     }
 
@@ -92,9 +97,13 @@ impl Index {
     }
 }
 
-/// Sends requests to a server of its own until it is dropped, so many a second.
+/// Sends requests to a server of its own until it is dropped, so many a second and no more than it may: on a slow machine
+/// a test takes longer, but has no more to work off.
 struct Load {
     port: u16,
+    /// Requests that it may still send.
+    left: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
@@ -107,15 +116,22 @@ impl Load {
                 std::thread::spawn(move || answer(stream));
             }
         });
-        let stop = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&stop);
+        let load = Self { port, left: Arc::default(), answered: Arc::default(), stop: Arc::default() };
+        let (left, answered, stop) = (Arc::clone(&load.left), Arc::clone(&load.answered), Arc::clone(&load.stop));
         std::thread::spawn(move || {
-            while !until.load(Ordering::Relaxed) {
-                request(port);
+            while !stop.load(Ordering::Relaxed) {
+                if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    answered.fetch_add(u64::from(request(port).is_some()), Ordering::Relaxed);
+                }
                 std::thread::sleep(Duration::from_micros(1_000_000 / per_second));
             }
         });
-        Self { port, stop }
+        load
+    }
+
+    /// From now on it may send so many.
+    fn allow(&self, requests: u64) {
+        self.left.store(requests, Ordering::Relaxed);
     }
 }
 
@@ -142,7 +158,7 @@ fn answer(mut stream: TcpStream) -> Option<()> {
 
 struct Sensor {
     dir: tempfile::TempDir,
-    to: SocketAddr,
+    to: String,
     port: u16,
     more: String,
 }
@@ -154,7 +170,7 @@ impl Sensor {
             eprintln!("skipped: needs root");
             return None;
         }
-        Some(Self { dir: tempfile::tempdir().unwrap(), to, port, more: more.to_owned() })
+        Some(Self { dir: tempfile::tempdir().unwrap(), to: to.to_string(), port, more: more.to_owned() })
     }
 
     fn spool(&self) -> PathBuf {
@@ -170,6 +186,11 @@ impl Sensor {
     }
 
     fn start_with(&self, spool: &Path) -> Child {
+        self.start_in(spool, Command::new(env!("CARGO_BIN_EXE_imdswatch")))
+    }
+
+    /// Starts it by a command that takes its arguments.
+    fn start_in(&self, spool: &Path, mut command: Command) -> Child {
         let config = self.dir.path().join("imdswatch.toml");
         let text = format!(
             "spool = {spool:?}\n{}\n[[output]]\nto = \"elasticsearch+http://{}/events\"\ncompression = \"none\"\n\
@@ -178,7 +199,7 @@ impl Sensor {
         );
         std::fs::write(&config, text).unwrap();
         let messages = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("messages"));
-        Command::new(env!("CARGO_BIN_EXE_imdswatch"))
+        command
             .args(["-i", "lo", "-e", "all", "-c"])
             .arg(&config)
             .args(["tcp", "port", &self.port.to_string()])
@@ -206,10 +227,26 @@ fn spooled(dir: &Path) -> Vec<String> {
     ids
 }
 
-fn wait_for(what: &str, sensor: &Sensor, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
+/// Waits until it is so, for as long as anything still happens.
+fn wait_for(what: &str, sensor: &Sensor, index: &Index, mut is_so: impl FnMut() -> bool) {
+    let state = || (index.requests.load(Ordering::Relaxed), index.count(), sensor.messages().len());
+    let (mut seen, mut since) = (state(), Instant::now());
     while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(180), "not {what}: {}", sensor.messages());
+        if state() != seen {
+            (seen, since) = (state(), Instant::now());
+        }
+        assert!(since.elapsed() < Duration::from_secs(120), "not {what}: {}", sensor.messages());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until nothing more comes.
+fn settle(index: &Index) {
+    let (mut seen, mut since) = (index.count(), Instant::now());
+    while since.elapsed() < Duration::from_secs(2) {
+        if index.count() != seen {
+            (seen, since) = (index.count(), Instant::now());
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -240,7 +277,10 @@ fn what_was_on_disk_when_the_program_was_killed_reaches_the_receiver() {
         index.away.store(round % 2 == 1, Ordering::Relaxed);
         let mut child = sensor.start();
         let before = index.requests.load(Ordering::Relaxed);
-        wait_for("sending", &sensor, || index.requests.load(Ordering::Relaxed) > before + 2);
+        wait_for("sending", &sensor, &index, || {
+            load.allow(100);
+            index.requests.load(Ordering::Relaxed) > before + 2
+        });
         std::thread::sleep(Duration::from_millis(100 * (round % 5)));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -249,11 +289,11 @@ fn what_was_on_disk_when_the_program_was_killed_reaches_the_receiver() {
     drop(load);
     index.away.store(false, Ordering::Relaxed);
     let child = sensor.start();
-    wait_for("sent", &sensor, || {
+    wait_for("sent", &sensor, &index, || {
         let ids = index.ids.lock().unwrap();
         on_disk.iter().all(|id| ids.contains_key(id))
     });
-    std::thread::sleep(Duration::from_millis(500));
+    settle(&index);
     assert_eq!(stop(child), 0, "{}", sensor.messages());
     assert_eq!(segments(&sensor.spool()), 0, "nothing is left: {}", sensor.messages());
     let ids = index.ids.lock().unwrap();
@@ -273,17 +313,73 @@ fn a_receiver_that_is_away_gets_everything_when_it_is_back() {
     let Some(sensor) = Sensor::new(to, load.port, "") else { return };
     index.away.store(true, Ordering::Relaxed);
     let child = sensor.start();
-    wait_for("tried", &sensor, || index.requests.load(Ordering::Relaxed) > 3);
+    wait_for("tried", &sensor, &index, || {
+        load.allow(100);
+        index.requests.load(Ordering::Relaxed) > 3
+    });
     assert_eq!(index.count(), 0);
-    std::thread::sleep(Duration::from_secs(2));
+    let before = load.answered.load(Ordering::Relaxed);
+    load.allow(300);
+    wait_for("asked", &sensor, &index, || load.answered.load(Ordering::Relaxed) >= before + 300);
     drop(load);
     index.away.store(false, Ordering::Relaxed);
-    wait_for("sent", &sensor, || segments(&sensor.spool()) <= 2 && sensor.messages().contains("takes events again"));
-    std::thread::sleep(Duration::from_secs(1));
+    wait_for("sent", &sensor, &index, || {
+        segments(&sensor.spool()) <= 2 && sensor.messages().contains("takes events again")
+    });
+    settle(&index);
     assert_eq!(stop(child), 0, "{}", sensor.messages());
     let text = sensor.messages();
     assert_eq!(text.matches("events wait until it takes them").count(), 1, "one message per trouble: {text}");
     assert!(index.count() > 100 && !text.contains("lost"), "{}: {text}", index.count());
+    assert_eq!(segments(&sensor.spool()), 0, "{text}");
+}
+
+/// Has its own names: `receiver.invalid` is this host for as long as the file says so.
+fn with_hosts(hosts: &Path, nowhere: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$1\" /etc/hosts && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]).args([hosts, nowhere]).arg(env!("CARGO_BIN_EXE_imdswatch"));
+    command
+}
+
+#[test]
+fn a_name_that_stops_resolving_is_a_trouble_until_it_resolves_again() {
+    let (index, to) = Index::start();
+    let load = Load::start(200);
+    let Some(mut sensor) = Sensor::new(to, load.port, "") else { return };
+    sensor.to = format!("receiver.invalid:{}", to.port());
+    let (hosts, nowhere) = (sensor.dir.path().join("hosts"), sensor.dir.path().join("resolv.conf"));
+    std::fs::write(&nowhere, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n").unwrap();
+    let known = "127.0.0.1 localhost receiver.invalid\n";
+    std::fs::write(&hosts, known).unwrap();
+    if !with_hosts(&hosts, &nowhere).arg("help").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: cannot have a hosts file of its own");
+    }
+    let child = sensor.start_in(&sensor.spool(), with_hosts(&hosts, &nowhere));
+    wait_for("sent", &sensor, &index, || {
+        load.allow(50);
+        index.count() > 0
+    });
+    std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    index.hangs_up.store(true, Ordering::Relaxed);
+    wait_for("noticed", &sensor, &index, || {
+        load.allow(50);
+        sensor.messages().contains("events wait until it takes them")
+    });
+    let taken = index.count();
+    let answered = load.answered.load(Ordering::Relaxed);
+    load.allow(100);
+    wait_for("asked", &sensor, &index, || load.answered.load(Ordering::Relaxed) >= answered + 100);
+    assert_eq!(index.count(), taken, "no way leads there: {}", sensor.messages());
+    std::fs::write(&hosts, known).unwrap();
+    index.hangs_up.store(false, Ordering::Relaxed);
+    wait_for("sent", &sensor, &index, || sensor.messages().contains("takes events again"));
+    drop(load);
+    settle(&index);
+    assert_eq!(stop(child), 0, "{}", sensor.messages());
+    let text = sensor.messages();
+    assert_eq!(text.matches("events wait until it takes them").count(), 1, "one message per trouble: {text}");
+    assert!(index.count() >= taken + 100 && !text.contains("lost"), "{}: {text}", index.count());
     assert_eq!(segments(&sensor.spool()), 0, "{text}");
 }
 
@@ -300,12 +396,15 @@ fn a_full_disk_costs_the_oldest_events_and_every_one_is_counted() {
     }
     index.away.store(true, Ordering::Relaxed);
     let child = sensor.start_with(&disk.join("spool"));
-    wait_for("full", &sensor, || sensor.messages().contains("is full"));
+    wait_for("full", &sensor, &index, || {
+        load.allow(1000);
+        sensor.messages().contains("is full")
+    });
     drop(load);
     std::thread::sleep(Duration::from_millis(500));
     index.away.store(false, Ordering::Relaxed);
-    wait_for("sent", &sensor, || sensor.messages().contains("takes events again"));
-    std::thread::sleep(Duration::from_secs(2));
+    wait_for("sent", &sensor, &index, || sensor.messages().contains("takes events again"));
+    settle(&index);
     let status = stop(child);
     let text = sensor.messages();
     assert!(Command::new("umount").arg(&disk).status().unwrap().success());
@@ -329,7 +428,10 @@ fn a_second_process_on_the_same_spool_says_so_and_ends() {
     let load = Load::start(50);
     let Some(sensor) = Sensor::new(to, load.port, "") else { return };
     let first = sensor.start();
-    wait_for("sent", &sensor, || index.count() > 0);
+    wait_for("sent", &sensor, &index, || {
+        load.allow(10);
+        index.count() > 0
+    });
     let second = sensor.start().wait().unwrap();
     assert_eq!(second.code(), Some(1));
     assert!(sensor.messages().contains("another process uses this spool"), "{}", sensor.messages());

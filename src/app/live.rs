@@ -25,7 +25,7 @@ use super::tell_user;
 use super::threads::Threads;
 use crate::config::{self, Config};
 use crate::live::{
-    self, Attributed, Attribution, ConfineError, Counts, Helper, Rest, Settings, Sniffer, for_metadata_only,
+    self, Attribution, ConfineError, Counts, Directory, Helper, Rest, Settings, Sniffer, for_metadata_only,
 };
 use crate::metrics;
 use crate::output::{self, Destination};
@@ -52,9 +52,6 @@ fn ring(interfaces: usize) -> u64 {
 
 /// Workers are behind when so many batches wait.
 const BEHIND: usize = 8;
-
-/// Command lines that name metadata and wait to be published.
-const SEEN: usize = 1024;
 
 /// How long capture waits for packets before it looks round.
 const LOOK_ROUND: Duration = Duration::from_millis(100);
@@ -125,7 +122,13 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     let (requests, requests_rx) = unbounded();
     let (tell, news) = unbounded();
     let started = Instant::now();
-    let (seen, seen_rx) = bounded(SEEN);
+    let (ring, bell) = bounded(1);
+    let mut judge = Judge::new(Arc::clone(&config.catalogue), config.detect.clone());
+    let watched = Arc::clone(&directory);
+    let starts = move || {
+        let started = watched.started().into_iter();
+        started.filter_map(|start| judge.start(start.time, start.process, start.reached)).collect()
+    };
     thread::scope(|scope| {
         let run = &run;
         scope.spawn(move || {
@@ -136,20 +139,9 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
             if confine(config, needs, file).is_err() {
                 return;
             }
-            let mut judge = Judge::new(Arc::clone(&config.catalogue), config.detect.clone());
-            attribution.run(&until_over, &mut |time, process| {
-                if let Some(found) = judge.start(time, process) {
-                    // Waiting here would cost the names of connections.
-                    let _ = seen.try_send(found);
-                }
+            attribution.run(&until_over, &mut || {
+                let _ = ring.try_send(());
             });
-            let Attributed { named, missed, lost, started, cut } = directory.counts();
-            if config.verbose > 0 {
-                tell_user(format_args!(
-                    "{named} connections with, {missed} without their process; {lost} records lost"
-                ));
-                tell_user(format_args!("{started} programs started; the arguments of {cut} could not be read whole"));
-            }
         });
         say_all(confine(config, needs, file)?);
         if let Some(endpoint) = metrics {
@@ -159,8 +151,8 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
         }
         let (feed, empty, threads) = Threads::start(scope, run, BATCHES + 2, outputs, requests_rx);
         let (packets, captured) = bounded(BATCHES);
-        spawn(scope, "decode", move || feed.run(&captured, &seen_rx));
-        let capture = spawn(scope, "capture", move || Capture::new(run, sniffer, packets, empty).run());
+        spawn(scope, "decode", move || feed.run(&captured, &bell, starts));
+        let capture = spawn(scope, "capture", move || Capture::new(run, sniffer, directory, packets, empty).run());
         let ended = tell.clone();
         scope.spawn(move || {
             if capture.join().is_err() {
@@ -266,6 +258,7 @@ fn settings(config: &Config, interfaces: usize) -> Settings {
 struct Capture<'r> {
     run: &'r Run<'r>,
     sniffer: Sniffer,
+    directory: Arc<Directory>,
     packets: Sender<Captured>,
     empty: Receiver<PacketBatch>,
     batch: PacketBatch,
@@ -281,13 +274,20 @@ struct Capture<'r> {
 }
 
 impl<'r> Capture<'r> {
-    fn new(run: &'r Run<'r>, sniffer: Sniffer, packets: Sender<Captured>, empty: Receiver<PacketBatch>) -> Self {
+    fn new(
+        run: &'r Run<'r>,
+        sniffer: Sniffer,
+        directory: Arc<Directory>,
+        packets: Sender<Captured>,
+        empty: Receiver<PacketBatch>,
+    ) -> Self {
         let mut batch = empty.try_recv().unwrap_or_default();
         batch.clear(0);
         let now = Instant::now();
         Self {
             run,
             sniffer,
+            directory,
             packets,
             empty,
             batch,
@@ -463,8 +463,10 @@ impl<'r> Capture<'r> {
         let (packets, bytes) = self.totals;
         let live = Some(Drops { received, kernel, interface, own: self.dropped });
         let ready = self.sniffer.open_ports().0 > 0;
+        let processes = self.directory.counts();
         self.run.state.post(|report| {
             (report.packets, report.bytes, report.live, report.ready) = (packets, bytes, live, ready);
+            report.processes = processes;
         });
     }
 }

@@ -13,6 +13,7 @@ use crate::decode;
 use crate::metrics::{Family, Snapshot};
 use crate::output::Counts;
 use crate::pipeline;
+use crate::process;
 use crate::publish;
 
 /// Everything that a run adds up to.
@@ -54,6 +55,8 @@ pub struct Report {
     pub seconds: f64,
     /// Live capture: received, dropped by the kernel, dropped by the interface, dropped here.
     pub live: Option<Drops>,
+    /// Live capture: processes.
+    pub processes: process::Counts,
     /// Live capture: at least one interface is open.
     pub ready: bool,
     pub(super) suggestions: String,
@@ -207,6 +210,7 @@ impl Report {
                     writeln!(out, "{count} packets dropped by {cause}")?;
                 }
             }
+            print_processes(out, self.processes)?;
             writeln!(out, "{:.1} s behind the wire at most", self.lag_max.as_secs_f64())?;
         }
         Ok(())
@@ -238,6 +242,12 @@ impl Report {
             ("dropped_no_room", drops.own.no_room),
             ("dropped_late", drops.own.late),
             ("dropped_at_end", drops.own.at_end),
+            ("connections_named", self.processes.named),
+            ("connections_unnamed", self.processes.unnamed),
+            ("processes_started", self.processes.started),
+            ("processes_cut", self.processes.cut),
+            ("processes_cut_connected", self.processes.cut_connected),
+            ("process_records_lost", self.processes.lost),
             ("undecoded", self.undecoded().values().sum()),
             ("flows", pipeline.flows),
             ("http", pipeline.http),
@@ -341,15 +351,32 @@ impl Report {
         first.into_iter().flatten().enumerate().map(family).collect()
     }
 
-    /// Why no packets can come in, or an output has been failing for more than a minute.
+    /// Why no packets can come in, or an output has been failing for more than a minute or has lost a thread.
     fn unready(&self) -> Option<String> {
         if !self.ready {
             return Some("no interface is open".into());
+        }
+        if let Some(ended) = self.outputs.iter().find(|output| output.ended) {
+            return Some(format!("output {} has ended, or a thread of it has", ended.name));
         }
         let is_failing = |output: &&Counts| output.failing.is_some_and(|failing| failing > PATIENCE);
         let failing = self.outputs.iter().find(is_failing)?;
         Some(format!("output {} has been failing for more than a minute", failing.name))
     }
+}
+
+/// What became of processes, one line for each fact.
+fn print_processes(out: &mut impl Write, counts: process::Counts) -> io::Result<()> {
+    let facts = [
+        (counts.named, "connections to metadata services with their process"),
+        (counts.unnamed, "connections to metadata services without their process"),
+        (counts.started, "programs started"),
+        (counts.cut, "programs started whose arguments could not be read whole"),
+        (counts.cut_connected, "of these connected to metadata services"),
+        (counts.lost, "records of processes lost"),
+    ];
+    let mut facts = facts.into_iter().filter(|(count, _)| *count > 0);
+    facts.try_for_each(|(count, what)| writeln!(out, "{count} {what}"))
 }
 
 /// What an output has to say at the end, one line for each fact; nothing where all was taken.
@@ -367,7 +394,7 @@ fn print_output(out: &mut impl Write, output: &Counts) -> io::Result<()> {
 }
 
 /// What an output counted, by name; whether it only grows.
-fn output_counters(output: &Counts) -> [(&'static str, bool, u64); 13] {
+fn output_counters(output: &Counts) -> [(&'static str, bool, u64); 14] {
     let failing = output.failing.map_or(0, |failing| failing.as_secs().max(1));
     [
         ("queued", true, output.queued),
@@ -383,9 +410,31 @@ fn output_counters(output: &Counts) -> [(&'static str, bool, u64); 13] {
         ("latency_us", false, output.latency_us),
         ("spool_bytes", false, output.spool_bytes),
         ("failing_seconds", false, failing),
+        ("ended", false, u64::from(output.ended)),
     ]
 }
 
 fn list<'a>(items: impl Iterator<Item = (&'a str, u64)>) -> String {
     items.map(|(name, n)| format!("{n} {name}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_ready_while_packets_come_in_and_outputs_work() {
+        let output = |change: fn(&mut Counts)| {
+            let mut counts = Counts { name: "kafka://k/t".into(), ..Counts::default() };
+            change(&mut counts);
+            Report { ready: true, outputs: vec![Counts::default(), counts], ..Report::default() }.unready()
+        };
+        assert_eq!(Report::default().unready().as_deref(), Some("no interface is open"));
+        assert_eq!(output(|_| {}), None);
+        assert_eq!(output(|counts| counts.failing = Some(PATIENCE)), None);
+        let failing = output(|counts| counts.failing = Some(PATIENCE + Duration::from_secs(1)));
+        assert_eq!(failing.as_deref(), Some("output kafka://k/t has been failing for more than a minute"));
+        let ended = output(|counts| counts.ended = true);
+        assert_eq!(ended.as_deref(), Some("output kafka://k/t has ended, or a thread of it has"));
+    }
 }

@@ -137,8 +137,10 @@ struct Lag {
     pace: Option<f64>,
 }
 
-/// How long the pace is measured.
-const MEASURED: Duration = Duration::from_millis(100);
+/// How long the pace is measured, and how far behind it has to be before it is asked for: a moment without a turn on a busy
+/// machine is none.
+const MEASURED: Duration = Duration::from_millis(250);
+const NOTICED: Duration = Duration::from_millis(500);
 
 impl Lag {
     #[cfg(target_os = "linux")]
@@ -173,9 +175,11 @@ impl Lag {
     /// How far it will be behind once what waits is worked off, or is now if that is more.
     #[cfg(target_os = "linux")]
     fn expected(&self, now: Instant) -> Duration {
+        let behind = self.at(now);
         let waiting = (self.handed_over - self.published) as f64;
-        let wait = self.pace.filter(|pace| *pace > 0.0).map(|pace| Duration::try_from_secs_f64(waiting / pace));
-        self.at(now).max(wait.and_then(Result::ok).unwrap_or_default())
+        let pace = self.pace.filter(|pace| *pace > 0.0 && behind >= NOTICED);
+        let wait = pace.map(|pace| Duration::try_from_secs_f64(waiting / pace));
+        behind.max(wait.and_then(Result::ok).unwrap_or_default())
     }
 }
 
@@ -226,12 +230,12 @@ mod tests {
         lag.hand_over(1000, after(0));
         assert_eq!(lag.expected(after(10)), Duration::from_millis(10), "nothing is known of the pace");
         lag.hand_over(11_000, after(10));
-        lag.publish(1000, after(200));
-        assert_eq!(lag.at(after(200)), Duration::from_millis(190));
-        assert_eq!(lag.expected(after(200)), Duration::from_secs(2), "10,000 packets at 5,000 a second");
-        lag.publish(11_000, after(300));
-        lag.hand_over(21_000, after(400));
-        assert_eq!(lag.expected(after(400)), Duration::ZERO, "nothing waited: the pace is not known any more");
-        assert_eq!(lag.max, Duration::from_millis(290));
+        lag.publish(1000, after(500));
+        assert_eq!(lag.expected(after(500)), Duration::from_millis(490), "a moment without a turn");
+        assert_eq!(lag.expected(after(510)), Duration::from_secs(5), "10,000 packets at 2,000 a second");
+        lag.publish(11_000, after(600));
+        lag.hand_over(21_000, after(700));
+        assert_eq!(lag.expected(after(1300)), Duration::from_millis(600), "the pace is not known any more");
+        assert_eq!(lag.max, Duration::from_millis(590));
     }
 }

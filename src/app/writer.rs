@@ -4,6 +4,7 @@
 //! In: batches of events. Out: the same, to every output that takes them, in order. Bound: each output's [`Queue`]; replay
 //! waits for the slowest, live capture waits for none.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -14,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::run::{Run, spawn};
 use super::tell_user;
 use crate::output::queue::{Job, Next, Queue, Reason};
-use crate::output::{Batch, Filter, Form, Output, OutputError};
+use crate::output::{Batch, Filter, Form, Output, OutputError, panic_text};
 
 /// Most bytes that wait for an output. Events are handed on by a quarter of it: each time a writer wakes it tends to take
 /// the publisher's processor, even where another is idle, and with 256 KiB a file of metadata exchanges took an eighth
@@ -129,17 +130,34 @@ struct WriterThread<'r, 'o> {
 
 impl WriterThread<'_, '_> {
     fn run(mut self) {
-        let outcome = self.write_all();
+        let outcome = self.write_until_the_end();
         let is_closed = matches!(outcome, Err(OutputError::Closed));
         self.queue.abandon(if is_closed { Reason::Closed } else { Reason::Failed });
         if outcome.is_err() {
             self.output.counters().close();
+        }
+        if outcome.is_err() && !is_closed {
+            self.output.counters().end_early();
         }
         self.say();
         let left = self.running.fetch_sub(1, Ordering::Relaxed) - 1;
         if let Err(error) = outcome {
             self.end_early(&error, left);
         }
+    }
+
+    /// The same, whatever happens: a fault of one output ends that output, and is said.
+    fn write_until_the_end(&mut self) -> Result<(), OutputError> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.write_all()));
+        outcome.unwrap_or_else(|fault| {
+            let counts = self.output.counters();
+            let name = counts.snapshot().name;
+            if counts.snapshot().spool_bytes == 0 {
+                // Which of them are alerts is not known here.
+                counts.drop_many(0, counts.snapshot().waiting);
+            }
+            Err(OutputError::Fault { name, text: panic_text(&*fault) })
+        })
     }
 
     /// Writes until nothing more comes, or nothing more can be written.

@@ -259,12 +259,19 @@ pub fn severity(command: &Command) -> Severity {
 
 /// The sentence of the alert.
 pub fn message(command: &Command) -> String {
-    let Command { conn, imds, named, .. } = command;
+    let Command { conn, imds, named, reached, .. } = command;
     let process = conn.process.as_deref();
     let name = process.map(|process| process.name.as_str()).filter(|name| !name.is_empty()).unwrap_or("a process");
     let on = conn.told_by.as_deref().and_then(|origin| origin.host_name.as_deref());
     let on = on.map(|host| format!(" on {}", clean(host))).unwrap_or_default();
     let by = process.and_then(parent).map(|parent| format!(", started by {}", clean(&parent)));
+    if let Some(service) = reached {
+        let (name, by, whose) = (clean(name), by.unwrap_or_default(), whose(imds));
+        return format!(
+            "{name}{on}{by} connected to the metadata service at {}{whose}; its arguments could not be read",
+            service.ip
+        );
+    }
     let what = match imds.sensitivity {
         _ if command.is_mention => "names the metadata service",
         Sensitivity::Credential => "asks for credentials",

@@ -21,7 +21,7 @@ pub use programs::is_tool;
 use super::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
 use super::detector::Detector;
 use super::ssrf::{is_target, is_target_by_path};
-use super::verdict::Command;
+use super::verdict::{Command, Connection, NoRequest};
 use super::{HostRef, Imds, Sensitivity, Signal, Signals, normalise_path};
 use crate::bytes::{find, lossy};
 use crate::catalogue::{Catalogue, Recognised};
@@ -90,7 +90,40 @@ pub fn judge(detector: &mut Detector, conn: Conn, time: Timestamp) -> Option<Com
         time,
         imds: Arc::new(imds),
         is_mention: target.is_mention,
+        reached: None,
         is_walk,
+    })
+}
+
+/// A process start of which the arguments could not be read: it names nothing, but the process then connected to the
+/// metadata service at `server`.
+pub fn unread(detector: &mut Detector, conn: Conn, time: Timestamp, server: Endpoint) -> Option<Command> {
+    let process = conn.process.clone()?;
+    let nobody = Endpoint { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
+    let connection = Conn::between(nobody, server, Proto::Tcp);
+    let Connection { provider, service, .. } = detector.connection(connection, NoRequest::Reported, time, time)?;
+    let target = Target {
+        host: Some(HostRef::Address(server.ip)),
+        port: Some(server.port),
+        target: "/".to_owned(),
+        named: String::new(),
+        disguised: false,
+        is_mention: true,
+    };
+    let mut imds = Imds { provider, service, ..detector.target(&target, &[], time)? };
+    if is_tool(&process.name) {
+        imds.signals.add(Signal::ToolProcess);
+    }
+    let catalogue = detector.catalogue();
+    Some(Command {
+        line: cut(&redact(catalogue, &process.args.join(" ")), LINE).into(),
+        named: "".into(),
+        conn: redacted(catalogue, conn, &process),
+        time,
+        imds: Arc::new(imds),
+        is_mention: true,
+        reached: Some(server),
+        is_walk: false,
     })
 }
 

@@ -146,18 +146,19 @@ fn mix(low: u64, high: u64, [first, second]: [u64; 2]) -> u64 {
 
 /// The last few hashes, by where they begin; none is moved, which would cost more than to make them.
 #[derive(Default)]
-struct Recent([u64; WINDOW.next_power_of_two()]);
+struct Recent([u64; RECENT]);
+
+const RECENT: usize = WINDOW.next_power_of_two();
 
 impl Recent {
     fn put(&mut self, at: usize, hash: u64) {
-        let len = self.0.len();
-        if let Some(slot) = self.0.get_mut(at % len) {
+        if let Some(slot) = self.0.get_mut(at % RECENT) {
             *slot = hash;
         }
     }
 
     fn at(&self, at: usize) -> u64 {
-        self.0.get(at % self.0.len()).copied().unwrap_or(u64::MAX)
+        self.0.get(at % RECENT).copied().unwrap_or(u64::MAX)
     }
 }
 

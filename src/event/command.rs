@@ -23,15 +23,18 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, command: &'a Command
     let mut envelope = Envelope::new("process", writer.stamp(command.time), event);
     envelope.data_stream = writer.data_stream("process");
     add_process(writer, &mut envelope, command.conn.process.as_deref(), &command.line, context);
+    command.reached.iter().for_each(|service| envelope.related.add_ip(service.ip));
     command.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| envelope.related.add_ip(*ip));
     envelope.imds = Some(imds_object(&command.imds, context));
     add_origin(&mut envelope, id, &command.conn);
     Doc { envelope, body: Body::Process(named(&command.named, context)) }
 }
 
-/// The URL, address or path that a command line names: as it stands there, which need not be a URL.
+/// The URL, address or path that a command line names: as it stands there, which need not be a URL; nothing where the
+/// arguments could not be read.
 pub(super) fn named<'a>(named: &'a str, context: &Context<'a>) -> Url<'a> {
-    Url { original: Some(context.mask.text(Cow::Borrowed(named))), ..Url::default() }
+    let original = Some(named).filter(|named| !named.is_empty());
+    Url { original: original.map(|named| context.mask.text(Cow::Borrowed(named))), ..Url::default() }
 }
 
 /// The process, with its command line, and where it runs.

@@ -9,7 +9,6 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::Range;
 
-use foldhash::fast::RandomState;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use zeroize::Zeroizing;
 
@@ -18,6 +17,7 @@ use crate::detect::Grams;
 use crate::detect::secret::{GRAM, gram, is_of_secret};
 use crate::detect::tokens::{MIN_TOKEN, next_run};
 use crate::detect::views::{Visitor, visit};
+use crate::memo::Memo;
 
 /// What stands in the place of a secret.
 pub const HIDDEN: &str = "xxxxx";
@@ -44,13 +44,14 @@ pub struct Masker<'m> {
 /// Bound: [`REMEMBERED`] of [`LONGEST`], with [`MOST_FOUND`] places in each.
 #[derive(Debug)]
 pub struct Searched {
-    places: RefCell<Box<[Place]>>,
-    seed: RandomState,
+    texts: RefCell<Memo<Known>>,
+    /// Nobody knows it.
+    key: (u64, u64),
 }
 
 /// A text or its digest, where secrets stand in it, and how many were known then.
-#[derive(Clone, Debug, Default)]
-struct Place {
+#[derive(Debug, Default)]
+struct Known {
     text: Vec<u8>,
     digest: u128,
     found: Vec<Range<usize>>,
@@ -59,41 +60,41 @@ struct Place {
 
 impl Default for Searched {
     fn default() -> Self {
-        Self { places: RefCell::new(vec![Place::default(); REMEMBERED].into()), seed: RandomState::default() }
+        let random = std::hash::RandomState::new();
+        let key = (random.hash_one(0), random.hash_one(1));
+        Self { texts: RefCell::new(Memo::new(REMEMBERED)), key }
     }
 }
 
 impl Searched {
     /// Where secrets of `issued` stand in `text`, as it is known or as `search` tells.
     fn find(&self, text: &[u8], issued: &Grams, search: impl FnOnce() -> Vec<Range<usize>>) -> Vec<Range<usize>> {
-        let mut places = self.places.borrow_mut();
-        let count = places.len();
-        let hash = self.seed.hash_one(text);
-        let Some(place) = places.get_mut(hash as usize % count.max(1)) else { return search() };
-        let is_same = || match place.found.is_empty() {
-            true => place.text == text,
-            false => place.digest == digest(hash, text),
+        let mut texts = self.texts.borrow_mut();
+        let place = texts.place(text);
+        let is_same = |known: &Known| match known.found.is_empty() {
+            true => known.text == text,
+            false => known.digest == digest(self.key, text),
         };
-        if place.added == issued.added() && is_same() {
-            return place.found.clone();
+        if let Some(known) = place.as_ref().filter(|known| known.added == issued.added() && is_same(known)) {
+            return known.found.clone();
         }
         let found = search();
         if found.len() <= MOST_FOUND && text.len() <= LONGEST {
-            place.text.clear();
+            let known = place.get_or_insert_default();
+            known.text.clear();
             match found.is_empty() {
-                true => place.text.extend_from_slice(text),
-                false => place.digest = digest(hash, text),
+                true => known.text.extend_from_slice(text),
+                false => known.digest = digest(self.key, text),
             }
-            place.found.clone_from(&found);
-            place.added = issued.added();
+            known.found.clone_from(&found);
+            known.added = issued.added();
         }
         found
     }
 }
 
-/// A hash under a key that nobody knows, which depends on the text too.
-fn digest(key: u64, text: &[u8]) -> u128 {
-    let mut hasher = SipHasher13::new_with_keys(key, text.len() as u64);
+fn digest((first, second): (u64, u64), text: &[u8]) -> u128 {
+    let mut hasher = SipHasher13::new_with_keys(first, second);
     hasher.write(text);
     hasher.finish128().as_u128()
 }

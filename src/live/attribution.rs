@@ -5,8 +5,6 @@
 //! behind them. What is not certain has no entry, such as processes of other network namespaces, whose connections look
 //! the same from outside.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -17,24 +15,24 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::time::ClockId;
 
-use super::exec::{ExecPoint, STACK, Started};
+use super::bounded::Bounded;
+use super::exec::{ExecPoint, STACK};
 use super::helper::Helper;
 use super::perf::{Record, Ring, Wanted, What};
 use super::procfs::Procfs;
 use super::sockets::Sockets;
+use super::starts::{Exec, Names, Start, Starts};
 use super::tasks::Tasks;
 use super::tracepoint::{SYN_SENT, Tracepoint, Transition};
 use crate::catalogue::Catalogue;
 use crate::conn::Endpoint;
 use crate::conn::Process;
 use crate::packet::Timestamp;
-use crate::process::Processes;
+use crate::process::{Counts, Processes};
 
 /// Connections remembered, and attempts to connect that are under way.
 const MAX_KNOWN: usize = 4_096;
 const MAX_OPENING: usize = 4_096;
-/// Programs that were started and wait to be looked at closer.
-const MAX_STARTED: usize = 4_096;
 /// Questions that may wait.
 const MAX_QUESTIONS: usize = 256;
 
@@ -56,16 +54,10 @@ pub struct Directory {
 struct Book {
     known: Bounded<Ends, Known>,
     procfs: Procfs,
-    counts: Attributed,
+    counts: Counts,
     watch: Option<Watch>,
-    /// Programs that were started and may name metadata.
-    started: VecDeque<(Timestamp, Process)>,
-    /// Whether the arguments of a program may name metadata.
-    names: Option<Names>,
+    starts: Starts,
 }
-
-/// Tells by its text whether a command line is worth a closer look.
-pub type Names = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 /// Who opened a connection, and when.
 struct Known {
@@ -84,21 +76,6 @@ pub(super) enum Network {
     Other(u64),
     /// Another, or ours.
     Unknown,
-}
-
-/// How connections to metadata services were attributed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attributed {
-    /// Their process was named.
-    pub named: u64,
-    /// It was not: in another network namespace, or not ours to look at.
-    pub missed: u64,
-    /// Records that the kernel had no room for.
-    pub lost: u64,
-    /// Programs that were started.
-    pub started: u64,
-    /// Those of them whose arguments could not be read whole.
-    pub cut: u64,
 }
 
 /// The kernel tells of attempts to connect, and of tasks.
@@ -138,13 +115,15 @@ impl Processes for Directory {
 
 impl Directory {
     /// How it went so far.
-    pub fn counts(&self) -> Attributed {
+    pub fn counts(&self) -> Counts {
         self.book().counts
     }
 
-    /// Programs that were started since the last call and may name metadata.
-    pub fn started(&self) -> Vec<(Timestamp, Process)> {
-        self.book().started.drain(..).collect()
+    /// Programs that were started since the last call and have to do with metadata.
+    pub fn started(&self) -> Vec<Start> {
+        let mut book = self.book();
+        book.catch_up();
+        book.starts.take()
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -154,14 +133,7 @@ impl Directory {
 
 impl Book {
     fn new(procfs: Procfs, watch: Option<Watch>) -> Self {
-        Self {
-            known: Bounded::new(MAX_KNOWN),
-            procfs,
-            counts: Attributed::default(),
-            watch,
-            started: VecDeque::new(),
-            names: None,
-        }
+        Self { known: Bounded::new(MAX_KNOWN), procfs, counts: Counts::default(), watch, starts: Starts::default() }
     }
 
     /// Remembers who opened a connection. Where another network has one with ends that are called alike, nobody can tell
@@ -173,54 +145,6 @@ impl Book {
         };
         let process = known.process.clone().filter(|_| !self.known.get(&ends).is_some_and(is_other));
         self.known.insert(ends, Known { process, ..known });
-    }
-
-    /// A program was started: if it may name metadata, what else is known of it is looked up while it is there.
-    fn start(&mut self, record: &Record, time: Timestamp, started: Started) {
-        self.counts.started += 1;
-        self.counts.cut += u64::from(started.is_cut);
-        let Some(names) = &self.names else { return };
-        let process = self.procfs.read(record.pid, record.tid, time, true);
-        let mut args = started.args;
-        let mut is_cut = started.is_cut;
-        if is_cut && let Some(process) = process.as_ref().filter(|process| process.args.len() > args.len()) {
-            args.clone_from(&process.args);
-            is_cut = false;
-        }
-        if !names(args.join(" ").as_bytes()) {
-            return;
-        }
-        let tasks = self.watch.as_ref().map(|watch| &watch.tasks);
-        let parent = process.as_ref().and_then(|process| process.parent);
-        let parent = parent.or_else(|| tasks.and_then(|tasks| tasks.parent(record.pid)));
-        let (container, pod) = self.procfs.container_of(record.pid, parent);
-        let (parent_name, parent_executable) = parent.map(|pid| self.procfs.who_is(pid)).unwrap_or_default();
-        let parent_name = parent_name.or_else(|| tasks.and_then(|tasks| tasks.name(parent?)));
-        let base = started.file.rsplit('/').next().filter(|base| !base.is_empty());
-        let absolute = Some(started.file.clone()).filter(|file| file.starts_with('/'));
-        let process = process.unwrap_or_default();
-        let name = base.map_or_else(|| process.name.clone(), str::to_owned);
-        if self.started.len() >= MAX_STARTED {
-            self.started.pop_front();
-            self.counts.lost += 1;
-        }
-        self.started.push_back((
-            time,
-            Process {
-                pid: record.pid,
-                name,
-                executable: absolute.or(process.executable),
-                args,
-                is_cut,
-                start: Some(time),
-                parent,
-                parent_name,
-                parent_executable,
-                container: container.or(process.container),
-                pod: pod.or(process.pod),
-                ..process
-            },
-        ));
     }
 
     /// Takes everything that the kernel has told.
@@ -238,7 +162,8 @@ impl Book {
                     let Some(hit) = watch.transition(fields) else { continue };
                     let by = (hit.new == SYN_SENT).then(|| watch.tasks.who(&self.procfs, &record, time));
                     if let Some((process, _)) = &by {
-                        self.counts.count(process.is_some());
+                        self.counts.attribute(process.is_some());
+                        self.starts.connected(record.pid, process.as_ref(), hit.remote, &mut self.counts);
                     }
                     let opened = watch.hit(time, &hit, by);
                     if let Some((ends, known)) = opened {
@@ -247,21 +172,11 @@ impl Book {
                 }
                 What::HitWithStack { fields, sp, stack } => {
                     let Some((point, _)) = &watch.execs else { continue };
-                    let started = point.started(fields, stack, *sp);
-                    self.start(&record, time, started);
+                    let exec = Exec { pid: record.pid, tid: record.tid, time, what: point.started(fields, stack, *sp) };
+                    self.starts.add(exec, &self.procfs, &watch.tasks, &mut self.counts);
                 }
                 _ => {}
             }
-        }
-    }
-}
-
-impl Attributed {
-    fn count(&mut self, named: bool) {
-        if named {
-            self.named += 1;
-        } else {
-            self.missed += 1;
         }
     }
 }
@@ -331,7 +246,8 @@ enum Source {
 impl Attribution {
     /// Opens the tracepoint on every processor; where that is refused, sockets are looked up instead, and the reason is
     /// returned in words. `root` is where the host's file system is; `helper` looks where we may not. With `names` process
-    /// starts are watched as well: those whose arguments it says yes to are kept for [`Directory::started`].
+    /// starts are watched as well: those whose arguments it says yes to are kept for
+    /// [`Directory::started`], and those whose arguments could not be read and that connect to a metadata service.
     ///
     /// # Errors
     /// When the system has no descriptor for us.
@@ -367,7 +283,10 @@ impl Attribution {
                 (None, questions, Source::Sockets(Sockets::open().ok(), asked, bell), Some(remark))
             }
         };
-        let directory = Arc::new(Directory { book: Mutex::new(Book { names, ..Book::new(procfs, watch) }), questions });
+        let directory = Arc::new(Directory {
+            book: Mutex::new(Book { starts: Starts::new(names), ..Book::new(procfs, watch) }),
+            questions,
+        });
         Ok((Self { directory, source }, remark))
     }
 
@@ -376,8 +295,9 @@ impl Attribution {
         Arc::clone(&self.directory)
     }
 
-    /// Works until the other end of `until` is written to or closed. Programs that were started are handed to `take`.
-    pub fn run(mut self, until: &UnixStream, take: &mut dyn FnMut(Timestamp, Process)) {
+    /// Works until the other end of `until` is written to or closed. Where [`Directory::started`]
+    /// would tell of programs, the bell is rung.
+    pub fn run(mut self, until: &UnixStream, ring: &mut dyn FnMut()) {
         loop {
             let is_over = self.wait(until);
             if is_over {
@@ -393,7 +313,7 @@ impl Attribution {
                         let mut book = self.directory.book();
                         let owner = inode.and_then(|inode| book.procfs.owner(inode));
                         let process = owner.and_then(|pid| book.procfs.read(pid, pid, first, false));
-                        book.counts.count(process.is_some());
+                        book.counts.attribute(process.is_some());
                         if let Some(process) = process {
                             let process = Some(Arc::new(process));
                             book.known.insert(ends, Known { began: first, process, network: Network::Ours });
@@ -401,7 +321,9 @@ impl Attribution {
                     }
                 }
             }
-            self.directory.started().into_iter().for_each(|(time, process)| take(time, process));
+            if self.directory.book().starts.has_some() {
+                ring();
+            }
         }
     }
 
@@ -463,75 +385,12 @@ fn processors() -> Vec<i32> {
     if found.is_empty() { vec![0] } else { found }
 }
 
-/// A map that forgets what came first: a value is kept while no more than `most` others are added after it.
-struct Bounded<K, V> {
-    map: HashMap<K, (u64, V), foldhash::fast::RandomState>,
-    /// Keys as they were added, each with the number of that time: some have been taken or added anew since.
-    order: VecDeque<(K, u64)>,
-    added: u64,
-    most: usize,
-}
-
-impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
-    fn new(most: usize) -> Self {
-        Self { map: HashMap::default(), order: VecDeque::new(), added: 0, most }
-    }
-
-    fn insert(&mut self, key: K, value: V) {
-        self.added += 1;
-        self.map.insert(key, (self.added, value));
-        self.order.push_back((key, self.added));
-        if self.order.len() > self.most
-            && let Some((first, then)) = self.order.pop_front()
-            && self.map.get(&first).is_some_and(|(added, _)| *added == then)
-        {
-            self.map.remove(&first);
-        }
-    }
-
-    fn get(&self, key: &K) -> Option<&V> {
-        self.map.get(key).map(|(_, value)| value)
-    }
-
-    fn take(&mut self, key: &K) -> Option<V> {
-        self.map.remove(key).map(|(_, value)| value)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn end(last: u8, port: u16) -> Endpoint {
         Endpoint { ip: [169, 254, 169, last].into(), port }
-    }
-
-    #[test]
-    fn a_table_forgets_what_came_first() {
-        let mut table = Bounded::new(3);
-        (0..5).for_each(|n| table.insert(n, n));
-        table.insert(3, 30);
-        assert_eq!([0, 1, 2, 3, 4].map(|n| table.get(&n).copied()), [None, None, None, Some(30), Some(4)]);
-        for n in 0..100 {
-            table.insert(n, n);
-            table.take(&n);
-        }
-        assert!(table.order.len() <= 3);
-    }
-
-    /// As the kernel uses the address of a socket again for the next.
-    #[test]
-    fn a_key_that_is_used_again_and_again_is_found_each_time() {
-        let mut table = Bounded::new(3);
-        for n in 0..100 {
-            table.insert(7, n);
-            assert_eq!(table.take(&7), Some(n));
-        }
-        for n in 0..100 {
-            table.insert(7, n);
-            assert_eq!(table.get(&7), Some(&n));
-        }
-        assert!(table.order.len() <= 3);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! thread is started here; [`app`](crate::app) drives it.
 
 mod attribution;
+mod bounded;
 mod confine;
 mod exec;
 mod filter;
@@ -14,10 +15,11 @@ mod perf;
 mod procfs;
 mod sniffer;
 mod sockets;
+mod starts;
 mod tasks;
 mod tracepoint;
 
-pub use attribution::{Attributed, Attribution, Directory, Names};
+pub use attribution::{Attribution, Directory};
 pub use confine::{
     ConfineError, Needs, Network, become_user, check_folder, drop_capabilities, folder_of, keep_to_oneself,
     raise_capabilities, sandbox,
@@ -26,6 +28,7 @@ pub use filter::for_metadata_only;
 pub use helper::{Helper, serve};
 pub use interface::{Listed, OpenError, Settings, addresses, list};
 pub use sniffer::Sniffer;
+pub use starts::{Names, Start};
 
 use crate::packet::PacketBatch;
 

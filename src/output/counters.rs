@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::batch::Kind;
@@ -28,6 +28,7 @@ pub struct Counters {
     latency_us: AtomicU64,
     spool_bytes: AtomicU64,
     failing_since: Mutex<Option<Instant>>,
+    ended: AtomicBool,
 }
 
 /// The counters of a moment.
@@ -63,6 +64,8 @@ pub struct Counts {
     pub spool_bytes: u64,
     /// How long it has failed without a success in between.
     pub failing: Option<Duration>,
+    /// A thread that writes or sends has ended before the run: some or all of what it is given goes nowhere.
+    pub ended: bool,
 }
 
 impl Counts {
@@ -154,6 +157,11 @@ impl Counters {
         let _ = self.waiting.fetch_update(Relaxed, Relaxed, |waiting| Some(waiting.saturating_sub(events)));
     }
 
+    /// A thread that writes or sends has ended before the run.
+    pub fn end_early(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
     /// Sending fails; returns whether it did not before.
     pub fn fail(&self) -> bool {
         let mut since = self.failing_since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,6 +196,7 @@ impl Counters {
             latency_us: at(&self.latency_us),
             spool_bytes: at(&self.spool_bytes),
             failing: failing.map(|since| since.elapsed()),
+            ended: self.ended.load(Relaxed),
         }
     }
 }

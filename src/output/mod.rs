@@ -6,6 +6,7 @@
 //! quietly. What receivers over the network are asked and answer stands in [`receiver`], how often and how much in
 //! [`delivery`], and what waits for them on disk in [`spool`].
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -105,6 +106,14 @@ pub enum OutputError {
         /// Why.
         text: String,
     },
+    /// A fault of the program.
+    #[error("output {name} has ended: {text}")]
+    Fault {
+        /// Which.
+        name: String,
+        /// What its thread said at its end.
+        text: String,
+    },
     /// Standard output failed otherwise.
     #[error("cannot write to standard output: {0}")]
     Stdout(io::Error),
@@ -183,6 +192,12 @@ pub trait Output: Send {
     fn message(&mut self) -> Option<String> {
         None
     }
+}
+
+/// What a thread that panicked said.
+pub(crate) fn panic_text(fault: &(dyn Any + Send)) -> String {
+    let text = fault.downcast_ref::<&str>().copied().or_else(|| fault.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a fault of the program").to_owned()
 }
 
 /// Opens every output. Where no form was asked for, a terminal gets text and all else NDJSON. Colour goes to terminals

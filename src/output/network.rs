@@ -15,7 +15,7 @@ use super::delivery::{Delivery, Pace, Stop};
 use super::net;
 use super::receiver::{self, Receiver};
 use super::spool::{Class, Spool};
-use super::{Batch, Counters, Filter, Form, Kind, Needs, Output, OutputError, Say};
+use super::{Batch, Counters, Filter, Form, Kind, Needs, Output, OutputError, Say, panic_text};
 
 /// A network output as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +159,8 @@ impl Output for Network {
 
     fn attend(&mut self) {
         if let Way::Spooled(way) = &mut self.way {
-            way.start();
+            way.start(&self.counters);
+            way.look_after(&self.name, &self.counters, &self.say);
             let outcome = way.spool.sync(Class::Events);
             way.remark(outcome, &self.name, &self.counters, &self.say);
         }
@@ -353,17 +354,33 @@ impl Spooled {
     }
 
     /// Starts the threads that send.
-    fn start(&mut self) {
+    fn start(&mut self, counters: &Counters) {
         for delivery in self.deliveries.drain(..) {
             let (spool, chunk, flush) = (Arc::clone(&self.spool), self.chunk, self.flush);
             let thread = thread::Builder::new().name("send".into());
-            self.threads.extend(thread.spawn(move || send_all(&spool, delivery, chunk, flush)).ok());
+            match thread.spawn(move || send_all(&spool, delivery, chunk, flush)) {
+                Ok(thread) => self.threads.push(thread),
+                Err(_) => counters.end_early(),
+            }
+        }
+    }
+
+    /// Says once of each thread that it ended before the run: that is a fault of the program. What the others do not send
+    /// waits in the spool.
+    fn look_after(&mut self, name: &str, counters: &Counters, say: &Say) {
+        for ended in self.threads.extract_if(.., |thread| thread.is_finished()) {
+            let why = ended.join().err().map_or_else(|| "it stopped".to_owned(), |fault| panic_text(&*fault));
+            counters.end_early();
+            let (dir, left) = (self.dir.display(), "what it did not send waits in");
+            say(&format!(
+                "output {name}: a thread that sends has ended ({why}): {left} {dir} until the program is started again"
+            ));
         }
     }
 
     /// Sends what waits, if that takes no time; the rest stays where it is.
     fn end(&mut self, stop: &Stop, counters: &Counters) {
-        self.start();
+        self.start(counters);
         self.spool.close();
         let is_over = |threads: &[JoinHandle<()>]| threads.iter().all(JoinHandle::is_finished);
         let by = Instant::now() + SEND_AT_END;

@@ -56,11 +56,14 @@ impl Judge {
         }
     }
 
-    /// What a process start that this program saw itself is to the publisher.
-    pub fn start(&mut self, time: Timestamp, process: Process) -> Option<(Timestamp, What)> {
+    /// What a process start that this program saw itself is to the publisher. Where its arguments could not be read,
+    /// `reached` is the metadata service that the process connected to.
+    pub fn start(&mut self, time: Timestamp, process: Process, reached: Option<Endpoint>) -> Option<(Timestamp, What)> {
         let nowhere = Endpoint { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
         let conn = Conn { process: Some(Arc::new(process)), ..Conn::between(nowhere, nowhere, Proto::Tcp) };
-        self.judge(Fact { time, conn, kind: Kind::Start })
+        let Some(reached) = reached else { return self.judge(Fact { time, conn, kind: Kind::Start }) };
+        let command = command::unread(&mut self.detector, conn, time, reached)?;
+        Some((time, What::Command(Box::new(command))))
     }
 
     fn connection(&mut self, conn: Conn, time: Timestamp, told: &Connection) -> Option<(Timestamp, What)> {

@@ -94,6 +94,101 @@ fn processes_that_ended_before_they_could_be_looked_at_are_named() {
     }
 }
 
+/// A header that does not fit into what the kernel copies of a stack: what comes after it is lost with the process.
+const LONG: usize = 20 << 10;
+
+#[test]
+fn a_start_whose_arguments_are_lost_is_an_event_once_it_connects() {
+    let Some(net) = Net::new() else { return };
+    if !has_tracefs() {
+        return eprintln!("skipped: no tracefs");
+    }
+    let mut watch = net.watch(&[]);
+    watch.signal(rustix::process::Signal::STOP);
+    let curl = |url: &str| {
+        within(&net.client, || {
+            let mut curl = Command::new("curl");
+            curl.args(["-s", "-m", "10", "-o", "/dev/null", "-A", &"a".repeat(LONG), url]);
+            let mut curl = curl.spawn().unwrap();
+            curl.wait().unwrap();
+            u64::from(curl.id())
+        })
+    };
+    let pid = curl("http://169.254.169.254/latest/meta-data/iam/security-credentials/role");
+    curl("http://10.9.0.1:9/");
+    watch.signal(rustix::process::Signal::CONT);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(watch.stop(), 0, "{}", watch.messages());
+    let events = watch.events();
+    let starts = of_type(&events, "process");
+    assert_eq!(starts.len(), 1, "only of the one that asked the service: {starts:?}");
+    let start = starts[0];
+    assert_eq!((start["process"]["pid"].as_u64(), start["process"]["name"].as_str()), (Some(pid), Some("curl")));
+    assert_eq!(start["error"]["message"], "Not all arguments of the process could be read", "{start}");
+    assert!(start["url"].is_null() && start["related"]["ip"][0] == "169.254.169.254", "{start}");
+    let alerts = of_type(&events, "alert");
+    assert_eq!(alerts.len(), 1, "{}", rules(&alerts));
+    assert_eq!(links(alerts[0]).first(), Some(&("command".to_owned(), start["event"]["id"].clone())), "{}", alerts[0]);
+    let text = watch.messages();
+    for line in
+        ["2 programs started whose arguments could not be read whole", "1 of these connected to metadata services"]
+    {
+        assert!(text.lines().any(|said| said == line), "{text}");
+    }
+}
+
+fn rules(alerts: &[&Value]) -> String {
+    alerts.iter().map(|alert| format!("{} {}\n", alert["rule"]["id"], alert["message"])).collect()
+}
+
+/// What an alert joins: a word and an `event.id` each.
+fn links(alert: &Value) -> Vec<(String, Value)> {
+    let chain = alert["imds"]["chain"].as_array().cloned().unwrap_or_default();
+    chain.iter().map(|link| (link["what"].as_str().unwrap().to_owned(), link["id"].clone())).collect()
+}
+
+#[test]
+fn one_theft_is_one_line_whose_chain_has_its_command() {
+    let Some(net) = Net::new() else { return };
+    if !has_tracefs() {
+        return eprintln!("skipped: no tracefs");
+    }
+    const THEFTS: usize = 10;
+    let mut watch = net.watch(&[]);
+    for nth in 0..THEFTS {
+        let url = format!("http://169.254.169.254/latest/meta-data/iam/security-credentials/role-{nth}");
+        let done = within(&net.client, || {
+            // A shell that has the same words among its arguments.
+            Command::new("sh").args(["-c", &format!("curl -s -m 10 -o /dev/null {url}; :")]).status().unwrap()
+        });
+        assert!(done.success());
+    }
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(watch.stop(), 0, "{}", watch.messages());
+    let events = watch.events();
+    let alerts = of_type(&events, "alert");
+    let rank = |alert: &Value| (alert["event"]["severity"].as_u64(), alert["event"]["risk_score"].as_f64());
+    let most = alerts.iter().map(|alert| rank(alert)).max_by(|a, b| a.partial_cmp(b).unwrap()).unwrap();
+    let top: Vec<_> = alerts.iter().filter(|alert| rank(alert) == most).collect();
+    assert_eq!(top.len(), THEFTS, "{}", rules(&alerts));
+    let starts = of_type(&events, "process");
+    for nth in 0..THEFTS {
+        let path = format!("/latest/meta-data/iam/security-credentials/role-{nth}");
+        let of_this = |event: &&Value| event.to_string().contains(&path);
+        let own: Vec<_> = top.iter().filter(|alert| alert["url"]["path"] == *path).collect();
+        assert_eq!(own.len(), 1, "{top:#?}");
+        assert_eq!(own[0]["rule"]["id"], "imds-credential-issued");
+        let commands: Vec<_> =
+            starts.iter().filter(|start| of_this(start)).map(|start| &start["event"]["id"]).collect();
+        assert_eq!(commands.len(), 2, "the shell and curl: {starts:#?}");
+        let joined = links(own[0]);
+        let joined: Vec<_> = joined.iter().filter(|(what, _)| what == "command").map(|(_, id)| id).collect();
+        assert_eq!(joined, commands, "{}", own[0]);
+    }
+    let commands: Vec<_> = alerts.iter().filter(|alert| alert["rule"]["id"] == "imds-command").collect();
+    assert!(commands.is_empty(), "{}", rules(&alerts));
+}
+
 #[test]
 fn agents_are_allowed_by_their_process_and_others_alert() {
     let Some(net) = Net::new() else { return };

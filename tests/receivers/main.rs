@@ -441,3 +441,22 @@ fn otlp_requests_are_what_the_protocol_defines() {
     let output = Command::new(python).args(["-c", program]).arg(&path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn the_opentelemetry_collector_takes_every_event() {
+    let Some(server) = server::otelcol() else { return };
+    arrives(&mut *open(&format!("otlp+http://127.0.0.1:{}", server.port)), all());
+    let records = |text: &str| text.lines().filter(|line| line.starts_with("LogRecord #")).count();
+    let start = Instant::now();
+    while records(&server.output()) < all().len() && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let text = server.output();
+    assert_eq!(records(&text), all().len());
+    let missing = all().iter().find(|line| !text.contains(Event::read(line.as_bytes()).id));
+    assert_eq!(missing, None);
+    // As the document says.
+    let before = records(&text);
+    Section::of("OpenTelemetry").run(&[("127.0.0.1:4318", &format!("127.0.0.1:{}", server.port))], &[]);
+    assert!(records(&server.output()) > before);
+}

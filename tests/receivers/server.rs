@@ -134,6 +134,23 @@ pub fn lumberjack() -> Option<Server> {
     Server::start(command, tempfile::tempdir().unwrap(), port)
 }
 
+/// OpenTelemetry's collector, which prints what it takes.
+pub fn otelcol() -> Option<Server> {
+    let program = installed("otelcol/otelcol")?;
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let configuration = format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"127.0.0.1:{port}\"}}}}}}}}\n\
+         exporters: {{debug: {{verbosity: detailed, use_internal_logger: false}}}}\n\
+         service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
+         pipelines: {{logs: {{receivers: [otlp], exporters: [debug]}}}}\n"
+    );
+    let file = folder.path().join("otelcol.yaml");
+    std::fs::write(&file, configuration).unwrap();
+    let mut command = Command::new(program);
+    command.arg("--config").arg(format!("file:{}", file.display()));
+    Server::start(command, folder, port)
+}
+
 /// Redis with the password `p4ssword`; the second port is TLS.
 pub fn redis(certificates: Option<&crate::Certificates>, tls: u16) -> Option<Server> {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());

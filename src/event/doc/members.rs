@@ -110,7 +110,7 @@ impl<'d> Members<'d> {
                 ..all
             },
             Body::Connection => all,
-            Body::Process(named) => Self { url: Some(named), ..all },
+            Body::Process(named) => Self { url: Some(named).filter(|named| named.original.is_some()), ..all },
             Body::Stats(stats) => Self { imdswatch: Some(stats), ..all },
         }
     }

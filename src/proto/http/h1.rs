@@ -29,6 +29,9 @@ const PAGE: usize = 16 * 1024;
 /// Second readings of a request alive at the same time.
 const FORKS: usize = 2;
 
+/// Exchanges for which a connection that has none under way keeps room.
+const FEW: usize = 4;
+
 /// What became of the connection after some bytes.
 pub(super) enum Turn {
     /// HTTP/1 goes on.
@@ -497,6 +500,10 @@ impl Http1 {
         let Some(open) = self.open.pop_front() else { return false };
         let held = |message: &Option<Message>| message.as_ref().map_or(0, message_memory);
         self.waiting = self.waiting.saturating_sub(held(&open.request)).saturating_sub(held(&open.response));
+        if self.open.is_empty() && self.open.capacity() > FEW {
+            // The connection may be idle for an hour from now on: a burst of requests must not cost its room for so long.
+            self.open = VecDeque::with_capacity(1);
+        }
         if open.request.is_some() || open.response.is_some() {
             env.emit(open.request, open.response, open.conflict, None);
         }
