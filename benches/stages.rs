@@ -27,7 +27,7 @@ use imdswatch::pipeline::{self, Pipeline};
 use imdswatch::proto::layers::{Delivery, Found, Layers, Sink};
 use imdswatch::proto::{dns, http};
 use imdswatch::publish::{self, Publisher};
-use imdswatch::route::Front;
+use imdswatch::route::DecodeStage;
 use imdswatch::session::{self, Evict, Keep};
 use imdswatch::stream::{self, Chunk, Connection, Context, Dir, Segment};
 use imdswatch::{cli, config, flow};
@@ -318,7 +318,7 @@ fn observations(batches: &[PacketBatch], catalogue: &Arc<Catalogue>) -> Vec<Obse
     let judge = judge::Config { everything: true, alone: true, ..judge::Config::default() };
     let config = pipeline::Config { judge, ..config };
     let mut pipeline = Pipeline::new(config, Detector::new(Arc::clone(catalogue), detect::Config::default()));
-    let mut front = Front::new(decode::Config::default());
+    let mut front = DecodeStage::new(decode::Config::default());
     batches.iter().for_each(|batch| front.batch(batch, &mut pipeline));
     pipeline.finish(&mut |_, _| {});
     let mut found = Vec::new();

@@ -14,7 +14,6 @@ mod judge;
 mod lookup;
 mod message;
 mod neighbours;
-mod pool;
 mod raise;
 mod rebind;
 mod relay;
@@ -41,7 +40,7 @@ use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
 use crate::proto::http;
 
-use actor::{Actors, Asked};
+use actor::{Actors, Assessment};
 use allow::Question;
 use commands::Commands;
 use habits::Habits;
@@ -80,7 +79,7 @@ impl Default for Config {
 
 /// What the correlator knows of an observation beyond the matcher's verdict.
 #[derive(Clone, Debug, Default)]
-pub struct Remarks {
+pub struct CorrelationResult {
     /// Signals to write with those of the verdict.
     pub signals: Signals,
     /// Allow-list entry that kept an alert back.
@@ -152,7 +151,7 @@ impl Correlator {
 
     /// Takes one observation, in packet order. `event_id` is the `event.id` of its own event. What it raises, and what
     /// waited for it, is appended to `alerts`.
-    pub fn observe(&mut self, obs: &Observation, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
+    pub fn observe(&mut self, obs: &Observation, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> CorrelationResult {
         self.advance(obs.time, alerts);
         let first = alerts.len();
         let remarks = match &obs.what {
@@ -161,10 +160,10 @@ impl Correlator {
             What::Connection(connection) => self.connection(connection, event_id, alerts),
             What::Tokens(tokens) => {
                 self.carried_in_text(tokens, event_id, alerts);
-                Remarks::default()
+                CorrelationResult::default()
             }
             What::Command(command) => self.command(command, event_id, alerts),
-            What::Icmp(_) | What::Flow(_) => Remarks::default(),
+            What::Icmp(_) | What::Flow(_) => CorrelationResult::default(),
         };
         // what waits is held from its own time on: the clock may be ahead where events come in as they happen
         self.reported.join(first, alerts, obs.time);
@@ -326,7 +325,7 @@ impl Correlator {
         }
         let host = format!("{:?}", finding.candidate.host);
         let path = finding.candidate.path.as_deref().unwrap_or("/");
-        let whose = Asked::default();
+        let whose = Assessment::default();
         let key = repeat_key((rule, rule.base_severity()), &subject.conn, &whose, signals, &[&host, path]);
         let time = finding.end;
         self.raise((key, &finding.inbound.conn), time, 0, alerts, |_| {
@@ -346,11 +345,11 @@ impl Correlator {
     }
 
     /// `imds-command`.
-    fn command(&mut self, command: &Command, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
+    fn command(&mut self, command: &Command, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> CorrelationResult {
         let allowed_by = self.allowed(&self.question(&command.conn, Some(&command.imds.path)));
         if allowed_by.is_some() {
             self.counters.allowed += 1;
-            return Remarks { allowed_by, ..Remarks::default() };
+            return CorrelationResult { allowed_by, ..CorrelationResult::default() };
         }
         let rule = Rule::ImdsCommand;
         let severity = commands::severity(command);
@@ -358,7 +357,7 @@ impl Correlator {
         let this = AlertOf { time: command.time, id: None, each: false, seen_by: None };
         if self.repeats.repeat(key, &this) != Repeat::New {
             self.counters.repeats += 1;
-            return Remarks::default();
+            return CorrelationResult::default();
         }
         let subject = commands::subject(command, event_id);
         let signals = subject.signals;
@@ -369,20 +368,25 @@ impl Correlator {
         let alert = alert(rule, severity, subject, signals, command.time, commands::message(command));
         self.repeats.open(key, &Arc::new(alert.clone()), 0, self.now, alerts);
         self.commands.hold(alert, &command.conn, command.time, alerts);
-        Remarks::default()
+        CorrelationResult::default()
     }
 
     /// `imds-connection`: a connection without a readable request, unless the two have talked readably.
-    fn connection(&mut self, connection: &Connection, event_id: EventId, alerts: &mut Vec<Arc<Alert>>) -> Remarks {
+    fn connection(
+        &mut self,
+        connection: &Connection,
+        event_id: EventId,
+        alerts: &mut Vec<Arc<Alert>>,
+    ) -> CorrelationResult {
         let conn = &connection.conn;
         if self.readable.peek(&(conn.client.ip, conn.server.ip)).is_some() {
             self.reported.connected(connection, event_id);
-            return Remarks::default();
+            return CorrelationResult::default();
         }
         let allowed_by = self.allowed(&self.question(conn, None));
         if allowed_by.is_some() {
             self.counters.allowed += 1;
-            return Remarks { allowed_by, ..Remarks::default() };
+            return CorrelationResult { allowed_by, ..CorrelationResult::default() };
         }
         let mut signals = Signals::default();
         if conn.process.as_ref().is_some_and(|process| crate::detect::command::is_tool(&process.name)) {
@@ -390,12 +394,12 @@ impl Correlator {
         }
         let rule = Rule::ImdsConnection;
         let why = format!("{:?}", connection.why);
-        let key = repeat_key((rule, Severity::Low), conn, &Asked::default(), signals, &[&why]);
+        let key = repeat_key((rule, Severity::Low), conn, &Assessment::default(), signals, &[&why]);
         self.raise((key, conn), connection.last, 0, alerts, |_| {
             let subject = subject::of_connection(connection, event_id);
             alert(rule, Severity::Low, subject, signals, connection.last, message::connection(connection))
         });
-        Remarks { signals, ..Remarks::default() }
+        CorrelationResult { signals, ..CorrelationResult::default() }
     }
 
     /// Raises the alert that `make` makes about `conn`, or counts it as a repeat. `from` is the number of its first window.
@@ -443,7 +447,7 @@ fn span(tx: &http::Transaction) -> (Timestamp, Timestamp) {
 fn repeat_key(
     (rule, severity): (Rule, Severity),
     conn: &Conn,
-    asked: &Asked,
+    asked: &Assessment,
     mut signals: Signals,
     what: &[&str],
 ) -> Key {

@@ -2,8 +2,9 @@
 //!
 //! In: the [`Meta`] of every level of every packet, and ticks of packet time. Out: a [`Record`] per flow when it has
 //! been idle for the timeout, when its place is needed, at the end, and every period where one is set. Bound: the
-//! number of flows given to [`Table::new`]; a flow costs about 150 bytes, and records leave one by one. A packet costs one lookup, a tick only what
-//! is due: flows wait in a wheel of one-second buckets and are looked at again when their bucket comes up.
+//! number of flows given to [`Table::new`]; a flow costs about 150 bytes, and records leave one by one. A packet costs
+//! one lookup, a tick only what is due: flows wait in a wheel of one-second buckets and are looked at again when their
+//! bucket comes up.
 
 use std::net::IpAddr;
 
@@ -15,6 +16,7 @@ use crate::conn::Proto;
 use crate::decode::meta::{Mac, Meta, Net, Transport, Vlans};
 use crate::packet::Timestamp;
 use crate::pair::{AddressPair, number};
+use crate::table::{Linked, NONE, Slab, Wheel};
 
 /// Counters of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,13 +106,11 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Table {
     config: Config,
-    entries: Vec<Entry>,
+    entries: Slab<Entry>,
     /// Indices into `entries` by key.
     index: HashTable<u32>,
     hasher: RandomState,
     wheel: Wheel,
-    /// Head of the list of unused entries.
-    free: u32,
     /// Number of entries in use, forgotten ones among them until their time in the wheel comes.
     used: usize,
     /// The entry of the last packet: packets come in trains.
@@ -119,19 +119,18 @@ pub struct Table {
     stats: Stats,
 }
 
-/// No entry.
-const NONE: u32 = u32::MAX;
+/// Longest look-ahead in seconds; flows with a longer timeout are looked at in between.
+const MAX_HORIZON: i64 = 1 << 12;
 
 impl Table {
     /// An empty table.
     pub fn new(config: Config) -> Self {
         Self {
             config: Config { max_flows: config.max_flows.clamp(1, NONE as usize), ..config },
-            entries: Vec::new(),
+            entries: Slab::default(),
             index: HashTable::new(),
             hasher: RandomState::default(),
-            wheel: Wheel::new(config.timeout),
-            free: NONE,
+            wheel: wheel(config.timeout),
             used: 0,
             recent: NONE,
             next_report: None,
@@ -147,12 +146,12 @@ impl Table {
         let Some((key, reversed)) = Key::of(meta) else {
             return;
         };
-        let at = match self.entries.get(self.recent as usize) {
+        let at = match self.entries.get(self.recent) {
             Some(entry) if entry.key == key => self.recent,
             _ => self.find_or_begin(key, reversed, meta, out),
         };
         self.recent = at;
-        let entry = &mut self.entries[at as usize];
+        let entry = &mut self.entries[at];
         entry.last = entry.last.max(meta.time);
         let from_source = entry.reversed == reversed;
         let counters = if from_source { &mut entry.source } else { &mut entry.destination };
@@ -167,9 +166,9 @@ impl Table {
     pub fn forget(&mut self, meta: &Meta) {
         let Some((key, _)) = Key::of(meta) else { return };
         let hash = self.hasher.hash_one(key);
-        if let Ok(found) = self.index.find_entry(hash, |at| self.entries[*at as usize].key == key) {
+        if let Ok(found) = self.index.find_entry(hash, |at| self.entries[*at].key == key) {
             let (at, _) = found.remove();
-            self.entries[at as usize].forgotten = true;
+            self.entries[at].forgotten = true;
             if self.recent == at {
                 self.recent = NONE;
             }
@@ -185,17 +184,18 @@ impl Table {
         let mut due = self.wheel.take_due(now, &mut self.entries);
         while due != NONE {
             let at = due;
-            let entry = &self.entries[at as usize];
+            let entry = &self.entries[at];
             due = entry.next;
-            if self.wheel.is_over(entry, now) {
+            let deadline = entry.deadline(self.config.timeout);
+            if now.seconds() >= deadline {
                 over.push(entry.place(at));
             } else {
-                self.wheel.add(at, &mut self.entries);
+                self.wheel.add(at, deadline, &mut self.entries);
             }
         }
         over.sort_unstable();
         for Place { at, .. } in over {
-            let forgotten = self.entries[at as usize].forgotten;
+            let forgotten = self.entries[at].forgotten;
             let record = self.end(at, now);
             self.stats.expired += 1;
             if !forgotten {
@@ -207,12 +207,12 @@ impl Table {
     /// Reports every flow as over, in the order in which they began; the table is empty afterwards.
     pub fn finish(&mut self, now: Timestamp, out: &mut impl FnMut(Record)) {
         for Place { at, .. } in self.places(|_| true) {
-            out(self.entries[at as usize].record(now, true));
+            out(self.entries[at].record(now, true));
         }
         self.index.clear();
-        self.entries.clear();
-        self.wheel = Wheel::new(self.config.timeout);
-        (self.free, self.recent, self.used) = (NONE, NONE, 0);
+        self.entries = Slab::default();
+        self.wheel = wheel(self.config.timeout);
+        (self.recent, self.used) = (NONE, 0);
     }
 
     /// Flows going on.
@@ -232,14 +232,12 @@ impl Table {
 
     /// Memory held, in bytes.
     pub fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
-            + self.index.allocation_size()
-            + self.wheel.buckets.capacity() * size_of::<Bucket>()
+        self.entries.memory() + self.index.allocation_size() + self.wheel.memory()
     }
 
     fn find_or_begin(&mut self, key: Key, reversed: bool, meta: &Meta, out: &mut Vec<Record>) -> u32 {
         let hash = self.hasher.hash_one(key);
-        if let Some(at) = self.index.find(hash, |at| self.entries[*at as usize].key == key) {
+        if let Some(at) = self.index.find(hash, |at| self.entries[*at].key == key) {
             return *at;
         }
         if self.used >= self.config.max_flows {
@@ -258,21 +256,11 @@ impl Table {
             icmp: [0, 0],
             forgotten: false,
         };
-        let at = match self.entries.get_mut(self.free as usize) {
-            Some(unused) => {
-                let at = self.free;
-                self.free = unused.next;
-                *unused = entry;
-                at
-            }
-            None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as u32
-            }
-        };
-        let hasher = |at: &u32| self.hasher.hash_one(self.entries[*at as usize].key);
+        let deadline = entry.deadline(self.config.timeout);
+        let at = self.entries.insert(entry);
+        let hasher = |at: &u32| self.hasher.hash_one(self.entries[*at].key);
         self.index.insert_unique(hash, at, hasher);
-        self.wheel.add(at, &mut self.entries);
+        self.wheel.add(at, deadline, &mut self.entries);
         self.stats.begun += 1;
         self.used += 1;
         at
@@ -282,13 +270,13 @@ impl Table {
     /// last of a few that did.
     fn evict(&mut self, now: Timestamp, out: &mut Vec<Record>) {
         const TRIES: usize = 16;
+        let timeout = self.config.timeout;
         for left in (0..TRIES).rev() {
-            let (at, slot) = self.wheel.take_next(&mut self.entries);
-            if at == NONE {
-                return;
-            }
-            if left == 0 || self.wheel.slot_of(&self.entries[at as usize]) == slot {
-                let forgotten = self.entries[at as usize].forgotten;
+            let next = self.wheel.take_next(&mut self.entries, |entry: &Entry| entry.deadline(timeout));
+            let Some((at, is_idle)) = next else { return };
+            let entry = &self.entries[at];
+            if left == 0 || is_idle {
+                let forgotten = entry.forgotten;
                 let record = self.end(at, now);
                 if !forgotten {
                     out.push(record);
@@ -296,13 +284,13 @@ impl Table {
                 self.stats.evicted += 1;
                 return;
             }
-            self.wheel.add(at, &mut self.entries);
+            self.wheel.add(at, entry.deadline(timeout), &mut self.entries);
         }
     }
 
     /// Takes a flow, already out of the wheel, out of the table.
     fn end(&mut self, at: u32, now: Timestamp) -> Record {
-        let entry = &self.entries[at as usize];
+        let entry = &self.entries[at];
         if !entry.forgotten
             && let Ok(found) = self.index.find_entry(self.hasher.hash_one(entry.key), |other| *other == at)
         {
@@ -312,15 +300,14 @@ impl Table {
         if self.recent == at {
             self.recent = NONE;
         }
-        let entry = &mut self.entries[at as usize];
-        entry.next = self.free;
-        self.free = at;
-        entry.record(now, true)
+        let record = self.entries[at].record(now, true);
+        self.entries.release(at);
+        record
     }
 
     /// The flows that are `wanted`, in the order in which they began: output never depends on the order of the table.
     fn places(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Place> {
-        let entries = self.index.iter().map(|at| (*at, &self.entries[*at as usize]));
+        let entries = self.index.iter().map(|at| (*at, &self.entries[*at]));
         let mut places: Vec<_> =
             entries.filter(|(_, entry)| wanted(entry)).map(|(at, entry)| entry.place(at)).collect();
         places.sort_unstable();
@@ -342,8 +329,8 @@ impl Table {
             return;
         }
         // Of those that are over the last report follows at once.
-        for Place { at, .. } in self.places(|entry| !self.wheel.is_over(entry, now)) {
-            let entry = &mut self.entries[at as usize];
+        for Place { at, .. } in self.places(|entry| now.seconds() < entry.deadline(self.config.timeout)) {
+            let entry = &mut self.entries[at];
             out(entry.record(now, false));
             if delta {
                 (entry.source, entry.destination) = Default::default();
@@ -378,7 +365,22 @@ struct Entry {
     forgotten: bool,
 }
 
+impl Linked for Entry {
+    fn next(&self) -> u32 {
+        self.next
+    }
+
+    fn set_next(&mut self, next: u32) {
+        self.next = next;
+    }
+}
+
 impl Entry {
+    /// The first whole second after it has been idle for the timeout.
+    fn deadline(&self, timeout: i64) -> i64 {
+        self.last.plus(timeout).seconds().saturating_add(1)
+    }
+
     fn place(&self, at: u32) -> Place {
         Place { first_index: self.first_index, rank: rank(self.level, self.key.addresses().is_some()), at }
     }
@@ -528,112 +530,9 @@ impl Pairs {
     }
 }
 
-/// Buckets of one second of packet time; a flow is in the bucket of the second after which it may be idle for too long.
-#[derive(Debug)]
-struct Wheel {
-    timeout: i64,
-    buckets: Vec<Bucket>,
-    /// The second up to which buckets were emptied; `None` before the first tick.
-    done: Option<i64>,
-}
-
-/// A queue of entries, linked through [`Entry::next`].
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    head: u32,
-    tail: u32,
-}
-
-const EMPTY: Bucket = Bucket { head: NONE, tail: NONE };
-
-/// Longest look-ahead in seconds; flows with a longer timeout are looked at in between.
-const MAX_BUCKETS: i64 = 1 << 12;
-
-impl Wheel {
-    fn new(timeout: i64) -> Self {
-        let buckets = (timeout / Timestamp::SECOND).saturating_add(3).clamp(2, MAX_BUCKETS);
-        Self { timeout, buckets: vec![EMPTY; (buckets as u64).next_power_of_two() as usize], done: None }
-    }
-
-    fn slot(&self, second: i64) -> usize {
-        second as usize & (self.buckets.len() - 1)
-    }
-
-    /// The first whole second after the flow has been idle for the timeout.
-    fn deadline(&self, entry: &Entry) -> i64 {
-        entry.last.plus(self.timeout).seconds().saturating_add(1)
-    }
-
-    fn is_over(&self, entry: &Entry, now: Timestamp) -> bool {
-        now.seconds() >= self.deadline(entry)
-    }
-
-    /// Where an entry belongs by its last packet.
-    fn slot_of(&self, entry: &Entry) -> usize {
-        let deadline = self.deadline(entry);
-        self.slot(match self.done {
-            // Not in a bucket that was just emptied, nor beyond the horizon.
-            Some(done) => deadline.clamp(done.saturating_add(1), done.saturating_add(self.buckets.len() as i64)),
-            None => deadline,
-        })
-    }
-
-    /// Queues an entry.
-    fn add(&mut self, at: u32, entries: &mut [Entry]) {
-        let slot = self.slot_of(&entries[at as usize]);
-        entries[at as usize].next = NONE;
-        let bucket = &mut self.buckets[slot];
-        match entries.get_mut(bucket.tail as usize) {
-            Some(last) => last.next = at,
-            None => bucket.head = at,
-        }
-        bucket.tail = at;
-    }
-
-    /// Takes out all entries of the seconds up to `now`, as one list.
-    fn take_due(&mut self, now: Timestamp, entries: &mut [Entry]) -> u32 {
-        let second = now.seconds();
-        // Before the first tick entries were queued without a horizon, so every bucket may hold what is due.
-        let done = self.done.unwrap_or_else(|| second.saturating_sub(self.buckets.len() as i64));
-        let steps = second.saturating_sub(done).min(self.buckets.len() as i64);
-        if steps <= 0 {
-            return NONE;
-        }
-        let mut list = EMPTY;
-        for step in 1..=steps {
-            let slot = self.slot(second.wrapping_sub(steps).wrapping_add(step));
-            let bucket = std::mem::replace(&mut self.buckets[slot], EMPTY);
-            if bucket.head == NONE {
-                continue;
-            }
-            match entries.get_mut(list.tail as usize) {
-                Some(last) => last.next = bucket.head,
-                None => list.head = bucket.head,
-            }
-            list.tail = bucket.tail;
-        }
-        self.done = Some(second);
-        list.head
-    }
-
-    /// Takes out the first entry of the bucket that comes up next; also that bucket's slot.
-    fn take_next(&mut self, entries: &mut [Entry]) -> (u32, usize) {
-        let start = self.done.map_or(0, |done| done.saturating_add(1));
-        for step in 0..self.buckets.len() as i64 {
-            let slot = self.slot(start.wrapping_add(step));
-            let bucket = &mut self.buckets[slot];
-            if let Some(first) = entries.get_mut(bucket.head as usize) {
-                let at = bucket.head;
-                bucket.head = first.next;
-                if bucket.head == NONE {
-                    bucket.tail = NONE;
-                }
-                first.next = NONE;
-                return (at, slot);
-            }
-        }
-        (NONE, 0)
-    }
+/// An empty wheel for flows with such a timeout, in nanoseconds.
+fn wheel(timeout: i64) -> Wheel {
+    Wheel::new((timeout / Timestamp::SECOND).saturating_add(3).clamp(2, MAX_HORIZON) as usize)
 }
 
 #[cfg(test)]

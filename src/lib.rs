@@ -23,6 +23,7 @@ pub mod bytes;
 pub mod civil;
 pub mod clock;
 pub mod coding;
+pub mod memo;
 pub mod net;
 pub mod packet;
 pub mod text;
@@ -49,6 +50,7 @@ pub mod process;
 pub mod proto;
 pub mod session;
 pub mod stream;
+pub mod table;
 
 // What is looked for, and what one observation means.
 pub mod catalogue;

@@ -1,6 +1,6 @@
 //! From captured packets to the worker that owns their conversation.
 //!
-//! [`Front`] decodes in capture order, keeps packet time, and hands every level of every packet to a [`Take`]r: a
+//! [`DecodeStage`] decodes in capture order, keeps packet time, and hands every level of every packet to a [`LayerSink`]: a
 //! [`Router`], which tells the worker that its address pair hashes to where in the shared batch each level's bytes are,
 //! or one worker's pipeline itself, in line. Ticks go to every worker, so that what expires, expires at the same place
 //! of the run for any number of workers.
@@ -19,7 +19,7 @@ use crate::observe::Observation;
 use crate::packet::{PacketBatch, Timestamp};
 
 /// What takes decoded levels and ticks, in order.
-pub trait Take {
+pub trait LayerSink {
     /// A new second of packet time began before packet `at`.
     fn tick(&mut self, at: u64, now: Timestamp);
     /// One level of a packet; `segment` starts at the transport header.
@@ -27,7 +27,7 @@ pub trait Take {
     /// These levels come next: whatever they will be looked up in can be brought nearer. Changes nothing.
     fn warm<'m>(&self, _levels: impl Iterator<Item = &'m Meta>) {}
     /// A router reported that it threw a segment away.
-    fn never_arrived(&mut self, quoted: &Quoted);
+    fn mark_undelivered(&mut self, quoted: &Quoted);
     /// Something that is not read from packets has its place before the next packet.
     fn found(&mut self, _found: Observation) {}
     /// What follows begins a new timeline: everything open ends now, before packet `at`.
@@ -76,24 +76,24 @@ impl Quoted {
 }
 
 /// Decoding and packet time, once per run.
-pub struct Front {
+pub struct DecodeStage {
     decoder: Decoder,
     clock: Clock,
 }
 
-impl Front {
+impl DecodeStage {
     /// A front with nothing seen.
     pub fn new(config: decode::Config) -> Self {
         Self { decoder: Decoder::new(config), clock: Clock::default() }
     }
 
     /// Takes a batch through decoding.
-    pub fn batch(&mut self, batch: &PacketBatch, to: &mut impl Take) {
+    pub fn batch(&mut self, batch: &PacketBatch, to: &mut impl LayerSink) {
         self.batch_with(batch, to, &mut |_, _, _| {});
     }
 
     /// The same; `before` is called before each packet with its number and packet time.
-    pub fn batch_with<T: Take>(
+    pub fn batch_with<T: LayerSink>(
         &mut self,
         batch: &PacketBatch,
         to: &mut T,
@@ -111,7 +111,7 @@ impl Front {
                 if matches!(meta.transport, Transport::Icmp { .. })
                     && let Some(quoted) = Quoted::in_time_exceeded(meta, segment)
                 {
-                    to.never_arrived(&quoted);
+                    to.mark_undelivered(&quoted);
                 }
             });
         }
@@ -119,7 +119,7 @@ impl Front {
 
     /// The next batch, whose first packet is `first`, comes from another input: where that begins earlier than the last
     /// one ended, everything open ends first.
-    pub fn next_input(&mut self, at: u64, first: Timestamp, to: &mut impl Take) {
+    pub fn next_input(&mut self, at: u64, first: Timestamp, to: &mut impl LayerSink) {
         if first < self.clock.now() {
             to.restart(at);
             self.clock.restart();
@@ -127,7 +127,7 @@ impl Front {
     }
 
     /// Live capture was quiet: it is at least this late.
-    pub fn quiet(&mut self, at: u64, now: Timestamp, to: &mut impl Take) {
+    pub fn quiet(&mut self, at: u64, now: Timestamp, to: &mut impl LayerSink) {
         if let Some(now) = self.clock.advance(now) {
             self.decoder.expire(now);
             to.tick(at, now);
@@ -185,7 +185,7 @@ enum Place {
 
 /// Decoded levels on their way to one worker; reused.
 #[derive(Default)]
-pub struct Routed {
+pub struct WorkerBatch {
     packets: Option<Arc<PacketBatch>>,
     /// Bytes that do not stand in `packets`.
     arena: Vec<u8>,
@@ -194,16 +194,16 @@ pub struct Routed {
     watermark: u64,
 }
 
-impl Routed {
+impl WorkerBatch {
     /// Hands everything to `to`, in order.
-    pub fn replay(&self, to: &mut impl Take) {
+    pub fn replay(&self, to: &mut impl LayerSink) {
         for next in self.steps.chunks(AHEAD) {
             to.warm(next.iter().filter_map(Step::meta));
             for step in next {
                 match step {
                     Step::Level { meta, segment } => to.level(meta, self.bytes(*segment)),
                     Step::Tick { at, now } => to.tick(*at, *now),
-                    Step::NeverArrived(quoted) => to.never_arrived(quoted),
+                    Step::NeverArrived(quoted) => to.mark_undelivered(quoted),
                     Step::Restart { at } => to.restart(*at),
                     Step::Found(found) => found.take().into_iter().for_each(|found| to.found(*found)),
                 }
@@ -234,7 +234,7 @@ impl Routed {
 
 /// Sorts levels into one batch per worker.
 pub struct Router {
-    batches: Vec<Routed>,
+    batches: Vec<WorkerBatch>,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -242,7 +242,7 @@ impl Router {
     /// For so many workers, at least one. The hash is seeded at random: which worker gets what shows nowhere.
     pub fn new(workers: usize) -> Self {
         Self {
-            batches: (0..workers.max(1)).map(|_| Routed::default()).collect(),
+            batches: (0..workers.max(1)).map(|_| WorkerBatch::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
         }
     }
@@ -255,7 +255,7 @@ impl Router {
     }
 
     /// Swaps out the batch of worker `n` for one that has been worked off, marking how far the run has come.
-    pub fn take(&mut self, n: usize, mut spare: Routed, watermark: u64) -> Routed {
+    pub fn take(&mut self, n: usize, mut spare: WorkerBatch, watermark: u64) -> WorkerBatch {
         spare.arena.clear();
         spare.steps.clear();
         // At once: growing step by step would copy them again and again.
@@ -279,7 +279,7 @@ fn pair(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
     if a <= b { (a, b) } else { (b, a) }
 }
 
-impl Take for Router {
+impl LayerSink for Router {
     fn tick(&mut self, at: u64, now: Timestamp) {
         for batch in &mut self.batches {
             batch.steps.push(Step::Tick { at, now });
@@ -307,7 +307,7 @@ impl Take for Router {
         }
     }
 
-    fn never_arrived(&mut self, quoted: &Quoted) {
+    fn mark_undelivered(&mut self, quoted: &Quoted) {
         let owner = self.owner(pair(quoted.source.ip, quoted.destination.ip));
         if let Some(batch) = self.batches.get_mut(owner) {
             batch.steps.push(Step::NeverArrived(*quoted));

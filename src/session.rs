@@ -16,6 +16,7 @@ use hashbrown::HashTable;
 use crate::conn::Endpoint;
 use crate::packet::Timestamp;
 use crate::pair::{AddressPair, number};
+use crate::table::{Linked, NONE, Slab, Wheel};
 
 /// How much an entry is worth keeping; smaller ones make room first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +117,16 @@ pub struct Entry<S> {
     weight: u32,
 }
 
+impl<S> Linked for Entry<S> {
+    fn next(&self) -> u32 {
+        self.next
+    }
+
+    fn set_next(&mut self, next: u32) {
+        self.next = next;
+    }
+}
+
 impl<S> Entry<S> {
     /// Source and destination of its first packet.
     pub fn ends(&self) -> (Endpoint, Endpoint) {
@@ -129,8 +140,8 @@ impl<S> Entry<S> {
     }
 }
 
-/// No entry.
-const NONE: u32 = u32::MAX;
+/// Entries that are due more seconds ahead are looked at in between.
+const HORIZON: usize = 1 << 9;
 /// Candidates that are looked at to make room, as long as one of the least worth is among them.
 const FEW_CANDIDATES: usize = 4;
 /// The same otherwise.
@@ -146,17 +157,15 @@ const COLD: usize = 1 << 18;
 #[derive(Debug)]
 pub struct Table<S> {
     config: Config,
-    entries: Vec<Entry<S>>,
+    entries: Slab<Entry<S>>,
     /// Indices into `entries` by key.
     index: HashTable<u32>,
     hasher: RandomState,
     wheel: Wheel,
-    /// Head of the list of unused entries.
-    free: u32,
     /// The entry of the last packet: packets come in trains.
     recent: u32,
     /// Where the search for candidates goes on.
-    hand: usize,
+    hand: u32,
     /// Bytes held by all values as last seen.
     bytes: usize,
     counters: Counters,
@@ -169,11 +178,10 @@ impl<S: Evict + Default> Table<S> {
     pub fn new(config: Config) -> Self {
         Self {
             config: Config { entries: config.entries.clamp(1, NONE as usize), ..config },
-            entries: Vec::new(),
+            entries: Slab::default(),
             index: HashTable::new(),
             hasher: RandomState::default(),
-            wheel: Wheel::default(),
-            free: NONE,
+            wheel: Wheel::new(HORIZON),
             recent: NONE,
             hand: 0,
             bytes: 0,
@@ -195,7 +203,7 @@ impl<S: Evict + Default> Table<S> {
     ) -> (&mut Entry<S>, bool) {
         self.weigh(self.recent);
         let (key, reversed) = Key::new(source, destination);
-        let at = match self.entries.get(self.recent as usize) {
+        let at = match self.entries.get(self.recent) {
             Some(entry) if entry.key == key => self.recent,
             _ => {
                 let hash = self.hasher.hash_one(key);
@@ -210,7 +218,7 @@ impl<S: Evict + Default> Table<S> {
             self.relieve(evicted);
         }
         #[expect(clippy::indexing_slicing, reason = "found or created just now")]
-        let entry = &mut self.entries[at as usize];
+        let entry = &mut self.entries[at];
         entry.deadline = now.plus(idle);
         let forward = entry.reversed == reversed;
         (entry, forward)
@@ -236,7 +244,7 @@ impl<S: Evict + Default> Table<S> {
         let at = *self.index.find(hash, |at| is_at(&self.entries, *at, &key))?;
         self.weigh(self.recent);
         self.recent = at;
-        self.entries.get_mut(at as usize).map(|entry| &mut entry.value)
+        self.entries.get_mut(at).map(|entry| &mut entry.value)
     }
 
     /// Takes out what has been idle for too long at packet time `now`, rounded up to a whole second. Call it on ticks;
@@ -244,16 +252,17 @@ impl<S: Evict + Default> Table<S> {
     pub fn expire(&mut self, now: Timestamp, expired: &mut impl FnMut(S)) {
         self.weigh(self.recent);
         let mut due = self.wheel.take_due(now, &mut self.entries);
-        while let Some(entry) = self.entries.get_mut(due as usize) {
+        while let Some(entry) = self.entries.get_mut(due) {
             let at = due;
             due = entry.next;
-            if now.seconds() < second_of(entry.deadline) {
-                self.wheel.add(at, &mut self.entries);
+            let deadline = entry.deadline;
+            if now.seconds() < second_of(deadline) {
+                self.wheel.add(at, second_of(deadline), &mut self.entries);
                 continue;
             }
             self.counters.expired = self.counters.expired.wrapping_add(1);
             if let Some(value) = self.unlink(at) {
-                self.release(at);
+                self.entries.release(at);
                 expired(value);
             }
         }
@@ -262,9 +271,9 @@ impl<S: Evict + Default> Table<S> {
     /// Takes out everything, in the order of the table's places.
     pub fn drain(&mut self, ended: &mut impl FnMut(S)) {
         self.index.clear();
-        self.wheel = Wheel::default();
-        (self.free, self.recent, self.hand, self.bytes) = (NONE, NONE, 0, 0);
-        for entry in self.entries.drain(..).filter(|entry| entry.live) {
+        self.wheel = Wheel::new(HORIZON);
+        (self.recent, self.hand, self.bytes) = (NONE, 0, 0);
+        for entry in self.entries.drain().filter(|entry| entry.live) {
             ended(entry.value);
         }
     }
@@ -286,8 +295,8 @@ impl<S: Evict + Default> Table<S> {
 
     /// Memory held in bytes, that of the values included.
     pub fn memory(&self) -> usize {
-        let entries = self.entries.capacity().saturating_mul(size_of::<Entry<S>>());
-        entries.saturating_add(self.index.allocation_size()).saturating_add(self.bytes).saturating_add(WHEEL_BYTES)
+        let places = self.entries.memory().saturating_add(self.index.allocation_size());
+        places.saturating_add(self.bytes).saturating_add(self.wheel.memory())
     }
 
     #[inline(never)]
@@ -302,41 +311,27 @@ impl<S: Evict + Default> Table<S> {
                 if let Some(value) = self.unlink(at) {
                     evicted(value);
                 }
-                if let Some(entry) = self.entries.get_mut(at as usize) {
+                if let Some(entry) = self.entries.get_mut(at) {
                     (entry.key, entry.reversed, entry.live, entry.deadline) = (key, reversed, true, deadline);
                 }
                 at
             }
             None => {
-                self.place(Entry { value: S::default(), deadline, key, reversed, live: true, next: NONE, weight: 0 })
+                let value = S::default();
+                let at =
+                    self.entries.insert(Entry { value, deadline, key, reversed, live: true, next: NONE, weight: 0 });
+                self.wheel.add(at, second_of(deadline), &mut self.entries);
+                at
             }
         };
         let Self { index, entries, hasher, .. } = self;
-        index.insert_unique(hash, at, |at| entries.get(*at as usize).map_or(0, |entry| hasher.hash_one(entry.key)));
-        at
-    }
-
-    /// Puts an entry into an unused place, and into the wheel.
-    fn place(&mut self, entry: Entry<S>) -> u32 {
-        let at = match self.entries.get_mut(self.free as usize) {
-            Some(unused) => {
-                let at = self.free;
-                self.free = unused.next;
-                *unused = entry;
-                at
-            }
-            None => {
-                self.entries.push(entry);
-                self.entries.len().saturating_sub(1) as u32
-            }
-        };
-        self.wheel.add(at, &mut self.entries);
+        index.insert_unique(hash, at, |at| entries.get(*at).map_or(0, |entry| hasher.hash_one(entry.key)));
         at
     }
 
     /// Takes an entry out of the index and its value out of the entry.
     fn unlink(&mut self, at: u32) -> Option<S> {
-        let entry = self.entries.get_mut(at as usize)?;
+        let entry = self.entries.get_mut(at)?;
         let hash = self.hasher.hash_one(entry.key);
         if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
             found.remove();
@@ -349,17 +344,9 @@ impl<S: Evict + Default> Table<S> {
         Some(std::mem::take(&mut entry.value))
     }
 
-    /// Puts a place, already out of index and wheel, into the list of unused ones.
-    fn release(&mut self, at: u32) {
-        if let Some(entry) = self.entries.get_mut(at as usize) {
-            entry.next = self.free;
-            self.free = at;
-        }
-    }
-
     /// Learns what the value at `at` holds by now.
     fn weigh(&mut self, at: u32) {
-        if let Some(entry) = self.entries.get_mut(at as usize) {
+        if let Some(entry) = self.entries.get_mut(at) {
             let weight = u32::try_from(entry.value.memory()).unwrap_or(u32::MAX);
             self.bytes = self.bytes.saturating_sub(entry.weight as usize).saturating_add(weight as usize);
             entry.weight = weight;
@@ -370,7 +357,7 @@ impl<S: Evict + Default> Table<S> {
     fn relieve(&mut self, evicted: &mut impl FnMut(S)) {
         while self.bytes > self.config.bytes {
             let Some(at) = self.candidate(|entry| entry.weight > 0) else { return };
-            let Some(entry) = self.entries.get_mut(at as usize) else { return };
+            let Some(entry) = self.entries.get_mut(at) else { return };
             self.bytes = self.bytes.saturating_sub(entry.weight as usize);
             entry.weight = 0;
             self.counters.evicted = self.counters.evicted.wrapping_add(1);
@@ -380,16 +367,16 @@ impl<S: Evict + Default> Table<S> {
 
     /// The least useful of the next few entries that `suits`: of the lowest worth, the one that is idle for longest.
     fn candidate(&mut self, suits: impl Fn(&Entry<S>) -> bool) -> Option<u32> {
-        let mut best: Option<(Keep, Timestamp, usize)> = None;
+        let mut best: Option<(Keep, Timestamp, u32)> = None;
         let mut looked_at = 0usize;
-        for _ in 0..self.entries.len() {
+        for _ in 0..self.entries.places() {
             let at = self.hand;
             self.hand = at.saturating_add(1);
-            if self.hand >= self.entries.len() {
+            if self.hand as usize >= self.entries.places() {
                 self.hand = 0;
             }
             let Some(entry) = self.entries.get(at).filter(|entry| entry.live && suits(entry)) else { continue };
-            if at == self.recent as usize {
+            if at == self.recent {
                 continue;
             }
             let rank = (entry.value.keep(), entry.deadline, at);
@@ -408,95 +395,18 @@ impl<S: Evict + Default> Table<S> {
             Some((Keep::Most, ..)) if looked_at >= MORE_CANDIDATES => MORE_CANDIDATES,
             _ => self.barren.saturating_sub(1),
         };
-        best.map(|(_, _, at)| at as u32)
+        best.map(|(_, _, at)| at)
     }
 }
 
 #[inline]
-fn is_at<S>(entries: &[Entry<S>], at: u32, key: &Key) -> bool {
-    entries.get(at as usize).is_some_and(|entry| entry.key == *key)
+fn is_at<S>(entries: &Slab<Entry<S>>, at: u32, key: &Key) -> bool {
+    entries.get(at).is_some_and(|entry| entry.key == *key)
 }
 
 /// The first whole second after a deadline.
 fn second_of(deadline: Timestamp) -> i64 {
     deadline.seconds().saturating_add(1)
-}
-
-/// Buckets of one second each; entries that are due later than the last of them are looked at in between.
-const BUCKETS: usize = 1 << 9;
-const WHEEL_BYTES: usize = BUCKETS.saturating_mul(size_of::<Bucket>());
-
-/// A queue of entries, linked through [`Entry::next`].
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    head: u32,
-    tail: u32,
-}
-
-const EMPTY: Bucket = Bucket { head: NONE, tail: NONE };
-
-/// See the module. An entry is in exactly one bucket, that of its deadline when it was put there, or an earlier one.
-#[derive(Debug)]
-struct Wheel {
-    buckets: Box<[Bucket; BUCKETS]>,
-    /// The second up to which buckets were emptied; `None` before the first tick.
-    done: Option<i64>,
-}
-
-impl Default for Wheel {
-    fn default() -> Self {
-        Self { buckets: Box::new([EMPTY; BUCKETS]), done: None }
-    }
-}
-
-impl Wheel {
-    fn bucket(&mut self, second: i64) -> &mut Bucket {
-        #[expect(clippy::indexing_slicing, reason = "the remainder is below the array's length")]
-        &mut self.buckets[second.rem_euclid(BUCKETS as i64) as usize]
-    }
-
-    /// Queues an entry.
-    fn add<S>(&mut self, at: u32, entries: &mut [Entry<S>]) {
-        let Some(entry) = entries.get_mut(at as usize) else { return };
-        entry.next = NONE;
-        let second = second_of(entry.deadline);
-        let second = match self.done {
-            // Not in a bucket that was just emptied, nor beyond the horizon.
-            Some(done) => second.clamp(done.saturating_add(1), done.saturating_add(BUCKETS as i64)),
-            None => second,
-        };
-        let bucket = self.bucket(second);
-        let tail = std::mem::replace(&mut bucket.tail, at);
-        match entries.get_mut(tail as usize) {
-            Some(last) => last.next = at,
-            None => bucket.head = at,
-        }
-    }
-
-    /// Takes out all entries of the seconds up to `now`, as one list.
-    fn take_due<S>(&mut self, now: Timestamp, entries: &mut [Entry<S>]) -> u32 {
-        let second = now.seconds();
-        let all = BUCKETS as i64;
-        // Before the first tick entries were queued without a horizon, so every bucket may hold what is due.
-        let steps = self.done.map_or(all, |done| second.saturating_sub(done).min(all));
-        if steps <= 0 {
-            return NONE;
-        }
-        self.done = Some(second);
-        let mut list = EMPTY;
-        for step in (0..steps).rev() {
-            let bucket = std::mem::replace(self.bucket(second.saturating_sub(step)), EMPTY);
-            if bucket.head == NONE {
-                continue;
-            }
-            match entries.get_mut(list.tail as usize) {
-                Some(last) => last.next = bucket.head,
-                None => list.head = bucket.head,
-            }
-            list.tail = bucket.tail;
-        }
-        list.head
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the catalogue knows, as a table of exchanges: `catalogue.toml` beside this file.
 //!
 //! Of each case: a `lookup` with its `addresses` (or the `alias` that it is of), then an exchange with `server` (or, without `request`, a connection
-//! that carries something else), all from `client`. Then what the event says (`provider`, `service`, `path_id`,
+//! that carries something else) and those that come `then`, all from `client`. Then what the event says (`provider`, `service`, `path_id`,
 //! `sensitivity`, `version`, `scope`, `id`, `expires`, `issued`, `signals` that stand in it and signals that it is
 //! `without`), which `alerts` are raised, which are `not`, and
 //! how severe they are `at_most`. A `secret` is a part of the answer that has to be masked and
@@ -51,6 +51,8 @@ struct Case {
     request: Option<String>,
     #[serde(default)]
     answer: String,
+    #[serde(default)]
+    then: Vec<Exchange>,
     provider: Option<String>,
     service: Option<String>,
     path_id: Option<String>,
@@ -72,6 +74,13 @@ struct Case {
     at_most: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exchange {
+    request: String,
+    answer: String,
+}
+
 impl Case {
     fn output(&self, config: &Config) -> String {
         let client = self.client.as_deref().unwrap_or("10.20.0.10");
@@ -87,6 +96,9 @@ impl Case {
             Some(request) => wire.exchange(client, server, &message(request), &message(&self.answer)),
             None if self.server.is_some() => wire.connect(client, server),
             None => {}
+        }
+        for Exchange { request, answer } in &self.then {
+            wire.exchange(client, server, &message(request), &message(answer));
         }
         if let Some(secret) = &self.secret {
             let drop = format!("GET /collect?k={secret} HTTP/1.1\nHost: drop.example");

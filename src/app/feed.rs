@@ -17,20 +17,20 @@ use super::run::{Run, RunState};
 use crate::conn::Order;
 use crate::observe::{Observation, What};
 use crate::packet::{PacketBatch, Timestamp};
-use crate::route::{Front, Routed, Router, Take};
+use crate::route::{DecodeStage, LayerSink, Router, WorkerBatch};
 
 /// The way to one worker.
-pub(super) struct Way {
-    pub(super) there: Sender<Routed>,
+pub(super) struct WorkerLink {
+    pub(super) there: Sender<WorkerBatch>,
     /// What it has worked off, to be filled again.
-    pub(super) back: Receiver<Routed>,
+    pub(super) back: Receiver<WorkerBatch>,
 }
 
 /// See the module.
 pub(super) struct Feed<'r> {
-    front: Front,
+    front: DecodeStage,
     router: Router,
-    ways: Vec<Way>,
+    ways: Vec<WorkerLink>,
     new_input: bool,
     told: Told,
     state: &'r RunState,
@@ -38,9 +38,9 @@ pub(super) struct Feed<'r> {
 }
 
 impl<'r> Feed<'r> {
-    pub(super) fn new(run: &Run<'r>, ways: Vec<Way>) -> Self {
+    pub(super) fn new(run: &Run<'r>, ways: Vec<WorkerLink>) -> Self {
         Self {
-            front: Front::new(run.config.decode.clone()),
+            front: DecodeStage::new(run.config.decode.clone()),
             router: Router::new(ways.len()),
             ways,
             new_input: false,
@@ -186,19 +186,19 @@ impl Told {
     }
 
     /// Hands on what is not later than `now`, before packet `at`.
-    fn until(&mut self, now: Timestamp, at: u64, to: &mut impl Take) {
+    fn until(&mut self, now: Timestamp, at: u64, to: &mut impl LayerSink) {
         while let Some((time, what)) = self.waiting.pop_front_if(|(time, _)| *time <= now) {
             self.hand_on(time, what, at, to);
         }
     }
 
-    fn some(&mut self, count: usize, at: u64, to: &mut impl Take) {
+    fn some(&mut self, count: usize, at: u64, to: &mut impl LayerSink) {
         for (time, what) in self.waiting.drain(..count.min(self.waiting.len())).collect::<Vec<_>>() {
             self.hand_on(time, what, at, to);
         }
     }
 
-    fn hand_on(&mut self, time: Timestamp, what: What, at: u64, to: &mut impl Take) {
+    fn hand_on(&mut self, time: Timestamp, what: What, at: u64, to: &mut impl LayerSink) {
         self.nth = self.nth.wrapping_add(1);
         let order = Order { at: at.saturating_sub(1), in_packet: true, first: u64::MAX, rank: u8::MAX, nth: self.nth };
         to.found(Observation { order, time, what });

@@ -15,11 +15,11 @@ use crate::output::Batch;
 use crate::packet::{PacketBatch, Timestamp};
 use crate::pipeline::{self, Pipeline};
 use crate::publish::{self, Publisher};
-use crate::route::{Front, Quoted, Take};
+use crate::route::{DecodeStage, LayerSink, Quoted};
 
 /// Decoding, one worker and the publisher, run in turn for each batch.
 pub struct Inline {
-    front: Front,
+    front: DecodeStage,
     worker: Worker,
     new_input: bool,
 }
@@ -29,7 +29,7 @@ impl Inline {
     pub fn new(config: &Config) -> Self {
         let detector = Detector::new(Arc::clone(&config.catalogue), config.detect.clone());
         Self {
-            front: Front::new(config.decode.clone()),
+            front: DecodeStage::new(config.decode.clone()),
             worker: Worker {
                 pipeline: Pipeline::new(config.pipeline(), detector),
                 publisher: InlinePublisher {
@@ -132,7 +132,7 @@ impl InlinePublisher {
     }
 }
 
-impl Take for Worker {
+impl LayerSink for Worker {
     fn tick(&mut self, at: u64, now: Timestamp) {
         self.publisher.ticks.push((Order { at, ..Order::default() }, now));
         let publisher = &mut self.publisher;
@@ -147,8 +147,8 @@ impl Take for Worker {
         self.pipeline.found(found);
     }
 
-    fn never_arrived(&mut self, quoted: &Quoted) {
-        self.pipeline.never_arrived(quoted);
+    fn mark_undelivered(&mut self, quoted: &Quoted) {
+        self.pipeline.mark_undelivered(quoted);
     }
 
     fn restart(&mut self, at: u64) {

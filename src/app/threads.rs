@@ -8,14 +8,14 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::feed::{Feed, Way};
+use super::feed::{Feed, WorkerLink};
 use super::publisher;
 use super::run::{Request, Run, RunState, spawn};
 use super::worker::{self, BATCHES, Budget, Links};
 use super::writer::Writers;
 use crate::output::Output;
 use crate::packet::PacketBatch;
-use crate::route::Routed;
+use crate::route::WorkerBatch;
 
 /// Packets in a batch: what comes of all of them is held at once, and that may be much more than they are themselves.
 fn most_packets(memory: u64) -> usize {
@@ -46,12 +46,12 @@ impl<'scope> Threads<'scope> {
         }
         let (mut found, mut workers, mut ways) = (Vec::new(), Vec::new(), Vec::new());
         for n in 0..run.config.threads {
-            let (there, routed) = bounded::<Routed>(BATCHES);
-            let (back_tx, back) = bounded::<Routed>(BATCHES + 2);
+            let (there, routed) = bounded::<WorkerBatch>(BATCHES);
+            let (back_tx, back) = bounded::<WorkerBatch>(BATCHES + 2);
             let (found_tx, found_rx) = bounded(BATCHES);
             let budget = Arc::new(Budget::of(run.config.memory, run.config.threads));
             found.push((found_rx, Arc::clone(&budget)));
-            ways.push(Way { there, back });
+            ways.push(WorkerLink { there, back });
             let links = Links { routed, back: back_tx, empty: empty_tx.clone(), found: found_tx, budget };
             workers.push(spawn(scope, "worker", move || worker::work(run, n, &links)));
         }

@@ -13,7 +13,7 @@ use crate::detect::Detector;
 use crate::observe::Observation;
 use crate::packet::{PacketBatch, Timestamp};
 use crate::pipeline::{self, Pipeline};
-use crate::route::{Routed, Take};
+use crate::route::{LayerSink, WorkerBatch};
 
 /// Batches between workers and their neighbours.
 pub(super) const BATCHES: usize = 8;
@@ -76,9 +76,9 @@ impl Budget {
 
 /// The channels of a worker.
 pub(super) struct Links {
-    pub(super) routed: Receiver<Routed>,
+    pub(super) routed: Receiver<WorkerBatch>,
     /// What it has worked off goes back, to be filled again.
-    pub(super) back: Sender<Routed>,
+    pub(super) back: Sender<WorkerBatch>,
     /// Packets go back as well.
     pub(super) empty: Sender<PacketBatch>,
     pub(super) found: Sender<Found>,
@@ -163,7 +163,7 @@ impl<'r> Worker<'r> {
     }
 }
 
-impl Take for Worker<'_> {
+impl LayerSink for Worker<'_> {
     fn tick(&mut self, at: u64, now: Timestamp) {
         self.out.ticks.push((before(at), now));
         let out = &mut self.out;
@@ -184,8 +184,8 @@ impl Take for Worker<'_> {
         self.pipeline.found(found);
     }
 
-    fn never_arrived(&mut self, quoted: &crate::route::Quoted) {
-        self.pipeline.never_arrived(quoted);
+    fn mark_undelivered(&mut self, quoted: &crate::route::Quoted) {
+        self.pipeline.mark_undelivered(quoted);
     }
 
     fn restart(&mut self, at: u64) {

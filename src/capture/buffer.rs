@@ -11,7 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 
 use super::Input;
-use super::format::Piece;
+use super::format::Window;
 use crate::packet::PacketBatch;
 
 /// Size of one read: large enough that system calls do not count, small enough to stay in the processor's cache.
@@ -46,8 +46,8 @@ impl Buffer {
     }
 
     /// `bytes()`, their place, and whether the stream ends after them.
-    pub(super) fn piece(&self) -> Piece<'_> {
-        Piece { bytes: self.bytes(), at: self.start, offset: self.consumed, last: self.ended }
+    pub(super) fn piece(&self) -> Window<'_> {
+        Window { bytes: self.bytes(), at: self.start, offset: self.consumed, last: self.ended }
     }
 
     /// Whether nothing follows `bytes()`.

@@ -31,7 +31,7 @@ const RESUME_CHAIN: usize = 3;
 
 /// A piece of the stream.
 #[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
+pub(super) struct Window<'a> {
     /// The bytes.
     pub(super) bytes: &'a [u8],
     /// Place of the first of them in the buffer.
@@ -42,7 +42,7 @@ pub(super) struct Piece<'a> {
     pub(super) last: bool,
 }
 
-impl<'a> Piece<'a> {
+impl<'a> Window<'a> {
     /// How many bytes of it stand before `rest`, its end.
     pub(super) fn before(&self, rest: &[u8]) -> usize {
         self.bytes.len().saturating_sub(rest.len())
@@ -115,7 +115,7 @@ impl Format {
 
     /// Appends packets to `batch` until it is full, the bytes run out, or they make no sense. Returns how many bytes
     /// were used and why it stopped there.
-    pub(super) fn fill(&mut self, piece: Piece<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
+    pub(super) fn fill(&mut self, piece: Window<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
         match self {
             Self::Pcap(pcap) => pcap.fill(piece, batch, report),
             Self::PcapNg(pcapng) => pcapng.fill(piece, batch, report),
@@ -125,11 +125,11 @@ impl Format {
 
     /// The first place in `piece` at which records go on, judged by [`RESUME_CHAIN`] of them in a row, or fewer if they
     /// end exactly where the stream ends.
-    pub(super) fn resume(&self, piece: Piece<'_>) -> Option<usize> {
+    pub(super) fn resume(&self, piece: Window<'_>) -> Option<usize> {
         match self {
-            Self::Pcap(pcap) => resume(piece, |bytes| pcap.plausible(bytes)),
-            Self::PcapNg(pcapng) => resume(piece, |bytes| pcapng.plausible(bytes)),
-            Self::Snoop(snoop) => resume(piece, |bytes| snoop.plausible(bytes)),
+            Self::Pcap(pcap) => resume(piece, |bytes| pcap.looks_valid(bytes)),
+            Self::PcapNg(pcapng) => resume(piece, |bytes| pcapng.looks_valid(bytes)),
+            Self::Snoop(snoop) => resume(piece, |bytes| snoop.looks_valid(bytes)),
         }
     }
 }
@@ -143,14 +143,14 @@ pub(super) fn wire_length(told: u32, captured: u32, offset: u64, report: &mut Re
     captured
 }
 
-/// `plausible` gives the length of the record at the start of its argument, if there may be one.
-fn resume(piece: Piece<'_>, plausible: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+/// `looks_valid` gives the length of the record at the start of its argument, if there may be one.
+fn resume(piece: Window<'_>, looks_valid: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
     let bytes = piece.bytes;
     let judged = if piece.last { bytes.len() } else { bytes.len().saturating_sub(LOOKAHEAD) };
     (0..judged).find(|&start| {
         let mut at = start;
         for _ in 0..RESUME_CHAIN {
-            let Some(length) = bytes.get(at..).and_then(&plausible) else { return false };
+            let Some(length) = bytes.get(at..).and_then(&looks_valid) else { return false };
             at = at.saturating_add(length);
             if at >= bytes.len() {
                 return at == bytes.len() && piece.last;
@@ -173,17 +173,17 @@ fn other(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// Times within which records of one file are taken to belong together when reading resumes after damage.
+/// TimeRange within which records of one file are taken to belong together when reading resumes after damage.
 const NEAR: i64 = 24 * 3600 * Timestamp::SECOND;
 
 /// The times of a file's packets so far, against which a doubtful record is judged.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Times {
+pub(super) struct TimeRange {
     first: Option<Timestamp>,
     last: Timestamp,
 }
 
-impl Times {
+impl TimeRange {
     /// Takes in the time of the next packet.
     pub(super) fn see(&mut self, time: Timestamp) {
         self.first.get_or_insert(time);

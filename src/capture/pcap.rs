@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Piece, Stop, Times, wire_length};
+use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Stop, TimeRange, Window, wire_length};
 use super::report::Report;
 use crate::packet::{LinkType, PacketBatch, Timestamp};
 
@@ -28,7 +28,7 @@ pub(super) struct Pcap {
     limit: u32,
     /// Before version 2.4 the two lengths stand in either order.
     lengths_unordered: bool,
-    times: Times,
+    times: TimeRange,
 }
 
 /// A record header.
@@ -65,12 +65,12 @@ impl Pcap {
             link: LinkType((link & 0xffff) as u16),
             limit: snaplen.clamp(MAX_PACKET, MAX_RECORD as u32),
             lengths_unordered: major == 2 && minor < 4,
-            times: Times::default(),
+            times: TimeRange::default(),
         })
     }
 
     /// See [`super::format::Format::fill`].
-    pub(super) fn fill(&mut self, piece: Piece<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
+    pub(super) fn fill(&mut self, piece: Window<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
         let mut rest = piece.bytes;
         let stop = loop {
             if batch.is_full() {
@@ -108,7 +108,7 @@ impl Pcap {
 
     /// Length of the record at the start of `bytes`, if there may be one: stricter than what [`Self::fill`] accepts,
     /// because here nothing else says that a record begins.
-    pub(super) fn plausible(&self, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn looks_valid(&self, bytes: &[u8]) -> Option<usize> {
         let record = self.record(bytes)?;
         let sane = record.caplen <= MAX_PACKET
             && (1..=MAX_WIRE).contains(&record.wire_len)
@@ -135,7 +135,7 @@ impl Pcap {
     /// Judges a record that claims to hold more than was on the wire, or that nothing was. Some writers do that, but it
     /// is also what damage looks like; the lengths are believed if a record follows where they say.
     #[cold]
-    fn doubtful(&mut self, record: &mut Record, here: Piece<'_>, report: &mut Report) -> Doubt {
+    fn doubtful(&mut self, record: &mut Record, here: Window<'_>, report: &mut Report) -> Doubt {
         if record.caplen == 0
             && let Some(verdict) = self.empty(record, here, report)
         {
@@ -165,7 +165,7 @@ impl Pcap {
 
     /// A record without any length: a second file header (files that were joined end to end) or a run of zeros (disk
     /// space that was reserved and never written). `None` if it is neither.
-    fn empty(&mut self, record: &Record, here: Piece<'_>, report: &mut Report) -> Option<Doubt> {
+    fn empty(&mut self, record: &Record, here: Window<'_>, report: &mut Report) -> Option<Doubt> {
         if Self::is_magic(here.bytes) {
             if here.bytes.len() < Self::HEADER && !here.last {
                 return Some(Doubt::Stop(Stop::Need(Self::HEADER)));
@@ -180,7 +180,7 @@ impl Pcap {
 
     /// Whether a record, or the end of the file, follows a record of `caplen` bytes; `None` if more bytes are needed to
     /// tell.
-    fn followed(&self, time: Timestamp, here: Piece<'_>, caplen: u32) -> Option<bool> {
+    fn followed(&self, time: Timestamp, here: Window<'_>, caplen: u32) -> Option<bool> {
         if caplen > self.limit {
             return Some(false);
         }

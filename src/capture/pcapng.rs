@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Piece, Stop, Times};
+use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Stop, TimeRange, Window};
 use super::report::Report;
 use crate::packet::{LinkType, PacketBatch, Timestamp};
 
@@ -40,7 +40,7 @@ pub(super) struct PcapNg {
     /// Number of the section's first interface: interfaces are numbered through all sections of a file, because they
     /// may differ in everything.
     first_interface: u32,
-    times: Times,
+    times: TimeRange,
     /// Length on the wire that the last packet told of itself, if none can have it.
     overlong: Option<u32>,
 }
@@ -78,7 +78,7 @@ impl PcapNg {
     }
 
     /// See [`super::format::Format::fill`].
-    pub(super) fn fill(&mut self, piece: Piece<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
+    pub(super) fn fill(&mut self, piece: Window<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
         let mut used = 0;
         let stop = loop {
             if batch.is_full() {
@@ -113,7 +113,7 @@ impl PcapNg {
 
     /// Length of the block at the start of `bytes`, if there may be one: a known type, and the same length at both ends
     /// as far as they can be seen.
-    pub(super) fn plausible(&self, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn looks_valid(&self, bytes: &[u8]) -> Option<usize> {
         let mut fields = Fields::new(bytes, self.order);
         let kind = fields.u32()?;
         let known = matches!(
@@ -157,7 +157,7 @@ impl PcapNg {
     }
 
     /// Whether a block, or the end of the file, follows a block of `length` bytes; `None` if more bytes are needed.
-    fn followed(&self, here: Piece<'_>, length: usize) -> Option<bool> {
+    fn followed(&self, here: Window<'_>, length: usize) -> Option<bool> {
         match here.after(length).bytes {
             [] if here.last => Some(true),
             after if after.len() < FRAME => here.last.then_some(false),

@@ -4,7 +4,7 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
-use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Piece, Stop, Times, wire_length};
+use super::format::{Fields, MAX_PACKET, MAX_RECORD, MAX_WIRE, Order, Stop, TimeRange, Window, wire_length};
 use super::report::Report;
 use crate::packet::{LinkType, PacketBatch, Timestamp};
 
@@ -14,7 +14,7 @@ const RECORD_HEADER: usize = 24;
 /// What the file header said.
 pub(super) struct Snoop {
     link: LinkType,
-    times: Times,
+    times: TimeRange,
 }
 
 struct Record {
@@ -38,11 +38,11 @@ impl Snoop {
         if version != 2 {
             report.note(0, || format!("snoop version {version} is unknown and read as 2"));
         }
-        Some(Self { link: link_type(datalink), times: Times::default() })
+        Some(Self { link: link_type(datalink), times: TimeRange::default() })
     }
 
     /// See [`super::format::Format::fill`].
-    pub(super) fn fill(&mut self, piece: Piece<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
+    pub(super) fn fill(&mut self, piece: Window<'_>, batch: &mut PacketBatch, report: &mut Report) -> (usize, Stop) {
         let mut rest = piece.bytes;
         let stop = loop {
             if batch.is_full() {
@@ -66,7 +66,7 @@ impl Snoop {
     }
 
     /// Length of the record at the start of `bytes`, if there may be one.
-    pub(super) fn plausible(&self, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn looks_valid(&self, bytes: &[u8]) -> Option<usize> {
         let record = record(bytes)?;
         let sane = record.caplen <= MAX_PACKET
             && (record.caplen.max(1)..=MAX_WIRE).contains(&record.wire_len)

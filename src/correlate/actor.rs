@@ -10,24 +10,21 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use super::pool::Pool;
 use super::sets::Set64;
 use super::subject::key;
 use super::table::Table;
 use super::walk::{Step, Walk, Walked};
 use crate::alert::{ChainLink, HttpSubject};
-use crate::catalogue::{self, Agent, Catalogue, ClientKind, TokenUse};
+use crate::catalogue::{self, Catalogue, ClientKind, TokenUse};
 use crate::conn::Conn;
 use crate::detect::client::request_shape;
-use crate::detect::{Client, Imds, Leg, Sensitivity, Signal, Signals, Standing, TokenHash};
+use crate::detect::{Client, Imds, RecognisedBy, Sensitivity, Signal, Signals, Standing, TokenHash};
 use crate::id::EventId;
 use crate::packet::Timestamp;
 use crate::proto::http;
 
 /// Time within which the steps of an SDK follow each other, in nanoseconds.
 const STEPS: i64 = 10 * Timestamp::SECOND;
-/// Longest User-Agent of which is remembered whose it is, in bytes.
-const TEXT: usize = 512;
 /// Most actors that one session token is known to have been issued to (the legs of a proxied request).
 const HOLDERS: usize = 4;
 /// For so long an address is new, and all who ask there are, in nanoseconds.
@@ -45,14 +42,13 @@ pub struct Actors {
     addresses: Table<IpAddr, Address>,
     actors: Table<ActorId, Actor>,
     tokens: Table<TokenHash, Session>,
-    callers: Pool<Caller>,
     /// Hashes what is remembered of actors.
     seed: RandomState,
 }
 
 /// What one request means in the light of what came before.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct Assessment {
     /// Signals to add.
     pub signals: Signals,
     /// Who asks.
@@ -109,14 +105,6 @@ struct Actor {
     walk: Walk,
 }
 
-/// Who sends a User-Agent.
-#[derive(Debug)]
-struct Caller {
-    user_agent: Box<[u8]>,
-    /// Known agents that claim it.
-    agents: Vec<&'static Agent>,
-}
-
 /// A session token of a metadata service.
 #[derive(Debug)]
 struct Session {
@@ -167,7 +155,6 @@ impl Actors {
             addresses: Table::new(limit),
             actors: Table::new(limit),
             tokens: Table::new(limit),
-            callers: Pool::default(),
             seed: RandomState::default(),
         }
     }
@@ -178,11 +165,11 @@ impl Actors {
     }
 
     /// Learns from a request.
-    pub fn learn(&mut self, request: Request<'_>, catalogue: &Catalogue) -> Asked {
+    pub fn learn(&mut self, request: Request<'_>, catalogue: &Catalogue) -> Assessment {
         let Request { tx, imds, start, .. } = request;
         let mut signals = Signals::default();
         let who = self.session(request, catalogue, &mut signals);
-        let excused = self.is_agents(request, who, catalogue);
+        let excused = is_agents(request, who, catalogue);
         let kind = self.seed.hash_one([imds.provider, imds.service, imds.path_id.unwrap_or("")]);
         let (path, parent) = (self.seed.hash_one(&*imds.path), self.seed.hash_one(parent(&imds.path)));
         let address = self.addresses.entry(tx.conn.client.ip, || Address { since: start, ..Address::default() });
@@ -201,7 +188,7 @@ impl Actors {
         actor.list(path, start, imds.session_token);
         let step = Step::new(request, (path, parent), asker > Asker::Program);
         let walk = actor.walk.take(step).filter(|walk| walk.impossible || !excused && asker > Asker::Program);
-        Asked { signals, actor: who.actor, asker, newcomer, name: who.known.map(catalogue::Client::name), walk }
+        Assessment { signals, actor: who.actor, asker, newcomer, name: who.known.map(catalogue::Client::name), walk }
     }
 
     /// The steps of an actor's walk.
@@ -234,30 +221,21 @@ impl Actors {
         }
         who
     }
+}
 
-    /// Whether User-Agent, path and headers are those of a known agent. Several send the User-Agent of a library that any
-    /// tool may use, and User-Agents are easily copied: where the form is known to be another's, they explain nothing.
-    fn is_agents(&mut self, request: Request<'_>, who: Who, catalogue: &Catalogue) -> bool {
-        let Request { tx, imds, user_agent, .. } = request;
-        let copied = matches!(who.standing, Standing::Mismatch | Standing::Claimed);
-        let Some(message) = tx.request.as_ref().filter(|_| !user_agent.is_empty() && !copied) else { return false };
-        if imds.signals.has(Signal::ToolUserAgent) || imds.signals.has(Signal::BrowserLike) {
-            return who.standing == Standing::Known && who.known.is_some_and(|known| known.kind == ClientKind::Agent);
-        }
-        let caller = self.caller(user_agent, catalogue);
-        caller.agents.iter().filter(|agent| agent.reads(&imds.path)).any(|agent| {
-            agent.provider.as_ref().is_none_or(|provider| provider == imds.provider)
-                && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)))
-        })
+/// Whether User-Agent, path and headers are those of a known agent. Several send the User-Agent of a library that any
+/// tool may use, and User-Agents are easily copied: where the form is known to be another's, they explain nothing.
+fn is_agents(request: Request<'_>, who: Who, catalogue: &Catalogue) -> bool {
+    let Request { tx, imds, user_agent, .. } = request;
+    let copied = matches!(who.standing, Standing::Mismatch | Standing::Claimed);
+    let Some(message) = tx.request.as_ref().filter(|_| !user_agent.is_empty() && !copied) else { return false };
+    if imds.signals.has(Signal::ToolUserAgent) || imds.signals.has(Signal::BrowserLike) {
+        return who.standing == Standing::Known && who.known.is_some_and(|known| known.kind == ClientKind::Agent);
     }
-
-    fn caller(&mut self, user_agent: &[u8], catalogue: &Catalogue) -> Arc<Caller> {
-        let caller = || Caller { user_agent: user_agent.into(), agents: catalogue.agents_called(user_agent).collect() };
-        match user_agent.len() {
-            ..=TEXT => self.callers.share(user_agent, |known| *known.user_agent == *user_agent, caller),
-            _ => Arc::new(caller()),
-        }
-    }
+    catalogue.agents_called(user_agent).filter(|agent| agent.reads(&imds.path)).any(|agent| {
+        agent.provider.as_ref().is_none_or(|provider| provider == imds.provider)
+            && agent.headers.iter().all(|rule| message.head.fields().any(|(name, value)| rule.fits(name, value)))
+    })
 }
 
 /// An actor by its address, its process where known, and its form.
@@ -369,7 +347,7 @@ fn asker(imds: &Imds, who: Who, added: Signals, steps: bool, excused: bool) -> A
         (Standing::Tool | Standing::Mismatch | Standing::Claimed, _) => Asker::Tool,
         (Standing::Known, Some(_)) if imds.client.shape.is_none() => Asker::Program,
         (Standing::Known, Some(kind)) if own && steps => match kind {
-            _ if proxied || !matches!(imds.leg, Leg::Address | Leg::Named) => Asker::Program,
+            _ if proxied || !matches!(imds.recognised_by, RecognisedBy::Address | RecognisedBy::Name) => Asker::Program,
             ClientKind::Agent => Asker::Agent,
             ClientKind::Sdk if !signals.has(Signal::ObfuscatedPath) => Asker::Sdk,
             _ => Asker::Program,

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use super::actor::{Asked, Request};
+use super::actor::{Assessment, Request};
 use super::allow::Question;
 use super::habits::{self, Deed, Who};
 use super::issue::LegSeen;
 use super::judge::{self, Grounds};
 use super::raise::alert;
 use super::ssrf::{Fetch, Inbound};
-use super::{Correlator, Remarks, message, repeat_key, span, subject};
+use super::{CorrelationResult, Correlator, message, repeat_key, span, subject};
 use crate::alert::{Alert, Rule, Subject};
 use crate::catalogue::ClientKind;
-use crate::detect::{Imds, Leg, Secret, Signal, Signals, Verdict};
+use crate::detect::{Imds, RecognisedBy, Secret, Signal, Signals, Verdict};
 use crate::id::EventId;
 use crate::packet::Timestamp;
 use crate::proto::http;
@@ -25,9 +25,9 @@ impl Correlator {
         verdict: &Verdict,
         event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
-    ) -> Remarks {
+    ) -> CorrelationResult {
         let (first, end) = span(tx);
-        let mut remarks = Remarks::default();
+        let mut remarks = CorrelationResult::default();
         if let Some(imds) = &verdict.imds {
             remarks = self.metadata(tx, (imds, &verdict.issued), event_id, alerts);
         }
@@ -69,7 +69,7 @@ impl Correlator {
         alerts: &mut Vec<Arc<Alert>>,
     ) {
         let issued = imds.credential.as_ref().is_some_and(|credential| credential.issued);
-        if tx.request.is_none() || !(imds.leg == Leg::Address || issued) {
+        if tx.request.is_none() || !(imds.recognised_by == RecognisedBy::Address || issued) {
             return;
         }
         let mut lookups = Vec::new();
@@ -87,7 +87,7 @@ impl Correlator {
         (imds, issued): (&Arc<Imds>, &[Secret]),
         event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
-    ) -> Remarks {
+    ) -> CorrelationResult {
         let request = tx.request.as_ref();
         let user_agent = request.and_then(|request| request.head.field("user-agent")).unwrap_or_default();
         let (start, end) = span(tx);
@@ -98,7 +98,7 @@ impl Correlator {
                 let request = Request { tx, imds, user_agent, start, http: &http, event_id };
                 self.actors.learn(request, &self.catalogue)
             }
-            None => Asked::default(),
+            None => Assessment::default(),
         };
         let mut signals = asked.signals;
         let leg = self.issuances.leg(&tx.conn, imds, (start, end));
@@ -131,11 +131,11 @@ impl Correlator {
             None => self.request((tx, imds), leg, (&asked, grounds), &subject, alerts),
         }
         self.fetch(tx, imds, signals, subject, alerts);
-        Remarks { signals: added, allowed_by, judged }
+        CorrelationResult { signals: added, allowed_by, judged }
     }
 
     /// What is known of a deed that habits are made of; now it was done once more.
-    fn deed(&mut self, tx: &http::Transaction, imds: &Imds, asked: &Asked, time: Timestamp) -> habits::Known {
+    fn deed(&mut self, tx: &http::Transaction, imds: &Imds, asked: &Assessment, time: Timestamp) -> habits::Known {
         let rule = judge::rule(imds);
         if tx.request.is_none() || rule < Rule::ImdsUserData {
             return habits::Known::default();
@@ -176,7 +176,7 @@ impl Correlator {
         &mut self,
         (tx, imds): (&http::Transaction, &Imds),
         leg: Option<LegSeen>,
-        (asked, grounds): (&Asked, Grounds),
+        (asked, grounds): (&Assessment, Grounds),
         subject: &Arc<Subject>,
         alerts: &mut Vec<Arc<Alert>>,
     ) {
@@ -217,7 +217,7 @@ impl Correlator {
     fn walk(
         &mut self,
         (tx, imds, signals): (&http::Transaction, &Imds, Signals),
-        asked: &Asked,
+        asked: &Assessment,
         (subject, end): (Arc<Subject>, Timestamp),
         alerts: &mut Vec<Arc<Alert>>,
     ) {

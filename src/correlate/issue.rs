@@ -14,7 +14,7 @@ use hashbrown::hash_table::Entry;
 use super::repeats::Key;
 use crate::alert::Alert;
 use crate::conn::Conn;
-use crate::detect::{Imds, Leg};
+use crate::detect::{Imds, RecognisedBy};
 use crate::packet::Timestamp;
 
 /// How long a leg to another address waits for the leg to a catalogue address, in nanoseconds of packet time.
@@ -78,7 +78,7 @@ impl Issuances {
             end,
             client: conn.client,
             server: conn.server,
-            to_catalogue: imds.leg == Leg::Address,
+            to_catalogue: imds.recognised_by == RecognisedBy::Address,
             hash: self.legs.seed.hash_one(credential.fingerprint.as_ref()?),
             is_other: false,
         };

@@ -1,7 +1,7 @@
 //! How bad it is (contract section 4): the severity table by who asks, what habits take off, and the risk score that
 //! orders alerts inside a severity. Pure.
 
-use super::actor::{Asked, Asker};
+use super::actor::{Asker, Assessment};
 use super::habits::Known;
 use crate::alert::{Rule, Severity};
 use crate::detect::{Client, Imds, Sensitivity, Signal, Signals, Standing};
@@ -74,7 +74,7 @@ pub fn walk(impossible: bool, credential: bool) -> Severity {
 
 /// `event.risk_score` of the request family. Inside a severity what a tool or a liar got stands before what nobody known
 /// got, and there a newcomer to a host before who was there with it, most of all a library without a name of its program; that before the rest, and what came of nothing last.
-pub fn risk(rule: Rule, severity: Severity, signals: Signals, client: &Client, asked: &Asked) -> u8 {
+pub fn risk(rule: Rule, severity: Severity, signals: Signals, client: &Client, asked: &Assessment) -> u8 {
     let credential = matches!(rule, Rule::ImdsCredentialIssued | Rule::ImdsCredentialRequest);
     let asker = asked.asker;
     let who = match (asker, client.standing) {
@@ -161,7 +161,7 @@ mod tests {
         issued.add(Signal::Issued);
         let client = Client::default();
         let of = |asker, newcomer| {
-            let asked = Asked { asker, newcomer, ..Asked::default() };
+            let asked = Assessment { asker, newcomer, ..Assessment::default() };
             risk(Rule::ImdsCredentialIssued, Severity::Critical, Signals::default(), &client, &asked)
         };
         let chain = |rule, fetched| risk_of_chain(rule, Severity::Critical, issued, fetched);

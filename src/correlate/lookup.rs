@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::actor::Asked;
+use super::actor::Assessment;
 use super::raise::alert;
-use super::{Correlator, Remarks, repeat_key, subject};
+use super::{CorrelationResult, Correlator, repeat_key, subject};
 use crate::alert::{Alert, Rule, Severity};
 use crate::detect::{DnsVerdict, Signal, Signals};
 use crate::id::EventId;
@@ -18,8 +18,8 @@ impl Correlator {
         verdict: &DnsVerdict,
         event_id: EventId,
         alerts: &mut Vec<Arc<Alert>>,
-    ) -> Remarks {
-        let mut remarks = Remarks::default();
+    ) -> CorrelationResult {
+        let mut remarks = CorrelationResult::default();
         if self.carried_in_name(tx, verdict, event_id, alerts) {
             remarks.signals.add(Signal::Relayed);
         }
@@ -45,7 +45,8 @@ impl Correlator {
             return allowed_by;
         }
         let rule = Rule::ImdsLookup;
-        let key = repeat_key((rule, Severity::Low), &tx.conn, &Asked::default(), Signals::default(), &[&verdict.name]);
+        let key =
+            repeat_key((rule, Severity::Low), &tx.conn, &Assessment::default(), Signals::default(), &[&verdict.name]);
         self.raise((key, &tx.conn), self.now, 0, alerts, |correlator| {
             let subject = subject::of_dns(tx, verdict, event_id);
             let (client, name) = (subject::client(&subject.conn), &verdict.name);

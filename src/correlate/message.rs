@@ -271,7 +271,7 @@ fn remark(signals: Signals) -> &'static str {
 mod tests {
     use super::*;
     use crate::conn::{Conn, Endpoint, Proto};
-    use crate::detect::{Client, Leg, Recorded, Sensitivity};
+    use crate::detect::{Client, RecognisedBy, Recorded, Sensitivity};
     use crate::id::EventId;
     use crate::packet::Timestamp;
 
@@ -287,7 +287,7 @@ mod tests {
             headers: Recorded::default(),
             client: Client::default(),
             signals: Signals::default(),
-            leg: Leg::Address,
+            recognised_by: RecognisedBy::Address,
             session_token: None,
             issued_token: None,
         }

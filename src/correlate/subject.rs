@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::pool::Pool;
 use crate::alert::{ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Subject};
 use crate::conn::{Conn, Endpoint};
 use crate::detect::{Connection, DnsVerdict, Imds, Signal, Signals, Tokens};
 use crate::id::EventId;
+use crate::memo::Memo;
 use crate::packet::Timestamp;
 use crate::proto::dns::names;
 use crate::proto::{dns, http};
@@ -34,11 +34,20 @@ pub fn key(fill: impl FnOnce(&mut SipHasher13)) -> u128 {
     hasher.finish128().as_u128()
 }
 
+/// HTTP parts, and metadata parts, that are remembered.
+const SHARED: usize = 1024;
+
 /// Makes subjects of HTTP exchanges, of which many say the same.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Subjects {
-    http: Pool<HttpSubject>,
-    imds: Pool<Imds>,
+    http: Memo<Arc<HttpSubject>>,
+    imds: Memo<Arc<Imds>>,
+}
+
+impl Default for Subjects {
+    fn default() -> Self {
+        Self { http: Memo::new(SHARED), imds: Memo::new(SHARED) }
+    }
 }
 
 impl Subjects {
@@ -122,13 +131,14 @@ impl Subjects {
                 headers,
                 client,
                 signals,
-                leg,
+                recognised_by,
                 session_token: _,
                 issued_token: _,
             } = known;
             (path, headers, signals) == (&imds.path, &imds.headers, &imds.signals)
                 && (provider, service, path_id) == (&imds.provider, &imds.service, &imds.path_id)
-                && (sensitivity, version, leg, client) == (&imds.sensitivity, &imds.version, &imds.leg, &imds.client)
+                && (sensitivity, version, recognised_by, client)
+                    == (&imds.sensitivity, &imds.version, &imds.recognised_by, &imds.client)
                 && *credential == imds.credential
         };
         self.imds.share((Arc::as_ptr(http), imds.signals), is_same, || Imds {

@@ -10,8 +10,8 @@ use super::*;
 use crate::catalogue::ClientKind;
 use crate::conn::{Endpoint, Order, Proto};
 use crate::detect::{
-    Client, Credential, DnsVerdict, Imds, Leg, Part, Recorded, Secret, Seen, Sensitivity, Shape, Spot, Standing,
-    TokenHash, Tokens, Verdict,
+    Client, Credential, DnsVerdict, Imds, Part, RecognisedBy, Recorded, Secret, Seen, Sensitivity, Shape, Spot,
+    Standing, TokenHash, Tokens, Verdict,
 };
 use crate::proto::dns;
 use crate::proto::http::message::{Body, Head, Message, Start, Version};
@@ -95,7 +95,7 @@ fn secret() -> Secret {
 }
 
 impl Exchange {
-    fn imds(mut self, sensitivity: Sensitivity, leg: Leg) -> Self {
+    fn imds(mut self, sensitivity: Sensitivity, by: RecognisedBy) -> Self {
         let target = String::from_utf8_lossy(self.tx.request.as_ref().unwrap().head.target()).into_owned();
         self.verdict.imds = Some(Arc::new(Imds {
             provider: "aws",
@@ -108,7 +108,7 @@ impl Exchange {
             headers: Recorded::default(),
             client: Client::default(),
             signals: Signals::default(),
-            leg,
+            recognised_by: by,
             session_token: None,
             issued_token: None,
         }));
@@ -116,8 +116,8 @@ impl Exchange {
     }
 
     /// The answer proves a credential with the secret [`SECRET`].
-    fn issued(mut self, leg: Leg) -> Self {
-        self = self.imds(Sensitivity::Credential, leg);
+    fn issued(mut self, by: RecognisedBy) -> Self {
+        self = self.imds(Sensitivity::Credential, by);
         self.imds_mut().credential = Some(Credential {
             issued: true,
             kind: Some("aws-role-keys"),
@@ -166,11 +166,11 @@ impl Run {
         Self { correlator: Correlator::new(Config::default(), CATALOGUE.clone()), alerts: Vec::new(), next: 0 }
     }
 
-    fn see(&mut self, exchange: Exchange) -> Remarks {
+    fn see(&mut self, exchange: Exchange) -> CorrelationResult {
         self.observe(ms(exchange.end), What::Http(Box::new((exchange.tx, exchange.verdict))))
     }
 
-    fn observe(&mut self, time: Timestamp, what: What) -> Remarks {
+    fn observe(&mut self, time: Timestamp, what: What) -> CorrelationResult {
         self.next += 1;
         let obs = Observation { order: Order { at: self.next, ..Order::default() }, time, what };
         self.correlator.observe(&obs, EventId(self.next.into()), &mut self.alerts)
@@ -270,9 +270,9 @@ fn lookup(client: &str, name: &str, span: (i64, i64), addresses: &[&str]) -> Wha
 #[test]
 fn one_alert_per_transaction_by_the_strongest_row() {
     let mut run = Run::new();
-    run.see(get(HOST, IMDS, "/latest/user-data", (0, 1), 200).imds(Sensitivity::UserData, Leg::Address));
-    run.see(get(HOST, IMDS, ROLE, (2, 3), 200).issued(Leg::Address));
-    run.see(get(HOST, IMDS, ROLE, (4, 5), 404).imds(Sensitivity::Credential, Leg::Address));
+    run.see(get(HOST, IMDS, "/latest/user-data", (0, 1), 200).imds(Sensitivity::UserData, RecognisedBy::Address));
+    run.see(get(HOST, IMDS, ROLE, (2, 3), 200).issued(RecognisedBy::Address));
+    run.see(get(HOST, IMDS, ROLE, (4, 5), 404).imds(Sensitivity::Credential, RecognisedBy::Address));
     assert!(run.correlator.issued().has(2) && !run.correlator.issued().has(4));
     let alerts = run.finish();
     let expected = [
@@ -288,7 +288,8 @@ fn one_alert_per_transaction_by_the_strongest_row() {
 #[test]
 fn repeats_are_counted_and_told_when_the_window_ends() {
     let mut run = Run::new();
-    let read = |client, at| get(client, IMDS, "/latest", (at, at), 200).imds(Sensitivity::Discovery, Leg::Address);
+    let read =
+        |client, at| get(client, IMDS, "/latest", (at, at), 200).imds(Sensitivity::Discovery, RecognisedBy::Address);
     for at in 0..5 {
         run.see(read(HOST, at));
     }
@@ -312,20 +313,20 @@ fn repeats_are_counted_and_told_when_the_window_ends() {
 fn issuances_are_never_merged_but_their_legs_are() {
     let mut run = Run::new();
     // proxied: the leg to the service ends first
-    run.see(get("10.0.0.9:5000", IMDS, ROLE, (2, 3), 200).issued(Leg::Address));
-    let outer = run.see(get(HOST, "10.0.0.9:3128", ROLE, (1, 4), 200).issued(Leg::Named));
+    run.see(get("10.0.0.9:5000", IMDS, ROLE, (2, 3), 200).issued(RecognisedBy::Address));
+    let outer = run.see(get(HOST, "10.0.0.9:3128", ROLE, (1, 4), 200).issued(RecognisedBy::Name));
     assert!(outer.signals.has(Signal::Proxied));
     // a later fetch is another issuance
-    run.see(get(HOST, IMDS, ROLE, (10, 12), 200).issued(Leg::Address));
+    run.see(get(HOST, IMDS, ROLE, (10, 12), 200).issued(RecognisedBy::Address));
     // after DNAT the inner leg ends first and waits for the outer
-    run.see(get(HOST, "127.0.0.1:51679", ROLE, (21, 22), 200).issued(Leg::Path));
+    run.see(get(HOST, "127.0.0.1:51679", ROLE, (21, 22), 200).issued(RecognisedBy::Path));
     assert_eq!(run.alerts.len(), 2);
-    run.see(get(HOST, IMDS, ROLE, (20, 23), 200).issued(Leg::Address));
+    run.see(get(HOST, IMDS, ROLE, (20, 23), 200).issued(RecognisedBy::Address));
     // two clients of one server at the same time are two issuances
-    run.see(get("10.0.0.3:1", IMDS, ROLE, (31, 32), 200).issued(Leg::Address));
-    run.see(get("10.0.0.4:2", IMDS, ROLE, (30, 33), 200).issued(Leg::Address));
+    run.see(get("10.0.0.3:1", IMDS, ROLE, (31, 32), 200).issued(RecognisedBy::Address));
+    run.see(get("10.0.0.4:2", IMDS, ROLE, (30, 33), 200).issued(RecognisedBy::Address));
     // nobody sees the leg to the service
-    run.see(get(HOST, "10.0.0.9:3128", ROLE, (40, 41), 200).issued(Leg::Named));
+    run.see(get(HOST, "10.0.0.9:3128", ROLE, (40, 41), 200).issued(RecognisedBy::Name));
     let alerts = run.finish();
     let servers: Vec<_> = alerts.iter().map(|alert| (alert.subject.source(), alert.subject.destination())).collect();
     let expected = [
@@ -339,13 +340,13 @@ fn issuances_are_never_merged_but_their_legs_are() {
     assert_eq!(servers, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
 }
 
-fn sdk_refresh(run: &mut Run, at: i64, token: u64) -> Vec<Remarks> {
-    let mut put = get(HOST, IMDS, "/latest/api/token", (at, at), 200).imds(Sensitivity::Token, Leg::Address);
+fn sdk_refresh(run: &mut Run, at: i64, token: u64) -> Vec<CorrelationResult> {
+    let mut put = get(HOST, IMDS, "/latest/api/token", (at, at), 200).imds(Sensitivity::Token, RecognisedBy::Address);
     put.imds_mut().issued_token = Some((TokenHash(token), 21600));
     put.imds_mut().version = Some("v2");
     let list = "/latest/meta-data/iam/security-credentials";
-    let list = get(HOST, IMDS, list, (at + 1, at + 1), 200).imds(Sensitivity::Discovery, Leg::Address);
-    let role = get(HOST, IMDS, ROLE, (at + 2, at + 2), 200).issued(Leg::Address);
+    let list = get(HOST, IMDS, list, (at + 1, at + 1), 200).imds(Sensitivity::Discovery, RecognisedBy::Address);
+    let role = get(HOST, IMDS, ROLE, (at + 2, at + 2), 200).issued(RecognisedBy::Address);
     [put, list.v2(token), role.v2(token)].map(|x| run.see(x.by("botocore").signals(&[Signal::SdkUserAgent]))).into()
 }
 
@@ -365,7 +366,8 @@ fn tools_and_proxied_fetches_are_no_sdk_pattern() {
     for signal in [Signal::Proxied, Signal::ForeignHost, Signal::Forwarded] {
         let mut run = Run::new();
         sdk_refresh(&mut run, 0, 1);
-        let role = get(HOST, IMDS, ROLE, (5, 5), 200).issued(Leg::Address).by("botocore").v2(1).signals(&[signal]);
+        let role =
+            get(HOST, IMDS, ROLE, (5, 5), 200).issued(RecognisedBy::Address).by("botocore").v2(1).signals(&[signal]);
         assert!(!run.see(role).signals.has(Signal::SdkPattern), "{}", signal.slug());
     }
 }
@@ -377,7 +379,7 @@ fn what_another_actor_of_the_same_address_did_counts_for_nothing() {
         sdk_refresh(&mut run, refresh * 3_600_000, 1 + refresh as u64);
     }
     let at = 19 * 3_600_000;
-    let role = |at| get(HOST, IMDS, ROLE, (at, at), 200).issued(Leg::Address);
+    let role = |at| get(HOST, IMDS, ROLE, (at, at), 200).issued(RecognisedBy::Address);
     let signals = run.see(role(at + 5).by("curl").v2(20)).signals;
     assert!(signals.has(Signal::TokenShared) && !signals.has(Signal::SdkPattern));
     let late = run.see(role(at + 20_000).by("botocore").v2(20)).signals;
@@ -395,7 +397,7 @@ fn the_sixth_issuance_within_an_hour_is_merged_and_its_id_is_kept() {
     let mut run = Run::new();
     for nth in 0..8 {
         let at = nth * 1000;
-        let mut role = get(HOST, IMDS, ROLE, (at, at), 200).issued(Leg::Address).by("curl");
+        let mut role = get(HOST, IMDS, ROLE, (at, at), 200).issued(RecognisedBy::Address).by("curl");
         let credential = role.imds_mut().credential.as_mut().unwrap();
         credential.id = Some(format!("ASIA{nth}"));
         credential.fingerprint = Some(format!("f{nth}"));
@@ -414,9 +416,10 @@ fn identity_and_user_data_read_within_minutes_are_one_alert() {
     let mut run = Run::new();
     let reads = [("/latest/user-data", Sensitivity::UserData, 0), ("/latest/dynamic/x", Sensitivity::Identity, 90_000)];
     for (path, sensitivity, at) in reads {
-        run.see(get(HOST, IMDS, path, (at, at), 200).imds(sensitivity, Leg::Address).by("curl"));
+        run.see(get(HOST, IMDS, path, (at, at), 200).imds(sensitivity, RecognisedBy::Address).by("curl"));
     }
-    let missing = get(HOST, IMDS, "/latest/user-data", (99_000, 99_000), 404).imds(Sensitivity::UserData, Leg::Address);
+    let missing =
+        get(HOST, IMDS, "/latest/user-data", (99_000, 99_000), 404).imds(Sensitivity::UserData, RecognisedBy::Address);
     run.see(missing.by("curl").signals(&[Signal::NotFound]));
     let loud = [("imds-user-data", Severity::Medium), ("imds-discovery", Severity::Low)];
     assert_eq!(rules(&run.alerts), loud);
@@ -429,7 +432,7 @@ fn a_poller_is_one_alert_and_a_summary_per_growing_window() {
         let at = minute * 60_000;
         run.correlator.tick(ms(at), &mut run.alerts);
         if minute % 5 == 0 {
-            run.see(get(HOST, IMDS, "/latest", (at, at), 200).imds(Sensitivity::Discovery, Leg::Address));
+            run.see(get(HOST, IMDS, "/latest", (at, at), 200).imds(Sensitivity::Discovery, RecognisedBy::Address));
         }
     }
     let counts: Vec<_> = run.finish().iter().map(|alert| alert.repeats.as_ref().map(|merged| merged.count)).collect();
@@ -445,19 +448,23 @@ fn memory_of_a_client_gives_signals() {
             .iter()
             .all(|remarks| remarks.signals.has(Signal::FirstSeen) || !remarks.signals.has(Signal::MultiCloud))
     );
-    let v1 = run.see(get(HOST, IMDS, ROLE, (5, 5), 200).issued(Leg::Address));
+    let v1 = run.see(get(HOST, IMDS, ROLE, (5, 5), 200).issued(RecognisedBy::Address));
     assert!(v1.signals.has(Signal::V1AfterV2) && !v1.signals.has(Signal::FirstSeen));
-    let shared = run.see(get("10.0.0.2:1", IMDS, ROLE, (6, 6), 200).issued(Leg::Address).v2(1));
+    let shared = run.see(get("10.0.0.2:1", IMDS, ROLE, (6, 6), 200).issued(RecognisedBy::Address).v2(1));
     assert!(shared.signals.has(Signal::TokenShared) && !shared.signals.has(Signal::TokenExpired));
     let late = 21_600_001;
-    let expired = run
-        .see(get(HOST, IMDS, ROLE, (late, late), 401).imds(Sensitivity::Credential, Leg::Address).by("botocore").v2(1));
+    let expired = run.see(
+        get(HOST, IMDS, ROLE, (late, late), 401)
+            .imds(Sensitivity::Credential, RecognisedBy::Address)
+            .by("botocore")
+            .v2(1),
+    );
     assert!(expired.signals.has(Signal::TokenExpired) && !expired.signals.has(Signal::TokenShared));
-    let mut other =
-        get(HOST, IMDS, "/computeMetadata/v1", (late + 1, late + 1), 200).imds(Sensitivity::Discovery, Leg::Address);
+    let mut other = get(HOST, IMDS, "/computeMetadata/v1", (late + 1, late + 1), 200)
+        .imds(Sensitivity::Discovery, RecognisedBy::Address);
     other.imds_mut().provider = "gcp";
     assert!(run.see(other).signals.has(Signal::MultiCloud));
-    let boto = get("10.0.0.8:1", IMDS, ROLE, (late + 2, late + 2), 200).issued(Leg::Address);
+    let boto = get("10.0.0.8:1", IMDS, ROLE, (late + 2, late + 2), 200).issued(RecognisedBy::Address);
     assert!(run.see(boto.signals(&[Signal::SdkUserAgent])).signals.has(Signal::ClaimedIdentityMismatch));
 }
 
@@ -475,17 +482,17 @@ fn walks_are_told_once_and_sdks_do_not_walk() {
     ];
     for (at, path) in tree.iter().enumerate() {
         let at = 100 + at as i64;
-        run.see(get("10.0.0.2:1", IMDS, path, (at, at), 200).imds(Sensitivity::Discovery, Leg::Address));
+        run.see(get("10.0.0.2:1", IMDS, path, (at, at), 200).imds(Sensitivity::Discovery, RecognisedBy::Address));
     }
     let walks: Vec<_> = run.finish().into_iter().filter(|alert| alert.rule == Rule::ImdsEnumeration).collect();
     assert_eq!(walks.iter().filter(|alert| alert.repeats.is_none()).count(), 1);
     assert_eq!((walks[0].severity, walks[0].chain.len()), (Severity::Low, 4));
     let mut run = Run::new();
-    let credential = |at| get(HOST, IMDS, ROLE, (at, at), 200).issued(Leg::Address);
+    let credential = |at| get(HOST, IMDS, ROLE, (at, at), 200).issued(RecognisedBy::Address);
     run.see(credential(0));
     for (at, path) in tree.iter().enumerate() {
         let at = 100 + at as i64;
-        run.see(get(HOST, IMDS, path, (at, at), 200).imds(Sensitivity::Discovery, Leg::Address));
+        run.see(get(HOST, IMDS, path, (at, at), 200).imds(Sensitivity::Discovery, RecognisedBy::Address));
     }
     let walk = run.alerts.iter().find(|alert| alert.rule == Rule::ImdsEnumeration).unwrap();
     assert_eq!(walk.severity, Severity::High);
@@ -495,7 +502,7 @@ fn walks_are_told_once_and_sdks_do_not_walk() {
 fn an_impossible_path_is_a_walk_by_itself_and_a_known_agent_never_walks() {
     let mut run = Run::new();
     let wordlist = get(HOST, IMDS, "/latest/user-data/iam/security-credentials", (0, 0), 404)
-        .imds(Sensitivity::Discovery, Leg::Address);
+        .imds(Sensitivity::Discovery, RecognisedBy::Address);
     run.see(wordlist.signals(&[Signal::ImpossiblePath, Signal::NotFound]));
     assert!(run.alerts.iter().any(|alert| alert.rule == Rule::ImdsEnumeration));
     run.alerts.clear();
@@ -506,7 +513,8 @@ fn an_impossible_path_is_a_walk_by_itself_and_a_known_agent_never_walks() {
         "/latest/meta-data/a/b/c",
         "/latest/user-data",
     ] {
-        let mut exchange = get("10.0.0.2:1", IMDS, path, (1, 1), 200).imds(Sensitivity::UserData, Leg::Address);
+        let mut exchange =
+            get("10.0.0.2:1", IMDS, path, (1, 1), 200).imds(Sensitivity::UserData, RecognisedBy::Address);
         exchange.tx.request = Some(message(1, 1, &[&format!("GET {path}"), "User-Agent: Cloud-Init/22.4"]));
         run.see(exchange);
     }
@@ -522,10 +530,11 @@ fn the_allow_list_keeps_alerts_back_unless_contradicted() {
         exchange.tx.conn.process = Some(Arc::new(process.clone()));
         exchange
     };
-    let remarks = run.see(by_agent(get(HOST, IMDS, ROLE, (0, 0), 200).issued(Leg::Address)));
+    let remarks = run.see(by_agent(get(HOST, IMDS, ROLE, (0, 0), 200).issued(RecognisedBy::Address)));
     assert_eq!(remarks.allowed_by.as_deref(), Some("waagent"));
     assert!(run.alerts.is_empty() && run.correlator.issued().has(2) && run.correlator.counters().allowed == 1);
-    let foreign = by_agent(get(HOST, IMDS, ROLE, (9, 9), 200).issued(Leg::Address).signals(&[Signal::ForeignHost]));
+    let foreign =
+        by_agent(get(HOST, IMDS, ROLE, (9, 9), 200).issued(RecognisedBy::Address).signals(&[Signal::ForeignHost]));
     assert_eq!(run.see(foreign).allowed_by, None);
     assert_eq!(rules(&run.alerts), [("imds-credential-issued", Severity::Critical)]);
 }
@@ -547,7 +556,7 @@ fn connections_without_a_request_are_told_unless_the_two_talk_readably() {
     let mut run = Run::new();
     run.observe(ms(0), connection(HOST, 0));
     run.observe(ms(1), connection("10.0.0.1:4001", 1));
-    run.see(get("10.0.0.2:1", IMDS, "/", (2, 2), 200).imds(Sensitivity::Discovery, Leg::Address));
+    run.see(get("10.0.0.2:1", IMDS, "/", (2, 2), 200).imds(Sensitivity::Discovery, RecognisedBy::Address));
     run.observe(ms(3), connection("10.0.0.2:2", 3));
     let alerts = run.finish();
     assert_eq!(rules(&alerts).iter().filter(|(rule, _)| *rule == "imds-connection").count(), 2, "one and its repeats");
@@ -559,7 +568,7 @@ fn the_same_observations_give_the_same_alerts() {
     let once = || {
         let mut run = Run::new();
         sdk_refresh(&mut run, 0, 1);
-        run.see(get(HOST, IMDS, "/latest/user-data", (9, 9), 200).imds(Sensitivity::UserData, Leg::Address));
+        run.see(get(HOST, IMDS, "/latest/user-data", (9, 9), 200).imds(Sensitivity::UserData, RecognisedBy::Address));
         format!("{:?}", run.finish())
     };
     assert_eq!(once(), once());
@@ -592,11 +601,11 @@ fn issued_secrets_are_seen_wherever_they_go_but_not_before_or_on_their_own_legs(
     let relays = |run: Run| run.finish().into_iter().filter(|alert| alert.rule == Rule::CredentialRelayed).count();
     let mut run = Run::new();
     run.see(get(HOST, "203.0.113.9:80", "/drop", (0, 1), 200).carries(SECRET, true));
-    run.see(get(HOST, IMDS, ROLE, (2, 3), 200).issued(Leg::Address).carries(SECRET, false));
-    run.see(get("10.0.0.9:2", "10.0.0.1:3128", ROLE, (1, 4), 200).issued(Leg::Named).carries(SECRET, false));
+    run.see(get(HOST, IMDS, ROLE, (2, 3), 200).issued(RecognisedBy::Address).carries(SECRET, false));
+    run.see(get("10.0.0.9:2", "10.0.0.1:3128", ROLE, (1, 4), 200).issued(RecognisedBy::Name).carries(SECRET, false));
     assert_eq!(relays(run), 0);
     let mut run = Run::new();
-    run.see(get(HOST, IMDS, ROLE, (2, 3), 200).issued(Leg::Address).carries(SECRET, false));
+    run.see(get(HOST, IMDS, ROLE, (2, 3), 200).issued(RecognisedBy::Address).carries(SECRET, false));
     run.see(get(HOST, "203.0.113.9:80", "/drop", (10, 11), 200).carries(SECRET, true));
     let raw = |at, port| {
         let conn = conn(HOST, &format!("203.0.113.9:{port}"));
@@ -619,7 +628,8 @@ fn issued_secrets_are_seen_wherever_they_go_but_not_before_or_on_their_own_legs(
 #[test]
 fn older_input_begins_a_new_time() {
     let mut run = Run::new();
-    let read = |at| get(HOST, IMDS, "/latest/user-data", (at, at), 200).imds(Sensitivity::UserData, Leg::Address);
+    let read =
+        |at| get(HOST, IMDS, "/latest/user-data", (at, at), 200).imds(Sensitivity::UserData, RecognisedBy::Address);
     run.see(read(500_000));
     run.see(inbound(ATTACKER, FRONT, &imds_url(), (500_000, 500_001), 403));
     run.correlator.tick(ms(1_000), &mut run.alerts);

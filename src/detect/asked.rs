@@ -1,26 +1,25 @@
 //! What a request asks for, as far as its target and hosts say: the path as it is compared, the entries that fit it, the
 //! services that it names.
 //!
-//! In: head and proxy conversation of a request. Out: an [`Asked`]. Programs ask their metadata service for the same few
-//! paths in the same words again and again, so [`Questions`] remembers what that came to: at most [`Questions::MAX`]
-//! questions of at most [`Questions::LENGTH`] bytes, none of which could hold a secret.
+//! In: head and proxy conversation of a request. Out: an [`RequestTarget`]. Programs ask their metadata service for the same few
+//! paths in the same words again and again, so [`TargetCache`] remembers what that came to: at most [`TargetCache::MAX`]
+//! questions of at most [`TargetCache::LENGTH`] bytes, none of which could hold a secret.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::sync::Arc;
-
-use hashbrown::{Equivalent, HashMap};
 
 use super::canonical::canonical_host;
 use super::path::{Normalised, Target};
 use super::request::{endpoints_of, endpoints_perhaps_of, host_fields, is_wildcard};
 use super::{Seen, relay, tokens};
 use crate::catalogue::{Catalogue, Endpoint, PathMatch};
+use crate::memo::Memo;
 use crate::proto::http::{Head, Message, Transaction};
 
 /// What target and hosts say.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestTarget {
     /// Normalised; empty for CONNECT.
     pub(super) path: Normalised,
     /// Entries that fit the path.
@@ -42,7 +41,7 @@ pub(super) struct Remembered {
     pub(super) tokens: Vec<Seen>,
 }
 
-impl Asked {
+impl RequestTarget {
     /// Of a request that is not looked up.
     pub(super) fn new(catalogue: &Catalogue, tx: &Transaction, message: &Message, target: &Target<'_>) -> Self {
         let head = &message.head;
@@ -86,27 +85,33 @@ impl Asked {
     }
 }
 
-/// Questions to metadata services, remembered.
-#[derive(Debug, Default)]
-pub(super) struct Questions {
-    known: HashMap<Question<Box<[u8]>>, Arc<Asked>, foldhash::fast::RandomState>,
+/// TargetCache to metadata services, remembered.
+#[derive(Debug)]
+pub(super) struct TargetCache {
+    known: Memo<(TargetKey<Box<[u8]>>, Arc<RequestTarget>)>,
+}
+
+impl Default for TargetCache {
+    fn default() -> Self {
+        Self { known: Memo::new(Self::MAX) }
+    }
 }
 
 /// The bytes that all follows from; compared as sent.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Question<B> {
+#[derive(Clone, Copy, Debug, Hash)]
+struct TargetKey<B> {
     target: B,
     host: B,
 }
 
-impl Equivalent<Question<Box<[u8]>>> for Question<&[u8]> {
-    fn equivalent(&self, known: &Question<Box<[u8]>>) -> bool {
+impl TargetKey<&[u8]> {
+    fn is(&self, known: &TargetKey<Box<[u8]>>) -> bool {
         self.target == &*known.target && self.host == &*known.host
     }
 }
 
-impl Questions {
-    /// Most questions that are remembered; then it starts anew.
+impl TargetCache {
+    /// Most questions that are remembered.
     const MAX: usize = 1024;
     /// Longest target or host that is remembered, in bytes.
     const LENGTH: usize = 256;
@@ -118,23 +123,22 @@ impl Questions {
         tx: &Transaction,
         message: &Message,
         target: &Target<'_>,
-    ) -> Arc<Asked> {
+    ) -> Arc<RequestTarget> {
         let head = &message.head;
         let question = question(tx, head);
-        if let Some(known) = question.as_ref().and_then(|question| self.known.get(question)) {
+        if let Some(question) = question
+            && let Some((_, known)) = self.known.get(question, |(known, _)| question.is(known))
+        {
             return Arc::clone(known);
         }
-        let mut asked = Asked::new(catalogue, tx, message, target);
+        let mut asked = RequestTarget::new(catalogue, tx, message, target);
         let Some(question) = question.filter(|question| is_harmless(catalogue, question, &asked)) else {
             return Arc::new(asked);
         };
         asked.remembered = Some(Remembered { tokens: relay::tokens_of_target(head) });
-        if self.known.len() >= Self::MAX {
-            self.known.clear();
-        }
         let asked = Arc::new(asked);
-        let question = Question { target: question.target.into(), host: question.host.into() };
-        self.known.insert(question, Arc::clone(&asked));
+        let owned = TargetKey { target: question.target.into(), host: question.host.into() };
+        *self.known.place(question) = Some((owned, Arc::clone(&asked)));
         asked
     }
 
@@ -146,13 +150,13 @@ impl Questions {
 }
 
 /// The question, if it is one of the usual form: a path without query, and one Host field.
-fn question<'t>(tx: &Transaction, head: &'t Head) -> Option<Question<&'t [u8]>> {
+fn question<'t>(tx: &Transaction, head: &'t Head) -> Option<TargetKey<&'t [u8]>> {
     let mut hosts = host_fields(head);
-    let question = Question { target: head.target(), host: hosts.next()? };
-    let Question { target, host } = question;
+    let question = TargetKey { target: head.target(), host: hosts.next()? };
+    let TargetKey { target, host } = question;
     let is_usual = target.first() == Some(&b'/')
-        && target.len() <= Questions::LENGTH
-        && host.len() <= Questions::LENGTH
+        && target.len() <= TargetCache::LENGTH
+        && host.len() <= TargetCache::LENGTH
         && memchr::memchr2(b'?', b'#', target).is_none()
         && memchr::memchr(b'@', host).is_none()
         && tx.via.is_none()
@@ -162,7 +166,7 @@ fn question<'t>(tx: &Transaction, head: &'t Head) -> Option<Question<&'t [u8]>> 
 }
 
 /// Whether a question may be kept: it is one that a metadata service is asked, and no part of it looks like a secret.
-fn is_harmless(catalogue: &Catalogue, question: &Question<&[u8]>, asked: &Asked) -> bool {
+fn is_harmless(catalogue: &Catalogue, question: &TargetKey<&[u8]>, asked: &RequestTarget) -> bool {
     let parts = question.target.split(|b| *b == b'/').chain([question.host]);
     !asked.matches.is_empty()
         && !asked.named.is_empty()

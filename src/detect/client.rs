@@ -6,10 +6,10 @@
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::catalogue::{self, Catalogue, ClientKind, HeaderRole, RequestShape, ShapeHeader, VALUED};
+use crate::memo::Memo;
 use crate::proto::http::{Head, Message};
 
 /// Most headers of a request that are looked at; one with more has no known client's shape.
@@ -18,7 +18,7 @@ const MOST_HEADERS: usize = 64;
 const MOST_PRODUCTS: usize = 8;
 /// Longest product, in bytes: shorter than what would make a secret out of one.
 const PRODUCT: usize = 15;
-/// Most forms that are remembered; then it starts anew.
+/// Most forms that are remembered.
 const MOST_FORMS: usize = 512;
 
 /// Who asks, as far as the form of a request tells.
@@ -86,14 +86,22 @@ impl PartialEq for Client {
 impl Eq for Client {}
 
 /// What forms of requests tell, remembered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Forms {
-    known: HashMap<u128, Arc<Form>, foldhash::fast::RandomState>,
+    known: Memo<Arc<Form>>,
+}
+
+impl Default for Forms {
+    fn default() -> Self {
+        Self { known: Memo::new(MOST_FORMS) }
+    }
 }
 
 /// What one form tells, before the target is looked at.
 #[derive(Debug)]
 struct Form {
+    /// Hash of what it follows from.
+    key: u128,
     shape: Option<Shape>,
     family: Arc<str>,
     /// Rows whose shape and family it has, in order.
@@ -108,23 +116,13 @@ impl Forms {
         let head = &message.head;
         let whole = head.complete && !message.gap;
         let key = key(head, whole);
-        let form = match self.known.get(&key) {
-            Some(form) => Arc::clone(form),
-            None => {
-                let form = Arc::new(Form::new(catalogue, head, whole));
-                if self.known.len() >= MOST_FORMS {
-                    self.known.clear();
-                }
-                self.known.insert(key, Arc::clone(&form));
-                form
-            }
-        };
+        let form = self.known.share(key, |form| form.key == key, || Form::new(catalogue, head, whole, key));
         form.client(head.target())
     }
 }
 
 impl Form {
-    fn new(catalogue: &Catalogue, head: &Head, whole: bool) -> Self {
+    fn new(catalogue: &Catalogue, head: &Head, whole: bool, key: u128) -> Self {
         let user_agent = head.field("user-agent").unwrap_or_default();
         let family = family(user_agent).into();
         let called = |row: &&&'static catalogue::Client| row.is_called(user_agent);
@@ -134,7 +132,7 @@ impl Form {
             let may_be = |row: &&&'static catalogue::Client| !tool || row.kind == ClientKind::Tool;
             let fitting = catalogue.clients().iter().filter(called).filter(may_be).copied().collect();
             let otherwise = if tool { Standing::Tool } else { Standing::Unknown };
-            return Self { shape: None, family, fitting, otherwise };
+            return Self { key, shape: None, family, fitting, otherwise };
         }
         let request = request_shape(catalogue, head);
         let shaped: Vec<_> = match head.fields.len() {
@@ -150,7 +148,7 @@ impl Form {
         // HTTP/1.0 without a name is what a shell or a raw socket sends, and no library
         let by_hand = user_agent.is_empty() && request.old;
         let otherwise = standing(&claimed, &shaped, tool || by_hand);
-        Self { shape: Some(hash_of(&request)), family, fitting, otherwise }
+        Self { key, shape: Some(hash_of(&request)), family, fitting, otherwise }
     }
 
     fn client(&self, target: &[u8]) -> Client {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use aho_corasick::AhoCorasick;
 use hashbrown::HashMap;
 
-use super::asked::{self, Asked, Questions};
+use super::asked::{self, RequestTarget, TargetCache};
 use super::canonical::{canonical_host, canonical_ip, percent_stable};
 use super::client::{Forms, Standing};
 use super::content::Content;
@@ -26,7 +26,8 @@ use super::secret::{Part, Secret};
 use super::ssrf::{self, Hosts};
 use super::tokens;
 use super::{
-    Carried, Connection, Credential, DnsVerdict, Imds, Leg, NoRequest, Sensitivity, Signal, Signals, TokenHash, Verdict,
+    Carried, Connection, Credential, DnsVerdict, Imds, NoRequest, RecognisedBy, Sensitivity, Signal, Signals,
+    TokenHash, Verdict,
 };
 use crate::catalogue::{
     Catalogue, Endpoint, HeaderRule, Path, PathEntry, PathMatch, Recognised, ScopeAt, Session, Version, is_shared,
@@ -75,7 +76,7 @@ pub struct Detector {
     config: Config,
     fingerprints: Fingerprints,
     memory: Memory,
-    questions: Questions,
+    questions: TargetCache,
     agents: UserAgents,
     forms: Forms,
     /// Keys under which documents hold secrets.
@@ -93,7 +94,7 @@ impl Detector {
             fingerprints: Fingerprints::new(&config.fingerprint_key),
             config,
             memory: Memory::default(),
-            questions: Questions::default(),
+            questions: TargetCache::default(),
             agents: UserAgents::default(),
             forms: Forms::default(),
         }
@@ -131,11 +132,11 @@ impl Detector {
             None => None,
             Some(message) => {
                 let target = asked::target(&message.head);
-                let asked: &Asked = if by_address {
+                let asked: &RequestTarget = if by_address {
                     remembered = self.questions.asked(&self.catalogue, tx, message, &target);
                     &remembered
                 } else {
-                    own = Asked::new(&self.catalogue, tx, message, &target);
+                    own = RequestTarget::new(&self.catalogue, tx, message, &target);
                     &own
                 };
                 Some(Request::new(message, target, asked))
@@ -147,7 +148,7 @@ impl Detector {
             true => self.carried(tx, request.as_ref(), imds.is_some()),
             false => Carried::default(),
         };
-        let is_leg = || imds.as_ref().is_some_and(|imds| imds.leg == Leg::Named);
+        let is_leg = || imds.as_ref().is_some_and(|imds| imds.recognised_by == RecognisedBy::Name);
         let hosts = match &request {
             Some(request) if request.asked.named.is_empty() => Hosts::Ordinary,
             Some(request) if is_leg() && self.speaks_protocol(request, &request.asked.named) => Hosts::Own,
@@ -236,9 +237,9 @@ impl Detector {
         let answer = answer.as_ref();
         let mut by_name = None;
         if by_address || !named.is_empty() {
-            let (leg, endpoints) = match by_address {
-                true => (Leg::Address, at_address.to_vec()),
-                false => (Leg::Named, named.to_vec()),
+            let (by, endpoints) = match by_address {
+                true => (RecognisedBy::Address, at_address.to_vec()),
+                false => (RecognisedBy::Name, named.to_vec()),
             };
             let evidence = Evidence {
                 catalogue: &catalogue,
@@ -251,7 +252,7 @@ impl Detector {
                 last: self.memory.last(&tx.conn),
             };
             let choice = choose(endpoints, &evidence);
-            let forged = leg == Leg::Named
+            let forged = by == RecognisedBy::Name
                 && request.is_some_and(|request| {
                     request.asked.by_host_field
                         // where the address can be any, only the name tells
@@ -260,15 +261,15 @@ impl Detector {
                         && !self.is_answered(answer, &choice)
                         && !self.speaks_protocol(request, named)
                 });
-            by_name = (!forged).then_some((leg, choice));
+            by_name = (!forged).then_some((by, choice));
         }
-        let (leg, choice) = match by_name {
+        let (by, choice) = match by_name {
             Some(found) => found,
             None => self.elsewhere(tx, request?, answer, matches)?,
         };
-        let imds = self.describe(tx, request, answer, (leg, &choice), issued);
+        let imds = self.describe(tx, request, answer, (by, &choice), issued);
         let success = answer.is_some_and(Answer::is_success);
-        if imds.provider != UNKNOWN && leg == Leg::Address && (choice.answered || success && choice.firm) {
+        if imds.provider != UNKNOWN && by == RecognisedBy::Address && (choice.answered || success && choice.firm) {
             self.memory.record(&tx.conn, imds.provider);
         }
         Some(imds)
@@ -305,7 +306,7 @@ impl Detector {
         request: &Request<'_>,
         answer: Option<&Answer<'_>>,
         matches: &[PathMatch],
-    ) -> Option<(Leg, Choice)> {
+    ) -> Option<(RecognisedBy, Choice)> {
         let port = tx.conn.server.port;
         let allowed = |m: &&PathMatch| m.path.entry.has_required_headers(request.head.fields());
         let by_path = |m: &&PathMatch| is_by_path(m, port);
@@ -314,8 +315,9 @@ impl Detector {
             let fits = matches.iter().filter(|m| allowed(m) && test(m));
             fits.max_by_key(|m| (m.fit.literals, m.fit.exactness, std::cmp::Reverse(m.order))).copied()
         };
-        let (leg, found) =
-            best(&by_path).map(|m| (Leg::Path, m)).or_else(|| best(&proved).map(|m| (Leg::Proved, m)))?;
+        let (by, found) = best(&by_path)
+            .map(|m| (RecognisedBy::Path, m))
+            .or_else(|| best(&proved).map(|m| (RecognisedBy::Response, m)))?;
         let entry = found.path.entry;
         let endpoints = found.path.endpoints.clone();
         let choice = Choice {
@@ -326,7 +328,7 @@ impl Detector {
             answered: false,
             firm: true,
         };
-        Some((leg, choice))
+        Some((by, choice))
     }
 
     fn describe(
@@ -334,7 +336,7 @@ impl Detector {
         tx: &Transaction,
         request: Option<&Request<'_>>,
         answer: Option<&Answer<'_>>,
-        (leg, choice): (Leg, &Choice),
+        (by, choice): (RecognisedBy, &Choice),
         issued: &mut Vec<Secret>,
     ) -> Imds {
         let found = self.find(request, answer, choice);
@@ -353,7 +355,7 @@ impl Detector {
             headers: request.map(|r| r.recorded(&self.catalogue)).unwrap_or_default(),
             client: request.map(|r| self.forms.client(&self.catalogue, r.message)).unwrap_or_default(),
             signals: Signals::default(),
-            leg,
+            recognised_by: by,
             session_token,
             issued_token: issued_token.map(|(token, lifetime)| (tokens::token_hash(token), lifetime)),
         };
@@ -442,7 +444,7 @@ impl Detector {
             (Signal::V1, imds.version == Some("v1") || entry.is_some_and(|e| e.legacy)),
             (
                 Signal::ForeignHost,
-                imds.leg == Leg::Address
+                imds.recognised_by == RecognisedBy::Address
                     && request.is_some_and(|r| r.has_foreign_host(&self.catalogue, tx.conn.server.ip)),
             ),
             (Signal::ImpossiblePath, entry.is_some_and(|e| e.impossible)),
@@ -461,14 +463,16 @@ impl Detector {
             (Signal::Tunnelled, !tx.conn.hops.is_empty()),
             (
                 Signal::Proxied,
-                match imds.leg {
-                    Leg::Named | Leg::Proved => !own_address,
-                    Leg::Address | Leg::Path => false,
+                match imds.recognised_by {
+                    RecognisedBy::Name | RecognisedBy::Response => !own_address,
+                    RecognisedBy::Address | RecognisedBy::Path => false,
                 },
             ),
             (
                 Signal::RogueResponder,
-                imds.leg == Leg::Address && answer.is_some_and(Answer::is_success) && !is_genuine(tx, choice),
+                imds.recognised_by == RecognisedBy::Address
+                    && answer.is_some_and(Answer::is_success)
+                    && !is_genuine(tx, choice),
             ),
         ];
         conditions.into_iter().filter(|(_, holds)| *holds).for_each(|(signal, _)| signals.add(signal));

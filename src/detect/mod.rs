@@ -31,6 +31,6 @@ pub use secret::{Grams, Part, Secret};
 pub use tokens::{Seen, Spot, token_hash};
 
 pub use verdict::{
-    Candidate, CandidateKind, Carried, Command, Connection, Credential, DnsVerdict, HostRef, Imds, Leg, NoRequest,
-    Place, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
+    Candidate, CandidateKind, Carried, Command, Connection, Credential, DnsVerdict, HostRef, Imds, NoRequest, Place,
+    RecognisedBy, Sensitivity, Signal, Signals, TokenHash, Tokens, Verdict,
 };

@@ -4,14 +4,13 @@
 
 use std::cell::OnceCell;
 
-use hashbrown::HashMap;
-
-use super::asked::Asked;
+use super::asked::RequestTarget;
 use super::canonical::canonical_host;
 use super::path::Target;
 use super::recorded::Recorded;
 use super::{HostRef, Signal, Signals, tokens};
 use crate::catalogue::{self, Catalogue, Endpoint, HeaderFacts, HeaderRule};
+use crate::memo::Memo;
 use crate::proto::http::{Head, Message};
 
 /// Most headers that are recorded.
@@ -23,13 +22,13 @@ pub(super) struct Request<'t> {
     pub(super) head: &'t Head,
     pub(super) target: Target<'t>,
     /// What target and hosts say.
-    pub(super) asked: &'t Asked,
+    pub(super) asked: &'t RequestTarget,
     facts: OnceCell<Vec<HeaderFacts>>,
 }
 
 impl<'t> Request<'t> {
     /// A message whose target is `target`, and `asked` what it asks for.
-    pub(super) fn new(message: &'t Message, target: Target<'t>, asked: &'t Asked) -> Self {
+    pub(super) fn new(message: &'t Message, target: Target<'t>, asked: &'t RequestTarget) -> Self {
         Self { message, head: &message.head, target, asked, facts: OnceCell::new() }
     }
 
@@ -100,30 +99,40 @@ impl<'t> Request<'t> {
 }
 
 /// What User-Agents tell, remembered: few are in use at a time, and each is compared with many patterns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct UserAgents {
-    known: HashMap<Box<[u8]>, UserAgent, foldhash::fast::RandomState>,
+    known: Memo<UserAgent>,
+}
+
+impl Default for UserAgents {
+    fn default() -> Self {
+        Self { known: Memo::new(Self::MAX) }
+    }
 }
 
 /// What one User-Agent tells.
 #[derive(Debug)]
 pub(super) struct UserAgent {
+    /// As sent.
+    text: Box<[u8]>,
     signals: Signals,
     /// Hashes that the relay search finds in it.
     pub(super) tokens: Vec<tokens::Seen>,
 }
 
 impl UserAgents {
-    /// Most User-Agents that are remembered; then it starts anew.
+    /// Most User-Agents that are remembered.
     const MAX: usize = 256;
+    /// Longest that is remembered, in bytes.
+    const LENGTH: usize = 512;
 
     /// What was found out about a User-Agent.
     pub(super) fn known(&self, agent: &[u8]) -> Option<&UserAgent> {
-        self.known.get(agent)
+        self.known.get(agent, |known| *known.text == *agent)
     }
 
     fn signals(&mut self, catalogue: &Catalogue, agent: &[u8]) -> Signals {
-        if let Some(known) = self.known.get(agent) {
+        if let Some(known) = self.known(agent) {
             return known.signals;
         }
         let mut signals = Signals::default();
@@ -134,12 +143,11 @@ impl UserAgents {
         } else if catalogue.is_renderer(agent) {
             signals.add(Signal::BrowserLike);
         }
-        if self.known.len() >= Self::MAX {
-            self.known.clear();
+        if agent.len() <= Self::LENGTH {
+            let mut found = Vec::new();
+            tokens::tokens_in(agent, &mut found);
+            *self.known.place(agent) = Some(UserAgent { text: agent.into(), signals, tokens: found });
         }
-        let mut found = Vec::new();
-        tokens::tokens_in(agent, &mut found);
-        self.known.insert(agent.into(), UserAgent { signals, tokens: found });
         signals
     }
 }

@@ -32,7 +32,7 @@ use search::Search;
 
 use super::canonical::{self, Parsed};
 use super::request::endpoints_perhaps_of;
-use super::{Candidate, HostRef, Imds, Leg, Place, Verdict};
+use super::{Candidate, HostRef, Imds, Place, RecognisedBy, Verdict};
 use crate::bytes::{find, lossy};
 use crate::catalogue::{Catalogue, PathMatch, is_shared};
 use crate::proto::http::{Message, Transaction};
@@ -65,10 +65,10 @@ pub(super) fn judge_knowing(hosts: Hosts, tx: &Transaction, imds: Option<&Imds>,
     let is_one_host = tx.conn.server.ip.is_loopback() || tx.conn.client.ip == tx.conn.server.ip;
     let is_local_service =
         || tx.conn.server.ip.is_loopback() && catalogue.path_endpoints_on(tx.conn.server.port).next().is_some();
-    match imds.map(|imds| imds.leg) {
-        Some(Leg::Address | Leg::Path) => return verdict,
+    match imds.map(|imds| imds.recognised_by) {
+        Some(RecognisedBy::Address | RecognisedBy::Path) => return verdict,
         // an agent on the host itself to which requests for the service are diverted
-        Some(Leg::Named) if is_local_service() => return verdict,
+        Some(RecognisedBy::Name) if is_local_service() => return verdict,
         _ => {}
     }
     let (mut candidates, cut) = candidates(request, hosts, catalogue);

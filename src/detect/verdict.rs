@@ -147,15 +147,15 @@ impl Signals {
 
 /// Why an exchange counts as metadata traffic (contract section 3, rules 1 to 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leg {
+pub enum RecognisedBy {
     /// 1: the server end is an address of the catalogue.
     Address,
     /// 2: Host, absolute-form or CONNECT target is a metadata name or address.
-    Named,
+    Name,
     /// 3: an entry with `any_address` and its header, or a credential path on a listed port of a `match = "path"` endpoint.
     Path,
     /// 4: the response proves that a credential was issued.
-    Proved,
+    Response,
 }
 
 /// Keyed hash of one credential-shaped token.
@@ -203,7 +203,7 @@ pub struct Imds {
     /// What was noticed.
     pub signals: Signals,
     /// By which rule it is metadata traffic.
-    pub leg: Leg,
+    pub recognised_by: RecognisedBy,
     /// Keyed hash of the session token that the request carries, if any; never written.
     pub session_token: Option<TokenHash>,
     /// Keyed hash of the session token that the response issues, with its lifetime in seconds; never written.

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::doc::{
-    AlertEvent, Body, Catalogued, DnsQuestion, DnsSubject, Doc, End, Envelope, Event, Http, HttpRequest, HttpResponse,
-    Id, Imds, Ip, Link, LinkEnd, Network, RuleDoc, Shown, SignalList, Technique, Text, Threat, Url, UserAgent,
+    AlertEvent, Body, Catalogued, DisplayString, DnsQuestion, DnsSubject, Doc, End, Envelope, Event, Http, HttpRequest,
+    HttpResponse, Id, Imds, Ip, Link, LinkEnd, Network, RuleDoc, SignalList, Technique, Text, Threat, Url, UserAgent,
 };
 use super::envelope::{end_of, forget_unknown_ends};
 use super::url::{self, Host, Params, Target};
@@ -251,8 +251,8 @@ fn socket(end: &Endpoint) -> SocketAddr {
 fn known(end: &Endpoint) -> Option<LinkEnd> {
     match end.port {
         _ if end.ip.is_unspecified() => None,
-        0 => Some(LinkEnd::Address(Shown(end.ip))),
-        _ => Some(LinkEnd::Socket(Shown(socket(end)))),
+        0 => Some(LinkEnd::Address(DisplayString(end.ip))),
+        _ => Some(LinkEnd::Socket(DisplayString(socket(end)))),
     }
 }
 

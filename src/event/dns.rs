@@ -7,7 +7,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
-use super::doc::{Body, DnsEvent, Doc, Imds, Ip, Shown, SignalList, Text};
+use super::doc::{Body, DisplayString, DnsEvent, Doc, Imds, Ip, SignalList, Text};
 use super::envelope::{Exchange, Side};
 use super::{Context, Masker, Writer};
 use crate::detect::DnsVerdict;
@@ -146,7 +146,7 @@ impl<'a> Names<'a> {
 pub struct OptDoc {
     #[serde(rename = "do")]
     dnssec_ok: bool,
-    version: Shown<u8>,
+    version: DisplayString<u8>,
     udp_size: u16,
     ext_rcode: Text<'static>,
     #[serde(flatten)]
@@ -311,7 +311,7 @@ impl<'n> Domain<'n> {
 fn opt_object(opt: &Opt) -> OptDoc {
     OptDoc {
         dnssec_ok: opt.dnssec_ok,
-        version: Shown(opt.version),
+        version: DisplayString(opt.version),
         udp_size: opt.udp_size,
         ext_rcode: names::rcode(u16::from(opt.ext_rcode) << 4),
         options: opt.options.iter().filter_map(|(code, data)| record::option(*code, data)).collect(),

@@ -52,7 +52,7 @@ pub struct Envelope<'a> {
     pub timestamp: Stamp,
     /// `type`: the protocol, `flow`, `alert`, `connection`, `process` or `stats`.
     pub kind: &'static str,
-    /// Remarks.
+    /// CorrelationResult.
     pub error: Notes<'a>,
     /// ECS event.
     pub event: Event<'a>,
@@ -207,9 +207,9 @@ pub struct DataStream<'a> {
 
 /// Anything with a `Display`, as a JSON string, without an allocation of its own.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<T>(pub T);
+pub struct DisplayString<T>(pub T);
 
-impl<T: fmt::Display> Serialize for Shown<T> {
+impl<T: fmt::Display> Serialize for DisplayString<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }

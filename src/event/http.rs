@@ -11,8 +11,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::body;
 use super::doc::{
-    Body, Client, Credential, Doc, Envelope, HeaderValue, Headers, HttpBody, HttpEvent, HttpRequest, HttpResponse,
-    Imds, NamedTexts, Shown, SignalList, Text, Url, UserAgent,
+    Body, Client, Credential, DisplayString, Doc, Envelope, HeaderValue, Headers, HttpBody, HttpEvent, HttpRequest,
+    HttpResponse, Imds, NamedTexts, SignalList, Text, Url, UserAgent,
 };
 use super::envelope::{Exchange, Side};
 use super::mask::{HIDDEN, Masker};
@@ -536,7 +536,7 @@ pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> 
         sensitivity: Some(imds.sensitivity.name()),
         version: imds.version,
         credential: imds.credential.as_ref().map(|credential| credential_object(credential, context)),
-        client: imds.client.shape.map(|shape| Client { shape: Some(Shown(shape)), name: imds.client.name() }),
+        client: imds.client.shape.map(|shape| Client { shape: Some(DisplayString(shape)), name: imds.client.name() }),
         headers: NamedTexts(distinct(&imds.headers, context)),
         signals: SignalList(imds.signals.union(context.signals)),
         allowed_by: context.allowed_by,

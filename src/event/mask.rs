@@ -6,10 +6,8 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hash::BuildHasher as _;
 use std::ops::Range;
 
-use foldhash::fast::RandomState;
 use zeroize::Zeroizing;
 
 use super::doc::Text;
@@ -17,6 +15,7 @@ use crate::detect::Grams;
 use crate::detect::secret::{GRAM, gram, is_of_secret};
 use crate::detect::tokens::{MIN_TOKEN, next_run};
 use crate::detect::views::{Visitor, visit};
+use crate::memo::Memo;
 
 /// What stands in the place of a secret.
 pub const HIDDEN: &str = "xxxxx";
@@ -41,36 +40,34 @@ pub struct Masker<'m> {
 /// times. Texts are compared byte by byte, so none is ever taken for another. Bound: [`REMEMBERED`] of [`LONGEST`].
 #[derive(Debug)]
 pub struct Clean {
-    places: RefCell<Box<[Place]>>,
-    seed: RandomState,
+    texts: RefCell<Memo<CleanText>>,
 }
 
 /// A text, and how many secrets were known when it was clean.
-#[derive(Clone, Debug, Default)]
-struct Place {
+#[derive(Debug)]
+struct CleanText {
     text: Vec<u8>,
     added: u64,
 }
 
 impl Default for Clean {
     fn default() -> Self {
-        Self { places: RefCell::new(vec![Place::default(); REMEMBERED].into()), seed: RandomState::default() }
+        Self { texts: RefCell::new(Memo::new(REMEMBERED)) }
     }
 }
 
 impl Clean {
     /// Whether `text` is known to hold no secret of `issued`; if not, `search` tells, and what is clean is remembered.
     fn holds(&self, text: &[u8], issued: &Grams, search: impl FnOnce() -> Vec<Range<usize>>) -> Vec<Range<usize>> {
-        let mut places = self.places.borrow_mut();
-        let count = places.len();
-        let Some(place) = places.get_mut(self.seed.hash_one(text) as usize % count.max(1)) else { return search() };
-        if place.added == issued.added() && place.text == text {
+        let mut texts = self.texts.borrow_mut();
+        let place = texts.place(text);
+        if place.as_ref().is_some_and(|known| known.added == issued.added() && known.text == text) {
             return Vec::new();
         }
         let found = search();
         if found.is_empty() && text.len() <= LONGEST {
-            place.text.clear();
-            place.text.extend_from_slice(text);
+            let place = place.get_or_insert_with(|| CleanText { text: Vec::new(), added: 0 });
+            text.clone_into(&mut place.text);
             place.added = issued.added();
         }
         found

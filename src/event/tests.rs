@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::alert::{Alert, ChainLink, DnsSubject, HttpSubject, Outcome, Rule, Severity, Subject};
 use crate::conn::{Conn, Endpoint, Proto};
-use crate::detect::{Candidate, CandidateKind, Credential, HostRef, Imds, Leg, Place, Recorded, Sensitivity, Signal};
+use crate::detect::{
+    Candidate, CandidateKind, Credential, HostRef, Imds, Place, RecognisedBy, Recorded, Sensitivity, Signal,
+};
 use crate::proto::http::{Body, Head, Message, Note, Start, Transaction, Version};
 
 pub(super) fn end(text: &str) -> Endpoint {
@@ -99,7 +101,7 @@ pub(super) fn imds(path: &str) -> Imds {
         headers,
         client: crate::detect::Client::default(),
         signals,
-        leg: Leg::Address,
+        recognised_by: RecognisedBy::Address,
         session_token: None,
         issued_token: None,
     }

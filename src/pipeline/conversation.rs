@@ -8,7 +8,7 @@ use crate::stream::Dir;
 
 /// Link and network facts of a conversation.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
+pub(super) struct FirstPacketInfo {
     first_index: u64,
     /// TTL of each side's first packet: of who sent the first packet, and of the other.
     ttls: [Option<u8>; 2],
@@ -19,7 +19,7 @@ pub(super) struct Facts {
     from_client: bool,
 }
 
-impl Facts {
+impl FirstPacketInfo {
     /// From the first packet, taken to be the client's.
     pub(super) fn new(meta: &Meta) -> Self {
         Self {

@@ -13,7 +13,7 @@ use crate::packet::Timestamp;
 use crate::process::Lookup;
 use crate::proto::pending::Limits;
 use crate::proto::{dns, http, icmp};
-use crate::route::Take;
+use crate::route::LayerSink;
 use crate::session;
 use crate::stream;
 
@@ -21,7 +21,7 @@ mod conversation;
 mod opening;
 mod tcp;
 
-use conversation::Facts;
+use conversation::FirstPacketInfo;
 use tcp::Session;
 
 /// Settings of one worker's pipeline.
@@ -98,26 +98,26 @@ pub struct Pipeline {
     flows: Option<flow::Table>,
     icmp: Option<icmp::Tracker>,
     records: Vec<flow::Record>,
-    stages: Stages,
+    context: WorkerContext,
 }
 
 /// Whether a packet's conversation may have to do with metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Interest {
+enum Relevance {
     /// It may.
-    Yes,
+    Relevant,
     /// Nothing was said yet: the packets that opened it are counted when something is.
-    Later,
+    Undecided,
     /// It turned out just now that it cannot.
-    Lost,
+    JustRuledOut,
     /// Only if one of its ends is a metadata service.
-    Ends,
+    ByEndpoint,
     /// It cannot.
-    None,
+    Irrelevant,
 }
 
 /// What connections are read with: apart from the tables, so that a session can be lent out meanwhile.
-struct Stages {
+struct WorkerContext {
     config: Config,
     dns: dns::Tracker,
     /// What the present message or chunk completed; reused.
@@ -137,7 +137,7 @@ impl Pipeline {
             flows: config.flows.map(flow::Table::new),
             icmp: config.judge.everything.then(|| icmp::Tracker::new(config.icmp)),
             records: Vec::new(),
-            stages: Stages {
+            context: WorkerContext {
                 dns: dns::Tracker::new(config.dns),
                 dns_found: Vec::new(),
                 found: Vec::new(),
@@ -151,17 +151,17 @@ impl Pipeline {
 
     /// About how many bytes of memory that takes.
     pub fn found_weight(&mut self) -> usize {
-        self.stages.judge.found().list().iter().map(Observation::weight).sum()
+        self.context.judge.found().list().iter().map(Observation::weight).sum()
     }
 
     /// Takes out what was found since the last call, in order.
     pub fn drain(&mut self, into: &mut Vec<Observation>) {
-        into.append(self.stages.judge.found().list());
+        into.append(self.context.judge.found().list());
     }
 
     /// A credential was issued before whatever comes from now on: it may be seen leaving.
     pub fn search_tokens(&mut self) {
-        self.stages.judge.search_tokens();
+        self.context.judge.search_tokens();
     }
 
     /// The input is over: everything still open is reported.
@@ -171,50 +171,50 @@ impl Pipeline {
 
     /// A new second of packet time began before packet `at`: what is due is reported.
     pub fn expire(&mut self, at: u64, now: Timestamp, hand_over: &mut HandOver<'_>) {
-        let from = self.stages.judge.found().begin_tick(at, now);
-        let stages = &mut self.stages;
-        self.sessions.expire(now, &mut |session: Session| session.end(stream::End::Lost, stages));
-        stages.with_dns(|dns, mut out| dns.expire(now, &mut out));
+        let from = self.context.judge.found().begin_tick(at, now);
+        let context = &mut self.context;
+        self.sessions.expire(now, &mut |session: Session| session.end(stream::End::Lost, context));
+        context.with_dns(|dns, mut out| dns.expire(now, &mut out));
         if let Some(icmp) = &mut self.icmp {
-            icmp.expire(now, &mut |tx, first| stages.judge.icmp(tx, first));
+            icmp.expire(now, &mut |tx, first| context.judge.icmp(tx, first));
         }
-        stages.judge.found().sort_from(from);
+        context.judge.found().sort_from(from);
         if let Some(flows) = &mut self.flows {
-            let mut others = Others::behind(from, stages);
-            flows.expire(now, &mut |record| others.with(record, stages, hand_over));
-            stages.judge.found().list().extend(others.0);
+            let mut others = Others::behind(from, context);
+            flows.expire(now, &mut |record| others.with(record, context, hand_over));
+            context.judge.found().list().extend(others.0);
         }
     }
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        let judged = self.stages.judge.counters();
-        let mut counters = self.stages.counters.clone();
+        let judged = self.context.judge.counters();
+        let mut counters = self.context.counters.clone();
         (counters.http, counters.dns) = (judged.http, judged.dns);
         (counters.icmp, counters.flows) = (judged.icmp, judged.flows);
         counters.sessions = self.sessions.counters();
-        counters.dns_messages = self.stages.dns.counters();
+        counters.dns_messages = self.context.dns.counters();
         if let Some(flows) = &self.flows {
             counters.flow_table = flows.stats();
         }
         counters
     }
 
-    /// As [`Take::restart`].
+    /// As [`LayerSink::restart`].
     pub fn end_all(&mut self, at: u64, hand_over: &mut HandOver<'_>) {
-        let stages = &mut self.stages;
-        let now = stages.now();
-        let from = stages.judge.found().begin_tick(at, now);
-        self.sessions.drain(&mut |session: Session| session.end(stream::End::Lost, stages));
-        stages.with_dns(|dns, mut out| dns.finish(&mut out));
+        let context = &mut self.context;
+        let now = context.now();
+        let from = context.judge.found().begin_tick(at, now);
+        self.sessions.drain(&mut |session: Session| session.end(stream::End::Lost, context));
+        context.with_dns(|dns, mut out| dns.finish(&mut out));
         if let Some(icmp) = &mut self.icmp {
-            icmp.finish(&mut |tx, first| stages.judge.icmp(tx, first));
+            icmp.finish(&mut |tx, first| context.judge.icmp(tx, first));
         }
-        stages.judge.found().sort_from(from);
+        context.judge.found().sort_from(from);
         if let Some(flows) = &mut self.flows {
-            let mut others = Others::behind(from, stages);
-            flows.finish(now, &mut |record| others.with(record, stages, hand_over));
-            stages.judge.found().list().extend(others.0);
+            let mut others = Others::behind(from, context);
+            flows.finish(now, &mut |record| others.with(record, context, hand_over));
+            context.judge.found().list().extend(others.0);
         }
     }
 
@@ -222,83 +222,83 @@ impl Pipeline {
     fn count(&mut self, meta: &Meta) {
         if let Some(flows) = &mut self.flows {
             flows.touch(meta, &mut self.records);
-            self.records.drain(..).for_each(|record| self.stages.judge.flow(record));
+            self.records.drain(..).for_each(|record| self.context.judge.flow(record));
         }
     }
 
     /// Flows of conversations that cannot have to do with metadata are not kept where only those are wanted.
-    fn count_if(&mut self, interest: Interest, meta: &Meta) {
+    fn count_if(&mut self, interest: Relevance, meta: &Meta) {
         match interest {
-            Interest::Ends if self.touches_metadata(meta) => self.count(meta),
-            Interest::Yes => {
-                let mut opened = std::mem::take(&mut self.stages.opened);
+            Relevance::ByEndpoint if self.touches_metadata(meta) => self.count(meta),
+            Relevance::Relevant => {
+                let mut opened = std::mem::take(&mut self.context.opened);
                 opened.drain(..).for_each(|opened| self.count(&opened));
-                self.stages.opened = opened;
+                self.context.opened = opened;
                 self.count(meta);
             }
-            Interest::Lost => {
+            Relevance::JustRuledOut => {
                 if let Some(flows) = &mut self.flows {
                     flows.forget(meta);
                 }
             }
-            Interest::Ends | Interest::Later | Interest::None => {}
+            Relevance::ByEndpoint | Relevance::Undecided | Relevance::Irrelevant => {}
         }
     }
 
     fn touches_metadata(&self, meta: &Meta) -> bool {
-        let is_metadata = |end| self.stages.judge.is_metadata(end);
+        let is_metadata = |end| self.context.judge.is_metadata(end);
         Endpoint::of(meta).is_some_and(|(source, destination)| is_metadata(source) || is_metadata(destination))
     }
 
-    fn icmp(&mut self, meta: &Meta, segment: &[u8]) -> Interest {
-        self.stages.search(meta, meta.payload(segment), || Facts::new(meta).portless(meta));
+    fn icmp(&mut self, meta: &Meta, segment: &[u8]) -> Relevance {
+        self.context.search(meta, meta.payload(segment), || FirstPacketInfo::new(meta).portless(meta));
         if let Some(icmp) = &mut self.icmp {
-            let stages = &mut self.stages;
-            icmp.packet(meta, meta.payload(segment), || Facts::new(meta).portless(meta), &mut |tx, first| {
-                stages.judge.icmp(tx, first);
+            let context = &mut self.context;
+            icmp.packet(meta, meta.payload(segment), || FirstPacketInfo::new(meta).portless(meta), &mut |tx, first| {
+                context.judge.icmp(tx, first);
             });
         }
-        Interest::Ends
+        Relevance::ByEndpoint
     }
 
-    fn udp(&mut self, meta: &Meta, payload: &[u8]) -> Interest {
-        let Some((from, to)) = Endpoint::of(meta) else { return Interest::None };
+    fn udp(&mut self, meta: &Meta, payload: &[u8]) -> Relevance {
+        let Some((from, to)) = Endpoint::of(meta) else { return Relevance::Irrelevant };
         let known = dns::PORTS.iter().any(|port| from.port == *port || to.port == *port);
         if known || dns::looks_like(payload) {
-            let conn = || Facts::new(meta).conn(from, to, Proto::Udp);
-            self.stages.with_dns(|dns, mut out| dns.datagram(meta, payload, conn, &mut out));
-            Interest::Yes
+            let conn = || FirstPacketInfo::new(meta).conn(from, to, Proto::Udp);
+            self.context.with_dns(|dns, mut out| dns.datagram(meta, payload, conn, &mut out));
+            Relevance::Relevant
         } else {
-            self.stages.search(meta, payload, || Facts::new(meta).conn(from, to, Proto::Udp));
-            Interest::Ends
+            self.context.search(meta, payload, || FirstPacketInfo::new(meta).conn(from, to, Proto::Udp));
+            Relevance::ByEndpoint
         }
     }
 }
 
-impl Take for Pipeline {
+impl LayerSink for Pipeline {
     fn tick(&mut self, at: u64, now: Timestamp) {
         self.expire(at, now, &mut |_, _| {});
     }
 
     fn level(&mut self, meta: &Meta, segment: &[u8]) {
-        self.stages.judge.found().begin_packet(meta.index);
-        if self.stages.judge.wants_everything() {
+        self.context.judge.found().begin_packet(meta.index);
+        if self.context.judge.wants_everything() {
             self.count(meta);
         }
         if !meta.innermost {
             return;
         }
-        self.stages.counters.packets += 1;
+        self.context.counters.packets += 1;
         let interest = match meta.transport {
-            Transport::Tcp(tcp) => tcp::packet(&mut self.sessions, &mut self.stages, meta, &tcp, segment),
+            Transport::Tcp(tcp) => tcp::packet(&mut self.sessions, &mut self.context, meta, &tcp, segment),
             Transport::Udp { .. } => self.udp(meta, meta.payload(segment)),
             Transport::Icmp { .. } => self.icmp(meta, segment),
-            Transport::Other | Transport::None => Interest::Ends,
+            Transport::Other | Transport::None => Relevance::ByEndpoint,
         };
-        if !self.stages.judge.wants_everything() {
+        if !self.context.judge.wants_everything() {
             self.count_if(interest, meta);
         }
-        self.stages.opened.clear();
+        self.context.opened.clear();
     }
 
     fn warm<'m>(&self, levels: impl Iterator<Item = &'m Meta>) {
@@ -309,11 +309,11 @@ impl Take for Pipeline {
     }
 
     fn found(&mut self, found: Observation) {
-        self.stages.judge.found().list().push(found);
+        self.context.judge.found().list().push(found);
     }
 
-    fn never_arrived(&mut self, quoted: &crate::route::Quoted) {
-        tcp::never_arrived(&mut self.sessions, quoted);
+    fn mark_undelivered(&mut self, quoted: &crate::route::Quoted) {
+        tcp::mark_undelivered(&mut self.sessions, quoted);
     }
 
     fn restart(&mut self, at: u64) {
@@ -332,16 +332,16 @@ struct Others(std::iter::Peekable<std::vec::IntoIter<Observation>>);
 
 impl Others {
     /// What was found behind `from`.
-    fn behind(from: usize, stages: &mut Stages) -> Self {
-        let found = stages.judge.found().list();
+    fn behind(from: usize, context: &mut WorkerContext) -> Self {
+        let found = context.judge.found().list();
         Self(found.split_off(from.min(found.len())).into_iter().peekable())
     }
 
     /// Adds the next flow, and what comes before it.
-    fn with(&mut self, record: flow::Record, stages: &mut Stages, hand_over: &mut HandOver<'_>) {
-        let first = stages.judge.found().list().len();
-        stages.judge.flow(record);
-        let found = stages.judge.found().list();
+    fn with(&mut self, record: flow::Record, context: &mut WorkerContext, hand_over: &mut HandOver<'_>) {
+        let first = context.judge.found().list().len();
+        context.judge.flow(record);
+        let found = context.judge.found().list();
         let Some(order) = found.last().map(|flow| flow.order) else { return };
         while let Some(other) = self.0.next_if(|other| other.order < order) {
             found.push(other);
@@ -355,7 +355,7 @@ impl Others {
     }
 }
 
-impl Stages {
+impl WorkerContext {
     /// Packet time of the last tick.
     fn now(&mut self) -> Timestamp {
         self.judge.found().now()

@@ -13,9 +13,9 @@ use crate::route::Quoted;
 use crate::session::{self, Keep};
 use crate::stream::{Connection, Context, Dir, End, Segment, Verdict};
 
-use super::conversation::Facts;
+use super::conversation::FirstPacketInfo;
 use super::opening::Opening;
-use super::{Interest, Stages};
+use super::{Relevance, WorkerContext};
 
 /// What hangs on an entry of the session table.
 #[derive(Default)]
@@ -35,13 +35,13 @@ pub(super) enum Session {
 pub(super) struct Tracked {
     tcp: Connection,
     layers: Layers,
-    who: Who,
+    info: ConnectionInfo,
     syn: Option<u32>,
 }
 
 /// The ends of a connection and what is known of them.
-struct Who {
-    facts: Facts,
+struct ConnectionInfo {
+    facts: FirstPacketInfo,
     client: Endpoint,
     server: Endpoint,
     /// The server's end is a metadata service's address.
@@ -56,7 +56,7 @@ struct Who {
     last: Timestamp,
 }
 
-impl Who {
+impl ConnectionInfo {
     fn conn(&self) -> Conn {
         let process = self.processes.as_ref().and_then(|lookup| lookup.0.find(self.client, self.server, self.first));
         Conn { process, ..self.facts.conn(self.client, self.server, Proto::Tcp) }
@@ -75,72 +75,72 @@ pub(super) enum Fact {
 /// Takes one TCP segment.
 pub(super) fn packet(
     sessions: &mut session::Table<Session>,
-    stages: &mut Stages,
+    context: &mut WorkerContext,
     meta: &Meta,
     tcp: &Tcp,
     segment: &[u8],
-) -> Interest {
-    let Some(ends) = Endpoint::of(meta) else { return Interest::None };
+) -> Relevance {
+    let Some(ends) = Endpoint::of(meta) else { return Relevance::Irrelevant };
     let (source, destination) = ends;
     // The clock does not believe a leap before the second packet behind it: the first must not be idle by then.
-    let (now, idle) = (stages.now().max(meta.time), stages.config.idle);
+    let (now, idle) = (context.now().max(meta.time), context.config.idle);
     let (entry, forward) =
-        sessions.touch(source, destination, now, idle, &mut |session: Session| session.end(End::Lost, stages));
+        sessions.touch(source, destination, now, idle, &mut |session: Session| session.end(End::Lost, context));
     let payload = meta.payload(segment);
     let verify = || verify_checksum(meta, segment);
     let mut tracked = match &mut entry.value {
         Session::Tracked(tracked) => {
-            tracked.packet(stages, meta, tcp, payload, verify);
+            tracked.packet(context, meta, tcp, payload, verify);
             if !tracked.is_uninteresting() {
-                return Interest::Yes;
+                return Relevance::Relevant;
             }
             entry.value = Session::Ignored { syn: tracked.syn };
-            return Interest::Lost;
+            return Relevance::JustRuledOut;
         }
-        Session::Ignored { syn } if !begins_anew(*syn, tcp, payload) => return Interest::None,
+        Session::Ignored { syn } if !begins_anew(*syn, tcp, payload) => return Relevance::Irrelevant,
         Session::New | Session::Ignored { .. } => {
             entry.set_forward(forward);
-            let opening = match [source, destination].into_iter().any(|end| stages.judge.is_metadata(end)) {
+            let opening = match [source, destination].into_iter().any(|end| context.judge.is_metadata(end)) {
                 true => None,
                 false => Opening::new(meta, tcp, payload, verify),
             };
             if let Some(opening) = opening {
                 entry.value = Session::Opening(Box::new(opening));
-                return Interest::Later;
+                return Relevance::Undecided;
             }
-            Tracked::new(stages, meta, tcp, ends)
+            Tracked::new(context, meta, tcp, ends)
         }
         Session::Opening(opening) => {
             if opening.push(meta, tcp, payload, forward, verify) {
-                return Interest::Later;
+                return Relevance::Undecided;
             }
-            let Session::Opening(opening) = std::mem::take(&mut entry.value) else { return Interest::None };
-            Tracked::reopen(&opening, entry.ends(), stages).unwrap_or_else(|| Tracked::new(stages, meta, tcp, ends))
+            let Session::Opening(opening) = std::mem::take(&mut entry.value) else { return Relevance::Irrelevant };
+            Tracked::reopen(&opening, entry.ends(), context).unwrap_or_else(|| Tracked::new(context, meta, tcp, ends))
         }
     };
-    tracked.packet(stages, meta, tcp, payload, verify);
+    tracked.packet(context, meta, tcp, payload, verify);
     if tracked.is_uninteresting() {
-        stages.opened.clear();
+        context.opened.clear();
         entry.value = Session::Ignored { syn: tracked.syn };
-        return Interest::None;
+        return Relevance::Irrelevant;
     }
     entry.value = Session::Tracked(Box::new(tracked));
-    Interest::Yes
+    Relevance::Relevant
 }
 
 /// A router reported that it threw this segment away.
-pub(super) fn never_arrived(sessions: &mut session::Table<Session>, quoted: &Quoted) {
+pub(super) fn mark_undelivered(sessions: &mut session::Table<Session>, quoted: &Quoted) {
     if let Some(Session::Tracked(tracked)) = sessions.find(quoted.source, quoted.destination) {
-        let dir = tracked.who.dir(quoted.source);
+        let dir = tracked.info.dir(quoted.source);
         tracked.tcp.time_exceeded(dir, quoted.seq);
     }
 }
 
 impl Session {
     /// The session leaves the table: what is open is reported.
-    pub(super) fn end(self, why: End, stages: &mut Stages) {
+    pub(super) fn end(self, why: End, context: &mut WorkerContext) {
         if let Self::Tracked(mut tracked) = self {
-            tracked.end(why, stages);
+            tracked.end(why, context);
         }
     }
 }
@@ -149,7 +149,7 @@ impl session::Evict for Session {
     fn keep(&self) -> Keep {
         match self {
             Self::New | Self::Opening(_) | Self::Ignored { .. } => Keep::Least,
-            Self::Tracked(tracked) if tracked.who.metadata => Keep::Most,
+            Self::Tracked(tracked) if tracked.info.metadata => Keep::Most,
             Self::Tracked(tracked) if tracked.layers.is_read() => Keep::More,
             Self::Tracked(_) => Keep::Least,
         }
@@ -164,7 +164,7 @@ impl session::Evict for Session {
     }
 }
 
-impl Who {
+impl ConnectionInfo {
     fn dir(&self, source: Endpoint) -> Dir {
         if source == self.client { Dir::ToServer } else { Dir::ToClient }
     }
@@ -172,22 +172,22 @@ impl Who {
 
 impl Tracked {
     /// From its first packet, sent between `ends`.
-    fn new(stages: &Stages, meta: &Meta, tcp: &Tcp, ends: (Endpoint, Endpoint)) -> Self {
-        let metadata = [ends.0, ends.1].map(|end| stages.judge.is_metadata(end));
+    fn new(context: &WorkerContext, meta: &Meta, tcp: &Tcp, ends: (Endpoint, Endpoint)) -> Self {
+        let metadata = [ends.0, ends.1].map(|end| context.judge.is_metadata(end));
         let dir = match metadata {
-            // a SYN says who asks, also where a platform probes its hosts from the service's address
+            // a SYN says info asks, also where a platform probes its hosts from the service's address
             _ if tcp.flags.syn() => Connection::direction_of_first(tcp),
             [false, true] => Dir::ToServer,
             [true, false] => Dir::ToClient,
             _ => Connection::direction_of_first(tcp),
         };
         let [source_is, destination_is] = metadata;
-        Self::sent(stages, meta, tcp, ends, dir, if dir == Dir::ToServer { destination_is } else { source_is })
+        Self::sent(context, meta, tcp, ends, dir, if dir == Dir::ToServer { destination_is } else { source_is })
     }
 
     /// From its first packet, sent in this direction; `metadata`: its server is a metadata service.
     fn sent(
-        stages: &Stages,
+        context: &WorkerContext,
         meta: &Meta,
         tcp: &Tcp,
         (source, destination): (Endpoint, Endpoint),
@@ -195,7 +195,7 @@ impl Tracked {
         metadata: bool,
     ) -> Self {
         let (client, server) = if dir == Dir::ToServer { (source, destination) } else { (destination, source) };
-        let processes = stages.config.processes.clone().filter(|_| metadata);
+        let processes = context.config.processes.clone().filter(|_| metadata);
         if let Some(lookup) = &processes
             && tcp.flags.syn()
         {
@@ -204,8 +204,8 @@ impl Tracked {
         Self {
             tcp: Connection::new(),
             layers: Layers::default(),
-            who: Who {
-                facts: Facts::sent(meta, dir),
+            info: ConnectionInfo {
+                facts: FirstPacketInfo::sent(meta, dir),
                 client,
                 server,
                 metadata,
@@ -221,68 +221,80 @@ impl Tracked {
     }
 
     /// From the packets that opened it, which belong to its flow if the connection turns out to be of interest.
-    fn reopen(opening: &Opening, ends: (Endpoint, Endpoint), stages: &mut Stages) -> Option<Self> {
+    fn reopen(opening: &Opening, ends: (Endpoint, Endpoint), context: &mut WorkerContext) -> Option<Self> {
         let mut tracked: Option<Self> = None;
         for (meta, tcp) in opening.packets(ends) {
-            let tracked = tracked.get_or_insert_with(|| Self::sent(stages, &meta, &tcp, ends, Dir::ToServer, false));
-            tracked.packet(stages, &meta, &tcp, &[], || tcp.checksum);
-            stages.opened.push(meta);
+            let tracked = tracked.get_or_insert_with(|| Self::sent(context, &meta, &tcp, ends, Dir::ToServer, false));
+            tracked.packet(context, &meta, &tcp, &[], || tcp.checksum);
+            context.opened.push(meta);
         }
         tracked
     }
 
     /// Takes a segment, as a new connection if it begins one.
-    fn packet(&mut self, stages: &mut Stages, meta: &Meta, tcp: &Tcp, payload: &[u8], verify: impl Fn() -> Checksum) {
+    fn packet(
+        &mut self,
+        context: &mut WorkerContext,
+        meta: &Meta,
+        tcp: &Tcp,
+        payload: &[u8],
+        verify: impl Fn() -> Checksum,
+    ) {
         let (Some(net), Some(ends)) = (&meta.net, Endpoint::of(meta)) else { return };
         let at = Context { time: meta.time, index: meta.index };
-        let dir = self.who.dir(ends.0);
-        self.who.facts.see(meta, dir);
-        self.who.last = meta.time;
+        let dir = self.info.dir(ends.0);
+        self.info.facts.see(meta, dir);
+        self.info.last = meta.time;
         let segment = Segment { dir, net, tcp, payload, missing: meta.missing, at };
-        match self.feed(&segment, &verify, stages) {
+        match self.feed(&segment, &verify, context) {
             Verdict::NewConnection => {
-                self.end(End::Lost, stages);
-                *self = Self::new(stages, meta, tcp, ends);
-                let dir = self.who.dir(ends.0);
-                self.feed(&Segment { dir, ..segment }, verify, stages);
+                self.end(End::Lost, context);
+                *self = Self::new(context, meta, tcp, ends);
+                let dir = self.info.dir(ends.0);
+                self.feed(&Segment { dir, ..segment }, verify, context);
             }
-            Verdict::Ignored(_) => stages.counters.segments_ignored += 1,
+            Verdict::Ignored(_) => context.counters.segments_ignored += 1,
             Verdict::Taken => {}
         }
     }
 
-    fn feed(&mut self, segment: &Segment<'_>, verify: impl FnOnce() -> Checksum, stages: &mut Stages) -> Verdict {
-        let limits = stages.config.stream;
-        let Self { tcp, layers, who, .. } = self;
+    fn feed(
+        &mut self,
+        segment: &Segment<'_>,
+        verify: impl FnOnce() -> Checksum,
+        context: &mut WorkerContext,
+    ) -> Verdict {
+        let limits = context.config.stream;
+        let Self { tcp, layers, info, .. } = self;
         let from_start = tcp.beginning_seen();
         tcp.segment(segment, &limits, verify, &mut |dir, chunk, at| {
-            stages.read(who, |sink| layers.feed(Delivery { dir, chunk, at, from_start }, sink));
+            context.read(info, |sink| layers.feed(Delivery { dir, chunk, at, from_start }, sink));
         })
     }
 
     /// Reports what is still open.
-    fn end(&mut self, why: End, stages: &mut Stages) {
-        let limits = stages.config.stream;
-        let at = Context { time: self.who.last, index: stages.judge.found().at() };
-        let Self { tcp, layers, who, .. } = self;
+    fn end(&mut self, why: End, context: &mut WorkerContext) {
+        let limits = context.config.stream;
+        let at = Context { time: self.info.last, index: context.judge.found().at() };
+        let Self { tcp, layers, info, .. } = self;
         let from_start = tcp.beginning_seen();
         tcp.finish(why, at, &limits, &mut |dir, chunk, at| {
-            stages.read(who, |sink| layers.feed(Delivery { dir, chunk, at, from_start }, sink));
+            context.read(info, |sink| layers.feed(Delivery { dir, chunk, at, from_start }, sink));
         });
-        stages.read(who, |sink| layers.finish(at, sink));
-        if who.metadata && who.requests == 0 {
+        context.read(info, |sink| layers.finish(at, sink));
+        if info.metadata && info.requests == 0 {
             let why = match () {
                 () if tcp.refused() => NoRequest::Refused,
                 () if tcp.syn_only() => NoRequest::SynOnly,
-                () if who.tls => NoRequest::Tls,
+                () if info.tls => NoRequest::Tls,
                 () => NoRequest::NotHttp,
             };
-            stages.judge.connection(who.conn(), why, who.first, who.last);
+            context.judge.connection(info.conn(), why, info.first, info.last);
         }
     }
 
     fn is_uninteresting(&self) -> bool {
-        !self.layers.wants_more() && !self.who.metadata
+        !self.layers.wants_more() && !self.info.metadata
     }
 }
 
@@ -293,20 +305,20 @@ fn begins_anew(ignored: Option<u32>, tcp: &Tcp, payload: &[u8]) -> bool {
     again || ignored.is_none() && !payload.is_empty() && matches!(http::probe_resumed(payload), http::Probe::Is(_))
 }
 
-impl Stages {
+impl WorkerContext {
     /// Lets a connection's layers read, and judges what they find.
-    fn read(&mut self, who: &mut Who, read: impl FnOnce(&mut Sink<'_>)) {
+    fn read(&mut self, info: &mut ConnectionInfo, read: impl FnOnce(&mut Sink<'_>)) {
         let mut found = std::mem::take(&mut self.found);
         let searches = self.judge.token_search() != TokenSearch::Off;
         let limits = http::Limits { every_response: self.judge.keeps_all_bodies(), searches, ..self.config.http };
-        let (mut ordinal, mut tls) = (who.ordinal, who.tls);
+        let (mut ordinal, mut tls) = (info.ordinal, info.tls);
         read(&mut Sink {
-            conn: &|| who.conn(),
-            ports: [who.client.port, who.server.port],
+            conn: &|| info.conn(),
+            ports: [info.client.port, info.server.port],
             limits: &limits,
-            keeps_body: &|request| self.judge.keeps_body(request, who.client, who.server),
+            keeps_body: &|request| self.judge.keeps_body(request, info.client, info.server),
             searches,
-            serves_metadata: who.metadata,
+            serves_metadata: info.metadata,
             ordinal: &mut ordinal,
             counters: &mut self.counters.http_parsers,
             dns: &mut self.dns,
@@ -329,25 +341,25 @@ impl Stages {
                 Found::Tls => tls = true,
             },
         });
-        (who.ordinal, who.tls) = (ordinal, tls);
-        found.drain(..).for_each(|fact| self.judge_fact(who, fact));
+        (info.ordinal, info.tls) = (ordinal, tls);
+        found.drain(..).for_each(|fact| self.judge_fact(info, fact));
         self.found = found;
     }
 
-    fn judge_fact(&mut self, who: &mut Who, fact: Fact) {
+    fn judge_fact(&mut self, info: &mut ConnectionInfo, fact: Fact) {
         match fact {
             Fact::Http(tx) => {
-                who.requests += u64::from(tx.request.is_some());
+                info.requests += u64::from(tx.request.is_some());
                 self.judge.http(tx);
             }
             Fact::Message(mut tx) => {
-                (tx.ordinal, who.ordinal) = (who.ordinal, who.ordinal.saturating_add(1));
+                (tx.ordinal, info.ordinal) = (info.ordinal, info.ordinal.saturating_add(1));
                 tx.notes.clear();
                 self.judge.message(tx);
             }
             Fact::Dns(tx, first) => self.judge.dns(tx, first),
             Fact::Tokens(dir, at, hashes) => {
-                let conn = if dir == Dir::ToClient { who.conn().turned() } else { who.conn() };
+                let conn = if dir == Dir::ToClient { info.conn().turned() } else { info.conn() };
                 self.judge.tokens(conn, at.time, at.index, hashes);
             }
         }

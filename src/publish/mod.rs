@@ -129,7 +129,7 @@ impl Publisher {
         // What is nothing to the correlator does not move its time either: alerts do not depend on which events are wanted.
         let remarks = match matters {
             true => self.correlator.observe(observation, id, &mut self.alerts),
-            false => correlate::Remarks::default(),
+            false => correlate::CorrelationResult::default(),
         };
         if let Some(kind) = kind {
             self.event(observation, Label { id, kind, severity: None }, &remarks);
@@ -259,7 +259,7 @@ impl Publisher {
         self.marks.has(ordered(source, destination), record.first, over) || touches
     }
 
-    fn event(&mut self, observation: &Observation, label: Label, remarks: &correlate::Remarks) {
+    fn event(&mut self, observation: &Observation, label: Label, remarks: &correlate::CorrelationResult) {
         let mask = Masker::new(self.correlator.issued()).remembering(&self.clean);
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
         let id = label.id;

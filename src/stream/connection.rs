@@ -106,7 +106,7 @@ impl Connection {
     /// An ICMP time-exceeded message quotes the segment that `dir` sent at `seq`: it never arrived.
     pub fn time_exceeded(&mut self, dir: Dir, seq: u32) {
         self.opening.retain(|early| early.dir != dir || early.tcp.seq != seq || early.payload.is_empty());
-        self.halves(dir).0.never_arrived(seq);
+        self.halves(dir).0.mark_undelivered(seq);
     }
 
     /// Ends both directions: hands on what its receiver has acknowledged, holes as gaps, and leaves out the rest.

@@ -482,7 +482,7 @@ impl Half {
     }
 
     /// The segment that started at `seq` never arrived.
-    pub(super) fn never_arrived(&mut self, seq: u32) {
+    pub(super) fn mark_undelivered(&mut self, seq: u32) {
         if let Some(store) = &mut self.store {
             store.doubts.retain(|doubt| doubt.seq != seq);
             store.queue.remove(seq);

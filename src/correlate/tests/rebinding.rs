@@ -23,7 +23,7 @@ fn foreign_names_for_metadata_addresses_are_rebinding() {
 #[test]
 fn a_fetch_by_name_makes_rebinding_critical_and_names_an_attempt() {
     let name = "static.attacker.example";
-    let fetch = |at| get(APP, IMDS, ROLE, (at, at + 1), 200).issued(Leg::Address).header("Host", name, true);
+    let fetch = |at| get(APP, IMDS, ROLE, (at, at + 1), 200).issued(RecognisedBy::Address).header("Host", name, true);
     let mut run = Run::new();
     run.observe(ms(3), lookup(APP, name, (2, 3), &["169.254.169.254"]));
     run.see(fetch(4));

@@ -6,7 +6,7 @@ use super::*;
 fn a_fetch_while_the_inbound_request_is_open_confirms_it() {
     let mut run = Run::new();
     // any address of the host may fetch
-    run.see(get("10.20.1.77:5", IMDS, ROLE, (10, 20), 200).issued(Leg::Address).signals(&[Signal::V1]));
+    run.see(get("10.20.1.77:5", IMDS, ROLE, (10, 20), 200).issued(RecognisedBy::Address).signals(&[Signal::V1]));
     run.see(inbound(ATTACKER, FRONT, &imds_url(), (0, 30), 200).carries(SECRET, false));
     let alerts = run.finish();
     assert_eq!(ssrf_alerts(&alerts), expected("ssrf-confirmed"));
@@ -27,7 +27,8 @@ fn an_attempt_that_leads_nowhere_stays_one() {
     run.see(inbound(ATTACKER, FRONT, &imds_url(), (0, 5), 403));
     assert!(run.alerts.is_empty(), "it waits for what belongs to it");
     // an agent fetches the same path later: it is an SDK's habit
-    let agent = get(APP, IMDS, ROLE, (3_000, 3_001), 200).issued(Leg::Address).v2(1).signals(&[Signal::SdkUserAgent]);
+    let agent =
+        get(APP, IMDS, ROLE, (3_000, 3_001), 200).issued(RecognisedBy::Address).v2(1).signals(&[Signal::SdkUserAgent]);
     run.see(agent);
     let alerts = run.finish();
     assert_eq!(ssrf_alerts(&alerts), expected("ssrf-attempt"));
@@ -43,7 +44,7 @@ fn a_later_fetch_by_the_server_confirms_within_the_window() {
     for (client, at, confirmed) in [(APP, 30_000, true), (APP, 61_000, false), ("10.20.9.9:1", 30_000, false)] {
         let mut run = Run::new();
         run.see(inbound(ATTACKER, FRONT, &imds_url(), (0, 5), 202));
-        run.see(get(client, IMDS, ROLE, (at, at + 1), 200).issued(Leg::Address));
+        run.see(get(client, IMDS, ROLE, (at, at + 1), 200).issued(RecognisedBy::Address));
         let found = ssrf_alerts(&run.finish());
         assert_eq!(found.iter().any(|(rule, ..)| *rule == "ssrf-confirmed"), confirmed, "{client} {at}");
     }
@@ -52,11 +53,11 @@ fn a_later_fetch_by_the_server_confirms_within_the_window() {
 #[test]
 fn another_path_confirms_nothing_and_a_suffix_does() {
     let mut run = Run::new();
-    run.see(get(APP, IMDS, "/latest/meta-data", (1, 2), 200).imds(Sensitivity::Discovery, Leg::Address));
+    run.see(get(APP, IMDS, "/latest/meta-data", (1, 2), 200).imds(Sensitivity::Discovery, RecognisedBy::Address));
     run.see(inbound(ATTACKER, FRONT, &imds_url(), (0, 5), 200));
     assert_eq!(ssrf_alerts(&run.finish()), expected("ssrf-attempt"));
     let mut run = Run::new();
-    run.see(get(APP, IMDS, "/latest/user-data", (1, 2), 200).imds(Sensitivity::UserData, Leg::Address));
+    run.see(get(APP, IMDS, "/latest/user-data", (1, 2), 200).imds(Sensitivity::UserData, RecognisedBy::Address));
     run.see(inbound(ATTACKER, FRONT, "/fetch?url=http://2852039166/imds/latest/user-data", (0, 5), 200));
     assert_eq!(ssrf_alerts(&run.finish()), expected("ssrf-confirmed"));
 }
@@ -68,7 +69,7 @@ fn mentions_are_silent_until_the_host_makes_the_request() {
     run.see(inbound(ATTACKER, FRONT, command, (0, 5), 200));
     assert!(run.finish().is_empty());
     let mut run = Run::new();
-    run.see(get(APP, IMDS, "/latest/user-data", (1, 2), 200).imds(Sensitivity::UserData, Leg::Address));
+    run.see(get(APP, IMDS, "/latest/user-data", (1, 2), 200).imds(Sensitivity::UserData, RecognisedBy::Address));
     run.see(inbound(ATTACKER, FRONT, command, (0, 5), 200));
     assert_eq!(ssrf_alerts(&run.finish()), expected("ssrf-confirmed"));
 }
@@ -83,7 +84,7 @@ fn of_proxy_hops_the_outermost_gives_the_ends() {
     hop(&mut run, 403);
     assert_eq!(ssrf_alerts(&run.finish()), expected("ssrf-attempt"));
     let mut run = Run::new();
-    run.see(get(APP, IMDS, ROLE, (10, 20), 200).issued(Leg::Address));
+    run.see(get(APP, IMDS, ROLE, (10, 20), 200).issued(RecognisedBy::Address));
     hop(&mut run, 200);
     let alerts = run.finish();
     assert_eq!(ssrf_alerts(&alerts), expected("ssrf-confirmed"));
@@ -93,7 +94,7 @@ fn of_proxy_hops_the_outermost_gives_the_ends() {
     let mut run = Run::new();
     run.see(inbound("10.20.0.1:50000", "10.20.0.99:8000", &imds_url(), (5, 25), 200));
     run.see(inbound(ATTACKER, FRONT, &imds_url(), (0, 30), 200));
-    run.see(get("10.20.0.99:1", IMDS, ROLE, (9_000, 9_001), 200).issued(Leg::Address));
+    run.see(get("10.20.0.99:1", IMDS, ROLE, (9_000, 9_001), 200).issued(RecognisedBy::Address));
     let found = ssrf_alerts(&run.finish());
     assert_eq!(found, [expected("ssrf-attempt"), expected("ssrf-confirmed")].concat());
 }
@@ -103,7 +104,7 @@ fn a_diverted_metadata_request_is_no_attempt() {
     let mut run = Run::new();
     let after_dnat = get(HOST, "10.0.0.5:8181", ROLE, (11, 19), 200).header("Host", "169.254.169.254", true);
     run.see(after_dnat);
-    run.see(get(HOST, IMDS, ROLE, (10, 20), 200).issued(Leg::Address));
+    run.see(get(HOST, IMDS, ROLE, (10, 20), 200).issued(RecognisedBy::Address));
     assert!(ssrf_alerts(&run.finish()).is_empty());
 }
 
@@ -125,7 +126,7 @@ fn redirects_are_followed() {
     let mut run = Run::new();
     run.see(to("/r", "/r2?x=%41", 2));
     run.see(to("/r2?x=A", &role, 3));
-    run.see(get(APP, IMDS, ROLE, (4, 5), 200).issued(Leg::Address));
+    run.see(get(APP, IMDS, ROLE, (4, 5), 200).issued(RecognisedBy::Address));
     run.see(inbound(ATTACKER, FRONT, &fetch_url("http://203.0.113.66/r"), (0, 9), 200));
     let alerts = run.finish();
     assert_eq!(ssrf_alerts(&alerts), expected("ssrf-confirmed"));
@@ -156,7 +157,7 @@ fn the_hosts_own_fetch_raises_nothing() {
 fn a_request_that_is_metadata_traffic_itself_does_not_confirm_itself() {
     let mut run = Run::new();
     let target = format!("http://169.254.169.254{ROLE}");
-    let mut absolute = get(ATTACKER, "10.20.0.10:8080", &target, (0, 9), 200).issued(Leg::Named);
+    let mut absolute = get(ATTACKER, "10.20.0.10:8080", &target, (0, 9), 200).issued(RecognisedBy::Name);
     absolute = absolute.header("Via", "x", false);
     run.see(absolute);
     let alerts = run.finish();

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::super::doc::{Ip, Shown, Text};
+use super::super::doc::{DisplayString, Ip, Text};
 use super::super::{Masker, Precision, Stamps};
 use super::Names;
 use crate::bytes::Reader;
@@ -42,7 +42,7 @@ impl Serialize for RecordDoc<'_> {
         map.serialize_entry("name", &self.name)?;
         map.serialize_entry("type", &names::rtype(self.record.rtype))?;
         map.serialize_entry("class", &names::class(self.record.class))?;
-        map.serialize_entry("ttl", &Shown(self.record.ttl))?;
+        map.serialize_entry("ttl", &DisplayString(self.record.ttl))?;
         map.serialize_entry("data", &self.shown.data)?;
         for (key, value) in &self.shown.keys {
             match value {

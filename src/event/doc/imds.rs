@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
-use super::{Id, Shown, Text};
+use super::{DisplayString, Id, Text};
 use crate::detect::{Shape, Signals};
 use crate::event::time::Stamp;
 
@@ -62,7 +62,7 @@ impl Imds<'_> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Client<'a> {
     /// Shape.
-    pub shape: Option<Shown<Shape>>,
+    pub shape: Option<DisplayString<Shape>>,
     /// Name of the known client.
     pub name: Option<&'a str>,
 }
@@ -127,9 +127,9 @@ impl Serialize for SignalList {
 #[serde(untagged)]
 pub enum LinkEnd {
     /// Address and port.
-    Socket(Shown<SocketAddr>),
+    Socket(DisplayString<SocketAddr>),
     /// An address alone, where the port was not told.
-    Address(Shown<IpAddr>),
+    Address(DisplayString<IpAddr>),
 }
 
 /// One step of `imds.chain`.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
-use super::{Shown, Text};
+use super::{DisplayString, Text};
 use crate::conn::Process;
 use crate::event::Masker;
 use crate::event::time::Stamp;
@@ -55,7 +55,7 @@ pub struct Parent<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub struct User<'a> {
     /// ECS: a keyword.
-    pub id: Option<Shown<u32>>,
+    pub id: Option<DisplayString<u32>>,
     /// Name.
     pub name: Option<Text<'a>>,
 }
@@ -118,5 +118,6 @@ fn parent(process: &Process) -> Option<Parent<'_>> {
 
 fn user(process: &Process) -> Option<User<'_>> {
     let is_known = process.user.is_some() || process.user_name.is_some();
-    is_known.then(|| User { id: process.user.map(Shown), name: process.user_name.as_deref().map(Cow::Borrowed) })
+    is_known
+        .then(|| User { id: process.user.map(DisplayString), name: process.user_name.as_deref().map(Cow::Borrowed) })
 }

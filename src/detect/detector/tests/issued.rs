@@ -6,7 +6,10 @@ use super::*;
 fn an_aws_credential_is_proved_and_described() {
     let got = imds(ROLE, &ok(&aws_keys()), AWS).unwrap();
     assert_eq!((got.provider, got.service, got.path_id), ("aws", "imds", Some("aws-role-creds")));
-    assert_eq!((got.version, got.sensitivity, got.leg), (Some("v1"), Sensitivity::Credential, Leg::Address));
+    assert_eq!(
+        (got.version, got.sensitivity, got.recognised_by),
+        (Some("v1"), Sensitivity::Credential, RecognisedBy::Address)
+    );
     let credential = got.credential.unwrap();
     assert!(credential.issued);
     assert_eq!(credential.kind, Some("aws-access-key"));

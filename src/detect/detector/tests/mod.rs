@@ -154,8 +154,8 @@ fn proxied_legs() {
         "GET http://169.254.169.254/latest/meta-data/iam/security-credentials/demo HTTP/1.1\nHost: 169.254.169.254";
     let got = imds(absolute, &ok(&aws_keys()), proxy).unwrap();
     assert_eq!(
-        (got.leg, got.provider, got.path.as_str()),
-        (Leg::Named, "aws", "/latest/meta-data/iam/security-credentials/demo")
+        (got.recognised_by, got.provider, got.path.as_str()),
+        (RecognisedBy::Name, "aws", "/latest/meta-data/iam/security-credentials/demo")
     );
     assert!(
         got.signals.has(Signal::Proxied) && got.signals.has(Signal::Issued) && !got.signals.has(Signal::ForeignHost)
@@ -169,10 +169,10 @@ fn proxied_legs() {
     assert_eq!((connect.provider, connect.path.as_str(), connect.sensitivity), ("gcp", "", Sensitivity::Discovery));
     let mut inner = exchange(&ROLE.replace("Host: 169.254.169.254", "Host: x"), &ok(&aws_keys()), proxy);
     inner.via = Some(b"169.254.169.254:80"[..].into());
-    assert_eq!(detector().http(&inner, true).imds.unwrap().leg, Leg::Named);
+    assert_eq!(detector().http(&inner, true).imds.unwrap().recognised_by, RecognisedBy::Name);
     let dnat =
         imds(&ROLE.replace("Host: 169.254.169.254", "Host: 10.20.0.2"), &ok(&aws_keys()), "10.20.0.2:80").unwrap();
-    assert_eq!((dnat.leg, dnat.provider), (Leg::Proved, "aws"));
+    assert_eq!((dnat.recognised_by, dnat.provider), (RecognisedBy::Response, "aws"));
     assert!(dnat.signals.has(Signal::Proxied));
 }
 
@@ -212,7 +212,7 @@ fn ordinary_services_are_silent() {
         let request = request.to_owned();
         let got = imds(&request, response, server);
         if server.ends_with(":53") {
-            assert_eq!(got.unwrap().leg, Leg::Named);
+            assert_eq!(got.unwrap().recognised_by, RecognisedBy::Name);
         } else {
             assert_eq!(got, None, "{request}");
         }
