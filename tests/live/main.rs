@@ -7,244 +7,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::panic)]
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+mod behind;
+mod net;
 
-const CREDENTIAL: &str = r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIAEXAMPLEEXAMPLE00","SecretAccessKey":"wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEYXX","Token":"IQoJb3JpZ2luX2VjEXAMPLEXAMPLEXAMPLE","Expiration":"2030-01-01T00:00:00Z","LastUpdated":"2026-01-01T00:00:00Z"}"#;
-
-/// Two namespaces, `c` with the client and `s` with the service, joined by `vc` and `vs`.
-struct Net {
-    client: String,
-    server: String,
-    _one_at_a_time: MutexGuard<'static, ()>,
-}
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-impl Net {
-    /// `None`, with a message, where it cannot be made.
-    fn new() -> Option<Self> {
-        let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let present = |tool: &str| Command::new(tool).arg("-V").stdout(Stdio::null()).status().is_ok();
-        if !rustix::process::geteuid().is_root() || !present("ip") || !present("curl") {
-            eprintln!("skipped: needs root, ip and curl");
-            return None;
-        }
-        let id = std::process::id();
-        let net = Self { client: format!("iwt{id}c"), server: format!("iwt{id}s"), _one_at_a_time: guard };
-        if !ip(&format!("netns add {}", net.client)) || !ip(&format!("netns add {}", net.server)) {
-            eprintln!("skipped: namespaces cannot be made here");
-            return None;
-        }
-        ip(&format!("-n {} link set lo up", net.client));
-        net.join();
-        net.serve();
-        Some(net)
-    }
-
-    /// Makes the pair of interfaces, at first and after one was removed.
-    fn join(&self) {
-        let (c, s) = (&self.client, &self.server);
-        for command in [
-            format!("link add vc netns {c} type veth peer name vs netns {s}"),
-            format!("-n {c} addr add 10.9.0.2/24 dev vc"),
-            format!("-n {c} addr add fd09::2/64 dev vc nodad"),
-            format!("-n {s} addr add 10.9.0.1/24 dev vs"),
-            format!("-n {s} addr add fd09::1/64 dev vs nodad"),
-            format!("-n {s} addr add 169.254.169.254/32 dev vs"),
-            format!("-n {s} addr add fd00:ec2::254/128 dev vs nodad"),
-            format!("-n {s} link set vs up"),
-        ] {
-            assert!(ip(&command), "ip {command}");
-        }
-        self.up();
-    }
-
-    fn up(&self) {
-        let c = &self.client;
-        ip(&format!("-n {c} link set vc up"));
-        ip(&format!("-n {c} route replace 169.254.169.254 via 10.9.0.1"));
-        ip(&format!("-n {c} -6 route replace fd00:ec2::254 via fd09::1"));
-    }
-
-    fn serve(&self) {
-        within(&self.server, || {
-            for address in ["169.254.169.254:80", "[fd00:ec2::254]:80"] {
-                let listener = TcpListener::bind(address).unwrap();
-                std::thread::spawn(move || {
-                    for stream in listener.incoming().flatten() {
-                        std::thread::spawn(move || answer(stream));
-                    }
-                });
-            }
-        });
-    }
-
-    fn curl(&self, program: &Path, path: &str) -> Child {
-        within(&self.client, || {
-            let mut curl = Command::new(program);
-            curl.args(["-s", "-m", "10", "-o", "/dev/null"]);
-            curl.arg(format!("http://169.254.169.254{path}")).spawn().unwrap()
-        })
-    }
-
-    /// Runs it to its end; `true` when it was answered.
-    fn fetch(&self, path: &str) -> bool {
-        self.curl("curl".as_ref(), path).wait().unwrap().success()
-    }
-
-    fn watch(&self, args: &[&str]) -> Watch {
-        self.watch_with(|command| {
-            command.args(args);
-        })
-    }
-
-    fn watch_with(&self, change: impl FnOnce(&mut Command) + Send) -> Watch {
-        let dir = tempfile::tempdir().unwrap();
-        // The folder is for any user.
-        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        let (events, messages) = (dir.path().join("events"), dir.path().join("messages"));
-        let files = (std::fs::File::create(&events).unwrap(), std::fs::File::create(&messages).unwrap());
-        let child = within(&self.client, || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_imdswatch"));
-            command.args(["-i", "vc"]).stdout(files.0).stderr(files.1);
-            change(&mut command);
-            command.spawn().unwrap()
-        });
-        let watch = Watch { child, events, messages, dir };
-        // The first thing that is captured shows that it runs.
-        let begun = Instant::now();
-        while !std::fs::read_to_string(format!("/proc/{}/status", watch.child.id())).unwrap().contains("Seccomp:\t2") {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{}", watch.messages());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        std::thread::sleep(Duration::from_millis(200));
-        watch
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        for name in [&self.client, &self.server] {
-            ip(&format!("netns del {name}"));
-        }
-    }
-}
-
-/// A running imdswatch.
-struct Watch {
-    child: Child,
-    events: PathBuf,
-    messages: PathBuf,
-    dir: tempfile::TempDir,
-}
-
-impl Watch {
-    fn messages(&self) -> String {
-        std::fs::read_to_string(&self.messages).unwrap()
-    }
-
-    fn events(&self) -> Vec<Value> {
-        events(&self.events)
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Waits for a message.
-    fn hears(&self, text: &str) {
-        let begun = Instant::now();
-        while !self.messages().contains(text) {
-            assert!(begun.elapsed() < Duration::from_secs(10), "no `{text}` in: {}", self.messages());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Ends it as a service manager would; returns the exit status.
-    fn stop(&mut self) -> i32 {
-        self.stop_within(Duration::from_secs(3))
-    }
-
-    fn stop_within(&mut self, within: Duration) -> i32 {
-        let begun = Instant::now();
-        self.signal(rustix::process::Signal::TERM);
-        let status = self.child.wait().unwrap();
-        let took = begun.elapsed();
-        assert!(took < within, "took {took:?}");
-        status.code().unwrap()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn events(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// Events of a type, for the path.
-fn of_type<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
-    events.iter().filter(|event| event["type"] == kind).collect()
-}
-
-fn ip(command: &str) -> bool {
-    let words = command.split_whitespace();
-    Command::new("ip").args(words).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-/// Runs `what` on a thread inside a network namespace; what it starts lives there too.
-fn within<T: Send>(namespace: &str, what: impl FnOnce() -> T + Send) -> T {
-    let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            let kind = rustix::thread::LinkNameSpaceType::Network;
-            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(kind)).unwrap();
-            what()
-        });
-        thread.join().unwrap()
-    })
-}
-
-fn answer(mut stream: TcpStream) {
-    let mut line = String::new();
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let _ = reader.read_line(&mut line);
-    let mut header = String::new();
-    while reader.read_line(&mut header).is_ok_and(|read| read > 2) {
-        header.clear();
-    }
-    let body = if line.contains("/security-credentials/role") { CREDENTIAL } else { "role" };
-    let head = format!("HTTP/1.1 200 OK\r\nServer: EC2ws\r\nContent-Length: {}\r\nConnection: close", body.len());
-    let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
-}
-
-/// Copies a program. Not within this process: what another test starts meanwhile would inherit the file while it is
-/// written, and nobody can run it as long as that is so.
-fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
-}
-
-/// Mounts tracefs where it is not: without it processes are looked up late. It stays mounted.
-fn has_tracefs() -> bool {
-    let format = "/sys/kernel/tracing/events/sock/inet_sock_set_state/format";
-    if !Path::new(format).exists() {
-        let _ = Command::new("mount").args(["-t", "tracefs", "nodev", "/sys/kernel/tracing"]).status();
-    }
-    Path::new(format).exists()
-}
+use net::{Net, Watch, copy, events, has_tracefs, ip, of_type, within};
 
 #[test]
 fn short_lived_curls_are_named_and_never_wrongly() {
@@ -583,13 +354,7 @@ fn privileges_are_gone_and_signals_are_answered_without_them() {
     assert_eq!(alerts(&file), 0, "{}", std::fs::read_to_string(&file).unwrap());
     assert!(of_type(&events(&file), "http").iter().any(|event| event["imds"]["allowed_by"] == "lab"));
 
-    let metrics = within(&net.client, || {
-        let mut stream = TcpStream::connect("127.0.0.1:9478").unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
-    });
+    let metrics = Watch::metrics(&net);
     assert!(metrics.contains("imdswatch_alerts_total{rule=\"imds-credential-issued\"} 1"), "{metrics}");
     assert!(metrics.contains("imdswatch_http_total 2") && metrics.contains("imdswatch_ready 1"), "{metrics}");
 
@@ -616,7 +381,7 @@ fn habits_come_back_after_a_restart_without_privileges() {
         (watch.stop(), watch.messages())
     };
     let times = || {
-        let state: Value = serde_json::from_str(&std::fs::read_to_string(&state).unwrap()).unwrap();
+        let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&state).unwrap()).unwrap();
         state["habits"].as_array().unwrap().iter().map(|habit| habit["times"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(run().0, 0);
@@ -668,65 +433,6 @@ fn without_privilege_it_says_which_one_and_how_to_grant_it() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("CAP_NET_RAW") && text.contains("setcap"), "{text}");
-}
-
-#[test]
-fn what_is_lost_is_counted_to_the_packet() {
-    let Some(net) = Net::new() else { return };
-    if Command::new("tcpreplay").arg("--version").output().is_err() {
-        return eprintln!("skipped: needs tcpreplay");
-    }
-    // A small ring, and nothing of the network's own.
-    let mut watch = net.watch(&["-e", "all", "--buffer", "1M", "--threads", "1", "net", "10.8.0.0/16"]);
-    let dir = tempfile::tempdir().unwrap();
-    let capture = dir.path().join("speed.pcap");
-    std::fs::write(&capture, requests(2_000)).unwrap();
-    let replay = |speed: &str, times: &str| {
-        within(&net.server, || {
-            let mut replay = Command::new("tcpreplay");
-            replay.args([speed, times, "--intf1=vs"]).arg(&capture).stdout(Stdio::null());
-            replay.spawn().unwrap()
-        })
-    };
-    // More than the ring holds, while nobody reads it.
-    watch.signal(rustix::process::Signal::STOP);
-    assert!(replay("--topspeed", "--loop=20").wait().unwrap().success());
-    watch.signal(rustix::process::Signal::CONT);
-    // It ends while packets come in.
-    let mut endless = replay("--pps=20000", "--loop=1000");
-    std::thread::sleep(Duration::from_millis(700));
-    // What was captured is worked off, which takes a program without optimisation some time.
-    assert_eq!(watch.stop_within(Duration::from_secs(60)), 0, "{}", watch.messages());
-    endless.kill().unwrap();
-    endless.wait().unwrap();
-    let text = watch.messages();
-    let count = |what: &str| -> u64 {
-        let line = text.lines().find(|line| line.ends_with(what)).unwrap_or_else(|| panic!("no {what}: {text}"));
-        line.split(' ').next().unwrap().parse().unwrap()
-    };
-    let (captured, received) = (count("packets captured"), count("packets received by filter"));
-    let (kernel, own) = (count("packets dropped by kernel"), count("packets dropped by imdswatch"));
-    eprintln!("{received} received, {captured} captured, {kernel} + {own} dropped");
-    assert!(received > 40_000 && kernel > 10_000, "{text}");
-    assert_eq!(captured + kernel + own, received, "{text}");
-}
-
-/// A pcap file of so many requests, each a packet of its own connection.
-fn requests(count: u32) -> Vec<u8> {
-    let mut file = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1].map(u32::to_le_bytes).concat();
-    for n in 0..count {
-        let payload = b"GET /latest/meta-data/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n";
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
-        frame.extend([0x45, 0]);
-        frame.extend((40 + payload.len() as u16).to_be_bytes());
-        frame.extend([0, 0, 0, 0, 64, 6, 0, 0, 10, 8, (n >> 8) as u8, n as u8, 169, 254, 169, 254]);
-        frame.extend([0xc0, 0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 1, 0, 0, 0, 0, 0]);
-        frame.extend(payload);
-        let length = frame.len() as u32;
-        file.extend([1_700_000_000, n, length, length].map(u32::to_le_bytes).concat());
-        file.extend(frame);
-    }
-    file
 }
 
 /// Each kind of output connects by system calls of its own: one that the sandbox refuses would lie dead.
