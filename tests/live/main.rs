@@ -12,6 +12,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 mod behind;
 mod net;
 
@@ -381,7 +383,7 @@ fn habits_come_back_after_a_restart_without_privileges() {
         (watch.stop(), watch.messages())
     };
     let times = || {
-        let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&state).unwrap()).unwrap();
+        let state: Value = serde_json::from_str(&std::fs::read_to_string(&state).unwrap()).unwrap();
         state["habits"].as_array().unwrap().iter().map(|habit| habit["times"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(run().0, 0);
