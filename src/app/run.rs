@@ -140,7 +140,7 @@ struct Lag {
 /// How long the pace is measured, and how far behind it has to be before it is asked for: a moment without a turn on a busy
 /// machine is none.
 const MEASURED: Duration = Duration::from_millis(250);
-const NOTICED: Duration = Duration::from_millis(500);
+const NOTICED: Duration = Duration::from_secs(1);
 
 impl Lag {
     #[cfg(target_os = "linux")]
@@ -230,12 +230,12 @@ mod tests {
         lag.hand_over(1000, after(0));
         assert_eq!(lag.expected(after(10)), Duration::from_millis(10), "nothing is known of the pace");
         lag.hand_over(11_000, after(10));
-        lag.publish(1000, after(500));
-        assert_eq!(lag.expected(after(500)), Duration::from_millis(490), "a moment without a turn");
-        assert_eq!(lag.expected(after(510)), Duration::from_secs(5), "10,000 packets at 2,000 a second");
-        lag.publish(11_000, after(600));
-        lag.hand_over(21_000, after(700));
-        assert_eq!(lag.expected(after(1300)), Duration::from_millis(600), "the pace is not known any more");
-        assert_eq!(lag.max, Duration::from_millis(590));
+        lag.publish(1000, after(1000));
+        assert_eq!(lag.expected(after(1000)), Duration::from_millis(990), "a moment without a turn");
+        assert_eq!(lag.expected(after(1010)), Duration::from_secs(10), "10,000 packets at 1,000 a second");
+        lag.publish(11_000, after(1100));
+        lag.hand_over(21_000, after(1200));
+        assert_eq!(lag.expected(after(2300)), Duration::from_millis(1100), "the pace is not known any more");
+        assert_eq!(lag.max, Duration::from_millis(1090));
     }
 }

@@ -1,6 +1,7 @@
 //! More than can be worked off: what is dropped is counted by its cause, how far detection is behind is said, a theft
 //! that follows is alerted in seconds, and a signal ends it in seconds.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,6 +73,7 @@ while at < len(data):
     at += 16 + length
 out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 out.bind((sys.argv[1], 0))
+print('sending', flush=True)
 while True:
     for frame in frames:
         try:
@@ -89,10 +91,13 @@ impl Attack {
     /// Of a kind of `benches/traffic/hostile.py`; `None`, with a message, without Python.
     fn of(kind: &str, net: &Net, dir: &Path) -> Option<Self> {
         let capture = capture(kind, dir)?;
-        let sender = within(&net.server, || {
+        let mut sender = within(&net.server, || {
             let mut python = Command::new("python3");
-            python.args(["-c", SEND, "vs"]).arg(capture).stderr(Stdio::null()).spawn().unwrap()
+            python.args(["-c", SEND, "vs"]).arg(capture).stdout(Stdio::piped()).spawn().unwrap()
         });
+        // It takes its time to start where others have theirs.
+        let mut said = [0; 7];
+        sender.stdout.take().unwrap().read_exact(&mut said).unwrap();
         Some(Self { sender })
     }
 }
