@@ -34,16 +34,6 @@ if [ ! -x "$to/bin/tst-lj" ]; then
     fi
 fi
 
-if [ ! -x "$to/otelcol/otelcol" ]; then
-    if command -v go >/dev/null; then
-        { GOBIN="$to/bin" GOFLAGS=-mod=mod go install go.opentelemetry.io/collector/cmd/builder@v0.165.0 &&
-            GOFLAGS=-mod=mod "$to/bin/builder" --config "$here/otelcol.yaml"; } >"$to/otelcol.log" 2>&1 ||
-            missing otelcol "$(tail -1 "$to/otelcol.log")"
-    else
-        missing otelcol "needs go"
-    fi
-fi
-
 wanted=()
 command -v redis-server >/dev/null || wanted+=(redis-server)
 [ -x /usr/sbin/rsyslogd ] || wanted+=(rsyslog)
@@ -67,4 +57,16 @@ if [ ! -x "$to/venv/bin/python" ]; then
     { python3 -m venv "$to/venv" && "$to/venv/bin/pip" install -q opentelemetry-proto; } >"$to/pip.log" 2>&1 ||
         { rm -rf "$to/venv"; missing opentelemetry-proto "$(tail -1 "$to/pip.log")"; }
 fi
+
+# Last, since it takes minutes where Go has built none of it before: what comes first is there when this is cut short.
+if [ ! -x "$to/otelcol/otelcol" ]; then
+    if command -v go >/dev/null; then
+        { GOBIN="$to/bin" GOFLAGS=-mod=mod go install go.opentelemetry.io/collector/cmd/builder@v0.165.0 &&
+            GOFLAGS=-mod=mod "$to/bin/builder" --config "$here/otelcol.yaml"; } >"$to/otelcol.log" 2>&1 ||
+            missing otelcol "$(tail -1 "$to/otelcol.log")"
+    else
+        missing otelcol "needs go"
+    fi
+fi
+
 exit 0

@@ -17,7 +17,7 @@ use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 /// Most encodings of one body that are undone (RFC 9110 section 8.4 sets no bound).
 pub const LAYERS: usize = 4;
 /// Bytes that anything may become, however short it is.
-const LEAST: usize = 8 * 1024;
+const LEAST: usize = 4 * 1024;
 /// How many times its length content may become beyond [`LEAST`]: tables in markup shrink to a twenty-eighth.
 const RATIO: usize = 32;
 /// How many times that content is as a rule, at most.

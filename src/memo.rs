@@ -46,7 +46,7 @@ impl<T> Memo<T> {
 
     /// How many are remembered.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.iter().flatten().count()
     }
 }

@@ -254,14 +254,17 @@ mod tests {
             }
             idle.push(connection);
         }
-        let mut worst = Duration::ZERO;
-        for _ in 0..5 {
-            let began = Instant::now();
-            assert!(get(address, "GET /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200"));
-            worst = worst.max(began.elapsed());
-        }
-        eprintln!("/healthz took {worst:?} at most beside 1,000 idle connections");
-        assert!(worst < Duration::from_secs(1), "{worst:?}");
+        // The first one follows all others at once. Where tests share few cores any may have to wait for its turn.
+        let took: Vec<Duration> = (0..5)
+            .map(|_| {
+                let began = Instant::now();
+                assert!(get(address, "GET /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200"));
+                began.elapsed()
+            })
+            .collect();
+        eprintln!("/healthz took {took:?} beside 1,000 idle connections");
+        assert!(took.iter().all(|time| *time < Duration::from_secs(1)), "{took:?}");
+        assert!(took.iter().min().is_some_and(|time| *time < Duration::from_millis(100)), "{took:?}");
         let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
         assert!(threads < 500, "{threads} threads");
         drop(idle);

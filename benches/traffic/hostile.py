@@ -1084,6 +1084,358 @@ def answers_encoded(capture, n):
     exchanges(capture, n, get(b"/latest/user-data", b"x"), response(body), METADATA)
 
 
+# Other protocols and encodings, and credentials that come back again and again.
+
+
+def secret(i=1):
+    return json.loads(credential(i))["SecretAccessKey"].encode()
+
+
+def stream(capture, n, data, answer=b""):
+    """what some other protocol says, a connection each"""
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), WEB)
+        connection.send(data)
+        connection.receive(answer)
+
+
+@kind
+def leaked_raw(capture, n):
+    """an issued secret, and nothing else"""
+    one_issuance(capture)
+    posts(capture, n, (secret() + b" ") * 1400, b"text/plain")
+
+
+@kind
+def leaked_base64(capture, n):
+    one_issuance(capture)
+    posts(capture, n, b" ".join(base64.b64encode(b"a" * (i % 7) + secret()) for i in range(900)), b"text/plain")
+
+
+@kind
+def leaked_hex(capture, n):
+    one_issuance(capture)
+    posts(capture, n, (secret().hex().encode() + b" ") * 700, b"text/plain")
+
+
+@kind
+def leaked_target(capture, n):
+    """the same in the target of a metadata request, which is written"""
+    one_issuance(capture)
+    exchanges(capture, n, get(b"/latest/meta-data/" + (base64.b64encode(secret()) + b".") * 120, b"x"), server=METADATA)
+
+
+@kind
+def leaked_name(capture, n):
+    """the same cut into labels"""
+    one_issuance(capture)
+    name = b"\x0f" + secret()[:15] + b"\x0f" + secret()[15:30] + b"\x07example\0"
+    for i in range(n):
+        capture.packet(udp(client(i), WEB, port(i), 53, QUERY + name + b"\0\1\0\1"))
+
+
+@kind
+def escaped_target(capture, n):
+    """a metadata request with a query of escapes in escapes"""
+    one_issuance(capture)
+    exchanges(capture, n, get(b"/latest/meta-data/?" + b"%2525252568%26%5c" * 500, b"x"), server=METADATA)
+
+
+@kind
+def zip_text(capture, n):
+    """compressed data by two bytes, again and again"""
+    one_issuance(capture)
+    posts(capture, n, b"x\x9c\x4bLJN\x01\0" * 6000, b"application/octet-stream")
+
+
+@kind
+def zlib_base64(capture, n):
+    one_issuance(capture)
+    import zlib
+
+    run = base64.b64encode(zlib.compress(b"http://1/a " * 6000))
+    posts(capture, n, (run + b" ") * (58000 // len(run)), b"text/plain")
+
+
+@kind
+def saml(capture, n):
+    """deflated data in base64 in a form"""
+    import zlib
+
+    packed = base64.b64encode(zlib.compress(b"<a href='http://1.1/'/>" * 3000)[2:-4]).replace(b"+", b"%2B")
+    form(capture, n, packed, 58000 // len(packed))
+
+
+@kind
+def quoted_printable(capture, n):
+    head = b"--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    part = b"=68=74=74=70=3A=2F=2F=31=\r\n=2F=61 "
+    posts(capture, n, head + part * 1600 + b"\r\n--b--", b"multipart/form-data; boundary=b")
+
+
+@kind
+def boundaries(capture, n):
+    """lines that are nearly a boundary"""
+    posts(capture, n, b"--b\r\n\r\n" + b"\r\n--a\r\n--" * 5800, b"multipart/form-data; boundary=" + b"b" * 60)
+
+
+@kind
+def json_escapes(capture, n):
+    """a string in a string in a string"""
+    text = json.dumps("http://1.1/\\")
+    for _ in range(5):
+        text = json.dumps(text)
+    posts(capture, n, b"[" + b",".join([text.encode()] * (58000 // len(text))) + b"]")
+
+
+@kind
+def json_numbers(capture, n):
+    """addresses by number, each in a field of its own"""
+    posts(capture, n, b"{" + b",".join(b'"u%d":"2852039166","p":"/latest/meta-data/"' % i for i in range(1000)) + b"}")
+
+
+@kind
+def dtd(capture, n):
+    entities = b"".join(b'<!ENTITY e%d SYSTEM "http://1.1/%d">' % (i, i) for i in range(1400))
+    posts(capture, n, b'<?xml version="1.0"?><!DOCTYPE a [' + entities + b"]><a/>", b"application/xml")
+
+
+@kind
+def srcset(capture, n):
+    posts(capture, n, b"<img srcset='" + b"//1.1/x 1x, " * 4800 + b"'>", b"text/html")
+
+
+@kind
+def scripts(capture, n):
+    """an answer that sends its client to thousands of places"""
+    page = b"<script>location='http://1.1/';</script>" * 1400
+    exchanges(capture, n, get(b"/f?u=http://a.example/x"), response(page, content_type=b"text/html"))
+
+
+@kind
+def styles(capture, n):
+    page = b"<style>" + b"a{background:url(//1.1/x)}" * 2200 + b"</style>"
+    exchanges(capture, n, get(b"/f?u=http://a.example/x"), response(page, content_type=b"text/html"))
+
+
+@kind
+def grpc(capture, n):
+    """messages in messages, each with a URL"""
+    message = b"\x0a\x0bhttp://1.1/"
+    while len(message) < 50000:
+        message = b"".join(b"\x12" + varint(len(m)) + m for m in [message] * 2)
+        message = b"\x0a" + varint(len(message)) + message
+    body = b"\0" + struct.pack("!I", len(message)) + message
+    posts(capture, n, body, b"application/grpc")
+
+
+def varint(number):
+    out = b""
+    while number > 127:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
+
+
+@kind
+def zip_in_zip(capture, n):
+    import io
+    import zipfile
+
+    data = b"http://1.1/ " * 2000
+    for _ in range(3):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for i in range(20):
+                archive.writestr("f%d" % i, data)
+        data = file.getvalue()
+    posts(capture, n, data[:58000], b"application/zip")
+
+
+@kind
+def tar(capture, n):
+    """files of a few bytes"""
+    import io
+    import tarfile
+
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for i in range(50):
+            info = tarfile.TarInfo("f%d" % i)
+            info.size = 12
+            archive.addfile(info, io.BytesIO(b"http://1.1/ "))
+    posts(capture, n, file.getvalue()[:58000], b"application/x-tar")
+
+
+@kind
+def deflate_twice(capture, n):
+    import zlib
+
+    body = zlib.compress(zlib.compress(b"\0//1/" * 4_000_000))[:1200]
+    posts(capture, n, body, b"text/plain", b"Content-Encoding: deflate, deflate\r\n")
+
+
+@kind
+def chunk_extensions(capture, n):
+    chunk = b"1;a=http://1.1/\r\nx\r\n"
+    exchanges(capture, n, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 2600 + b"0\r\n\r\n")
+
+
+@kind
+def bare_lines(capture, n):
+    """fields of one letter, with bare line ends"""
+    exchanges(capture, n, b"GET / HTTP/1.1\nHost: x\n" + b"a:b\n" * 14000 + b"\n")
+
+
+@kind
+def answers_early(capture, n):
+    """answers that nobody asked for, of no length"""
+    connection = Connection(capture, client(1), 1234, WEB)
+    connection.send(get(b"/"))
+    for _ in range(n):
+        connection.receive(b"HTTP/1.1 204 \r\n\r\n" * 60)
+
+
+@kind
+def interim(capture, n):
+    """answers before the answer"""
+    exchanges(capture, n, get(b"/"), b"HTTP/1.1 103 \r\nLink: </a>\r\n\r\n" * 1600 + response(b"ok"))
+
+
+@kind
+def websocket_messages(capture, n):
+    """WebSocket messages of a URL each"""
+    connection = Connection(capture, client(1), 1234, WEB)
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    connection.send(get(b"/", headers=upgrade + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"))
+    connection.receive(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
+    for _ in range(n):
+        connection.send(framed(b"{'u':'http://1@2.3/%2561'}" * 4) * 10)
+
+
+@kind
+def h2_bodies(capture, n):
+    """bodies in frames of one byte"""
+    connection = h2(capture)
+    connection.send(h2_frame(HEADERS, 4, 1, H2_REQUEST))
+    for _ in range(n):
+        connection.send(h2_frame(0, 0, 1, b"x") * 100)
+
+
+@kind
+def h2_control(capture, n):
+    """settings, pings, priorities and windows"""
+    connection = h2(capture)
+    frames = h2_frame(SETTINGS, 0, 0, b"") + h2_frame(6, 0, 0, b"x" * 8) + h2_frame(2, 0, 1, b"\0" * 5)
+    for _ in range(n):
+        connection.send((frames + h2_frame(8, 0, 0, b"\0\0\0\1")) * 20)
+
+
+@kind
+def h2_sizes(capture, n):
+    """a header table that shrinks and grows"""
+    connection = h2(capture)
+    for i in range(n):
+        sizes = b"\x20\x3f\xe1\x1f" * 40
+        connection.send(h2_frame(HEADERS, 5, 2 * i + 1, sizes + H2_REQUEST))
+
+
+@kind
+def postgres(capture, n):
+    statement = b"select * from a where b = 'http://1.1/' and c = 'aGVsbG8gd29ybGQgaGVsbG8'\0"
+    query = b"Q" + struct.pack("!I", len(statement) + 4) + statement
+    stream(capture, n, b"\0\0\0\x10\0\3\0\0user\0a\0\0" + query * 600, b"R\0\0\0\x08\0\0\0\0")
+
+
+@kind
+def mqtt(capture, n):
+    """publications of a URL each"""
+    payload = b"\0\1ahttp://1@1.1/%252f"
+    stream(capture, n, b"\x10\x0d\0\4MQTT\4\2\0<\0\1a" + (b"\x30" + bytes([len(payload)]) + payload) * 2400)
+
+
+@kind
+def redis(capture, n):
+    stream(capture, n, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$11\r\nhttp://1.1/\r\n" * 1300, b"+OK\r\n" * 1300)
+
+
+@kind
+def mail(capture, n):
+    one_issuance(capture)
+    line = base64.b64encode(b"http://1.1/ and so on and so forth, to the end of it. xx") + b"\r\n"
+    stream(capture, n, b"EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n\r\n" + line * 700 + b".\r\n", b"220 x ESMTP\r\n")
+
+
+@kind
+def shell(capture, n):
+    """what is typed, a byte at a time"""
+    one_issuance(capture)
+    for i in range(n):
+        connection = Connection(capture, client(i), port(i), WEB)
+        connection.send(b"curl http://169.254.169.254/latest/meta-data/iam\n" * 4, 1)
+
+
+@kind
+def datagrams(capture, n):
+    """text in datagrams, once a secret was issued"""
+    one_issuance(capture)
+    text = base64.b64encode(b"<13> app: http://1.1/ aA1aA1aA1aA1aA1aA1aA1 " * 24)
+    for i in range(n):
+        capture.packet(udp(client(i), WEB, port(i), 514, text))
+
+
+@kind
+def echoes(capture, n):
+    """text in echo requests"""
+    one_issuance(capture)
+    for i in range(n):
+        data = b"\x08\0\0\0" + struct.pack("!HH", i & 0xFFFF, 1) + base64.b32encode(b"aA1aA1aA1aA1" * 60)
+        capture.packet(ip(client(i), WEB, 1, data))
+
+
+@kind
+def texts_in_names(capture, n):
+    """answers of text that may be base64"""
+    one_issuance(capture)
+    text = b"\xf0" + base64.b64encode(b"aA1bB2cC3" * 20)
+    data = text * 5
+    answer = b"\x12\x34\x81\x80\0\1\0\1\0\0\0\0\1a\0\0\x10\0\1\xc0\x0c\0\x10\0\1\0\0\0\x3c" + struct.pack("!H", len(data))
+    for i in range(n):
+        capture.packet(udp(WEB, client(i), 53, port(i), answer + data))
+
+
+@kind
+def agents(capture, n):
+    """a client that calls itself otherwise each time"""
+    request = lambda i: get(b"/latest/meta-data/", b"169.254.169.254", b"User-Agent: %d " % i + b"aws-sdk/2 " * 300 + b"\r\n")
+    exchanges(capture, n, request, server=METADATA)
+
+
+@kind
+def shapes(capture, n):
+    """answers that look like credentials, from anybody"""
+    body = b"[" + b",".join(credential(i) for i in range(130)) + b"]"
+    exchanges(capture, n, get(b"/x"), response(body, content_type=b"application/json"))
+
+
+@kind
+def documents(capture, n):
+    """a credential document of thousands of keys"""
+    body = b"{" + b",".join(b'"SecretAccessKey":"%s"' % secret(i) for i in range(800)) + b"}"
+    exchanges(capture, n, get(ROLE, b"x"), response(body, content_type=b"application/json"), METADATA)
+
+
+@kind
+def erspan(capture, n):
+    """encapsulated over and over by different means"""
+    for i in range(n):
+        packet = tcp(client(i), METADATA, 1234, 80, 1, 1, PSH_ACK, get(b"/"))
+        for depth in range(6):
+            packet = ip(numbered(0x0A030000, depth), WEB, 47, b"\0\0\x65\x58" + ETHERNET + IP4 + packet)
+            packet = udp(WEB, numbered(0x0A030000, depth), 4000, 4789, b"\x08\0\0\0\0\0\1\0" + ETHERNET + IP4 + packet)
+        capture.packet(packet)
+
+
 # What pcapng is dearest on: files of their own.
 
 

@@ -40,6 +40,15 @@ const BATCHES: usize = 64;
 /// Detection is never further behind the wire than about this: what would be later is thrown away and counted, so that
 /// whoever floods it cannot delay what it says of others.
 const MOST_LAG: Duration = Duration::from_secs(2);
+/// Bytes of a capture ring at most and at least, and of all rings together. What the kernel keeps out needs no room.
+const RING: (u64, u64) = (16 << 20, 2 << 20);
+const RINGS: u64 = 128 << 20;
+const NARROW_RING: u64 = RING.1;
+
+/// Bytes of each capture ring of so many interfaces.
+fn ring(interfaces: usize) -> u64 {
+    (RINGS / interfaces.max(1) as u64).clamp(RING.1, RING.0)
+}
 
 /// Workers are behind when so many batches wait.
 const BEHIND: usize = 8;
@@ -79,7 +88,7 @@ pub fn watch(config: &Config, interfaces: &[String], file: Option<&Path>, stop: 
     live::keep_to_oneself();
     live::raise_capabilities();
     let (wake, waker) = pair()?;
-    let mut sniffer = Sniffer::open(interfaces, settings(config), wake)?;
+    let mut sniffer = Sniffer::open(interfaces, settings(config, interfaces.len()), wake)?;
     sniffer.prepare_for_return();
     say_all(sniffer.remarks());
     let helper = Helper::start(&live.hostfs, live.user.as_deref()).map_err(|error| {
@@ -198,6 +207,7 @@ fn confine(config: &Config, needs: &output::Needs, file: Option<&Path>) -> Resul
         any_port: follows,
         names: follows || endpoints.iter().any(is_name),
         is_used: !endpoints.is_empty(),
+        datagrams: endpoints.iter().any(|end| end.udp),
     };
     let mut write = write;
     write.extend(config.state.iter().map(|path| live::folder_of(path)));
@@ -223,7 +233,7 @@ fn say_all(remarks: impl IntoIterator<Item = String>) {
 }
 
 /// Says once what the built-in kernel filter keeps out.
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, interfaces: usize) -> Settings {
     let live = &config.live;
     let narrow = !config.detect.ssrf && config.events < crate::cli::EventSet::All;
     if narrow && !config.quiet {
@@ -240,8 +250,7 @@ fn settings(config: &Config) -> Settings {
         ));
     }
     let filters = if narrow { for_metadata_only(&config.catalogue, &config.filter).into() } else { vec![words] };
-    // What the kernel keeps out needs no room.
-    let buffer = live.buffer.unwrap_or(if narrow { 2 << 20 } else { 16 << 20 });
+    let buffer = live.buffer.unwrap_or_else(|| if narrow { NARROW_RING } else { ring(interfaces) });
     Settings { snaplen: live.snaplen, buffer, promiscuous: live.promiscuous, filters }
 }
 
@@ -361,7 +370,7 @@ impl<'r> Capture<'r> {
         }
         let (packets, bytes) = (self.batch.len() as u64, self.batch.captured_bytes());
         let next_index = self.batch.next_index();
-        if self.run.state.lag() > MOST_LAG {
+        if self.run.state.expected_lag() > MOST_LAG {
             return self.drop_batch(|dropped| &mut dropped.late);
         }
         // Where all batches are full and wait, this one is used again.
@@ -423,7 +432,7 @@ impl<'r> Capture<'r> {
         let sum = self.dropped.sum();
         match (self.dropping, sum > self.told_drops) {
             (None, true) => {
-                let lag = self.run.state.lag().as_secs_f64();
+                let lag = self.run.state.expected_lag().as_secs_f64();
                 tell_user(format_args!("cannot keep up ({lag:.1} s behind): packets are dropped and counted"));
                 self.dropping = Some(sum);
             }

@@ -87,7 +87,7 @@ impl RunState {
 
     /// All that comes of packets before the number `next` was published.
     pub(super) fn publish(&self, next: u64) {
-        locked(&self.lag).publish(next);
+        locked(&self.lag).publish(next, Instant::now());
     }
 
     /// What was counted so far.
@@ -114,12 +114,12 @@ impl RunState {
 
     /// Packets before the number `next` were handed to the workers.
     pub(super) fn hand_over(&self, next: u64) {
-        locked(&self.lag).hand_over(next);
+        locked(&self.lag).hand_over(next, Instant::now());
     }
 
-    /// How long the oldest packets that are not published yet have been waiting.
-    pub(super) fn lag(&self) -> Duration {
-        locked(&self.lag).now()
+    /// How long the oldest packets that are not published yet have been waiting, or will have waited at the present pace.
+    pub(super) fn expected_lag(&self) -> Duration {
+        locked(&self.lag).expected(Instant::now())
     }
 }
 
@@ -131,25 +131,55 @@ struct Lag {
     handed_over: u64,
     published: u64,
     max: Duration,
+    /// Since when there has always been something to work off, as far as it is measured, and what was published then.
+    busy: Option<(Instant, u64)>,
+    /// Packets that were lately worked off in a second; not known where nothing waits.
+    pace: Option<f64>,
 }
+
+/// How long the pace is measured, and how far behind it has to be before it is asked for: a moment without a turn on a busy
+/// machine is none.
+const MEASURED: Duration = Duration::from_millis(250);
+const NOTICED: Duration = Duration::from_millis(500);
 
 impl Lag {
     #[cfg(target_os = "linux")]
-    fn hand_over(&mut self, next: u64) {
+    fn hand_over(&mut self, next: u64, at: Instant) {
         self.handed_over = next;
-        self.batches.push_back((next, Instant::now()));
+        self.busy.get_or_insert((at, self.published));
+        self.batches.push_back((next, at));
     }
 
-    fn publish(&mut self, next: u64) {
-        self.max = self.max.max(self.now());
+    fn publish(&mut self, next: u64, at: Instant) {
+        self.max = self.max.max(self.at(at));
         self.published = next.min(self.handed_over).max(self.published);
         while self.batches.front().is_some_and(|(end, _)| *end <= self.published) {
             self.batches.pop_front();
         }
+        if self.batches.is_empty() {
+            (self.busy, self.pace) = (None, None);
+        } else if let Some((since, before)) = self.busy.filter(|(since, _)| at.duration_since(*since) >= MEASURED) {
+            self.pace = Some((self.published - before) as f64 / at.duration_since(since).as_secs_f64());
+            self.busy = Some((at, self.published));
+        }
     }
 
     fn now(&self) -> Duration {
-        self.batches.front().map(|(_, since)| since.elapsed()).unwrap_or_default()
+        self.at(Instant::now())
+    }
+
+    fn at(&self, now: Instant) -> Duration {
+        self.batches.front().map(|(_, since)| now.duration_since(*since)).unwrap_or_default()
+    }
+
+    /// How far it will be behind once what waits is worked off, or is now if that is more.
+    #[cfg(target_os = "linux")]
+    fn expected(&self, now: Instant) -> Duration {
+        let behind = self.at(now);
+        let waiting = (self.handed_over - self.published) as f64;
+        let pace = self.pace.filter(|pace| *pace > 0.0 && behind >= NOTICED);
+        let wait = pace.map(|pace| Duration::try_from_secs_f64(waiting / pace));
+        behind.max(wait.and_then(Result::ok).unwrap_or_default())
     }
 }
 
@@ -186,4 +216,26 @@ pub(super) fn spawn<'scope, T: Send + 'scope>(
 ) -> ScopedJoinHandle<'scope, T> {
     #[expect(clippy::expect_used, reason = "without its threads a run cannot begin; Scope::spawn panics as well")]
     thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run).expect("the system gives no thread")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_told_before_it_has_waited() {
+        let start = Instant::now();
+        let after = |ms: u64| start + Duration::from_millis(ms);
+        let mut lag = Lag::default();
+        lag.hand_over(1000, after(0));
+        assert_eq!(lag.expected(after(10)), Duration::from_millis(10), "nothing is known of the pace");
+        lag.hand_over(11_000, after(10));
+        lag.publish(1000, after(500));
+        assert_eq!(lag.expected(after(500)), Duration::from_millis(490), "a moment without a turn");
+        assert_eq!(lag.expected(after(510)), Duration::from_secs(5), "10,000 packets at 2,000 a second");
+        lag.publish(11_000, after(600));
+        lag.hand_over(21_000, after(700));
+        assert_eq!(lag.expected(after(1300)), Duration::from_millis(600), "the pace is not known any more");
+        assert_eq!(lag.max, Duration::from_millis(590));
+    }
 }

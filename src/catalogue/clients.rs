@@ -147,12 +147,12 @@ impl Client {
 
     /// Whether it calls itself so; empty for no User-Agent.
     pub fn is_called(&self, user_agent: &[u8]) -> bool {
-        self.user_agents.iter().any(|glob| glob.fits(user_agent))
+        self.user_agents.iter().any(|glob| glob.fits(compared(user_agent)))
     }
 
     /// Whether it goes on under this name with a session token that was issued to it.
     pub fn goes_on_as(&self, user_agent: &[u8]) -> bool {
-        self.later.iter().any(|glob| glob.fits(user_agent))
+        self.later.iter().any(|glob| glob.fits(compared(user_agent)))
     }
 
     /// Whether it asks for such targets.
@@ -242,6 +242,12 @@ fn has_value(wanted: &str, value: &[u8]) -> bool {
     let mut sent = value.iter().filter(|byte| !byte.is_ascii_whitespace());
     let (wanted, open) = wanted.strip_suffix('*').map_or((wanted, false), |start| (start, true));
     wanted.bytes().all(|byte| sent.next() == Some(&byte)) && (open || sent.next().is_none())
+}
+
+/// As much of a User-Agent as is compared with patterns, of which there are many: names stand at its beginning.
+pub(super) fn compared(user_agent: &[u8]) -> &[u8] {
+    const MOST: usize = 512;
+    user_agent.get(..MOST).unwrap_or(user_agent)
 }
 
 #[cfg(test)]

@@ -328,12 +328,12 @@ impl Catalogue {
 
     /// Whether a User-Agent is that of a general tool or library.
     pub fn is_tool(&self, user_agent: &[u8]) -> bool {
-        self.data.user_agents.tools.iter().any(|g| g.fits(user_agent))
+        self.data.user_agents.tools.iter().any(|g| g.fits(clients::compared(user_agent)))
     }
 
     /// Whether a User-Agent is that of a browser or of something that fetches or renders what users give it.
     pub fn is_renderer(&self, user_agent: &[u8]) -> bool {
-        self.data.user_agents.renderers.iter().any(|g| g.fits(user_agent))
+        self.data.user_agents.renderers.iter().any(|g| g.fits(clients::compared(user_agent)))
     }
 
     /// What is known of header fields by their names.

@@ -22,6 +22,8 @@ use crate::proto::{dns, http};
 
 /// Most sightings that wait, and most uses by holders that are remembered.
 const WAITING: usize = 4096;
+/// How many of them, the newest, one is compared with: hops of one message come close to each other.
+const COMPARED: usize = 256;
 /// Most clients of one secret that are remembered.
 const HOLDERS: usize = 8;
 /// Grams for each entry of other tables.
@@ -170,7 +172,7 @@ impl Relays {
                 && inner.span.1 <= span.1
                 && inner.issued.iter().any(|of| Arc::ptr_eq(of, &issued))
         };
-        self.waiting.retain(|(_, inner)| !is_passed_on(inner));
+        self.withdraw(is_passed_on);
         if self.uses.len() >= WAITING {
             self.uses.pop_front();
         }
@@ -184,7 +186,19 @@ impl Relays {
                 && sighting.span.1 <= *last
                 && sighting.issued.iter().any(|of| Arc::ptr_eq(of, issued))
         };
-        sighting.elsewhere && self.uses.iter().any(outer)
+        sighting.elsewhere && self.uses.iter().rev().take(COMPARED).any(outer)
+    }
+
+    /// Drops those of the newest sightings that are another's.
+    fn withdraw(&mut self, is_anothers: impl Fn(&Sighting) -> bool) {
+        let from = self.waiting.len().saturating_sub(COMPARED);
+        if self.waiting.iter().skip(from).any(|(_, inner)| is_anothers(inner)) {
+            let mut at = 0;
+            self.waiting.retain(|(_, inner)| {
+                at += 1;
+                at <= from || !is_anothers(inner)
+            });
+        }
     }
 
     /// Takes a sighting; it waits for the hop that passes it on.
@@ -192,9 +206,10 @@ impl Relays {
         if self.waiting.len() >= WAITING {
             out.extend(self.waiting.pop_front().map(|(_, sighting)| sighting));
         }
-        self.waiting.retain(|(_, inner)| !sighting.passes_on(inner));
+        self.withdraw(|inner| sighting.passes_on(inner));
         let is_known = |outer: &Sighting| outer.passes_on(&sighting) || outer.is_same_stream(&sighting);
-        if !self.waiting.iter().any(|(_, outer)| is_known(outer)) && !self.is_passed_on(&sighting) {
+        let newest = self.waiting.iter().rev().take(COMPARED);
+        if !newest.map(|(_, outer)| outer).any(is_known) && !self.is_passed_on(&sighting) {
             self.waiting.push_back((now.plus(HOLD), sighting));
         }
     }

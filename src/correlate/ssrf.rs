@@ -307,8 +307,8 @@ impl Ssrf {
     /// A name resolved to a metadata address: inbound requests of before that name it were attempts.
     pub fn name_resolved(&mut self, name: &str, link: &ChainLink, out: &mut Vec<Finding>) {
         for number in self.requests.of([index::name(name)]) {
-            let place = self.settled.binary_search_by_key(&number, |request| request.number);
-            let Some(request) = place.ok().and_then(|place| self.settled.get_mut(place)) else { continue };
+            let place = place_of(number, &self.settled);
+            let Some(request) = place.and_then(|place| self.settled.get_mut(place)) else { continue };
             if request.state != State::Quiet {
                 continue;
             }
@@ -413,9 +413,8 @@ impl Ssrf {
     /// Requests that have one of the marks, waiting ones too, oldest first.
     fn requests_of(&self, marks: impl IntoIterator<Item = Mark>) -> impl Iterator<Item = &Request> {
         self.requests.of(marks).into_iter().filter_map(|number| {
-            let place = |requests: &VecDeque<Request>| requests.binary_search_by_key(&number, |request| request.number);
-            let settled = place(&self.settled).ok().and_then(|at| self.settled.get(at));
-            settled.or_else(|| place(&self.waiting).ok().and_then(|at| self.waiting.get(at)))
+            let settled = place_of(number, &self.settled).and_then(|at| self.settled.get(at));
+            settled.or_else(|| place_of(number, &self.waiting).and_then(|at| self.waiting.get(at)))
         })
     }
 
@@ -475,8 +474,7 @@ impl Ssrf {
         let later = || all().filter(after).filter(|r| fits(r, false)).max_by_key(|r| (r.inbound.end, r.number));
         let Some(number) = late.or_else(later).map(|request| self.outermost(request)) else { return };
         let subject = fetch.subject.clone();
-        let place = self.settled.binary_search_by_key(&number, |request| request.number);
-        let Ok(place) = place else { return };
+        let Some(place) = place_of(number, &self.settled) else { return };
         let Some(request) = self.settled.get(place).filter(|request| request.state != State::Confirmed) else { return };
         let targets = self.targets(request, resolved);
         let Some(target) = targets.iter().find(|target| target.fits(fetch.path())) else { return };
@@ -493,7 +491,7 @@ impl Ssrf {
         for _ in 0..CHAIN {
             let State::Inner(outer) = state else { break };
             number = outer;
-            let Ok(at) = self.settled.binary_search_by_key(&outer, |request| request.number) else { break };
+            let Some(at) = place_of(outer, &self.settled) else { break };
             state = self.settled.get(at).map_or(state, |outer| outer.state);
         }
         number
@@ -646,6 +644,12 @@ impl Request {
             cut: *cut,
         }
     }
+}
+
+/// Where a request of this number stands: they are numbered one after the other, and leave at the front.
+fn place_of(number: u64, requests: &VecDeque<Request>) -> Option<usize> {
+    let at = usize::try_from(number.checked_sub(requests.front()?.number)?).ok()?;
+    requests.get(at).is_some_and(|request| request.number == number).then_some(at)
 }
 
 /// Whether `inner` may be what the server of `outer` passed on: it goes on to another server, from another client, or is

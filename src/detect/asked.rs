@@ -85,10 +85,13 @@ impl RequestTarget {
     }
 }
 
+/// A target by its key.
+type Known = (TargetKey<Box<[u8]>>, Arc<RequestTarget>);
+
 /// TargetCache to metadata services, remembered.
 #[derive(Debug)]
 pub(super) struct TargetCache {
-    known: Memo<(TargetKey<Box<[u8]>>, Arc<RequestTarget>)>,
+    known: Memo<Known>,
 }
 
 impl Default for TargetCache {

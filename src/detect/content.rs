@@ -15,6 +15,7 @@
 pub mod archive;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::Read;
 
 use zeroize::{Zeroize, Zeroizing};
@@ -60,8 +61,11 @@ pub fn decode(coding: Coding, bytes: &[u8], limit: usize) -> (Decoded, bool) {
 fn read(mut reader: impl Read, limit: usize) -> (Decoded, bool) {
     let mut out = Zeroizing::new(Vec::new());
     let mut chunk = Zeroizing::new([0; CHUNK]);
-    while let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) {
+    loop {
         let room = limit.saturating_sub(out.len());
+        // a byte more than there is room for tells that there would be more
+        let most = room.saturating_add(1).min(CHUNK);
+        let Ok(count @ 1..) = reader.read(chunk.get_mut(..most).unwrap_or_default()) else { break };
         let bytes = chunk.get(..count.min(room)).unwrap_or_default();
         if bytes.len() > out.capacity().saturating_sub(out.len()) {
             // A vector that grows by itself leaves its old content in freed memory.
@@ -136,8 +140,7 @@ pub fn documents_and_rest(
     visit_rest: &mut dyn FnMut(&[u8], Effort),
 ) {
     let (content, is_cut) = Content::up_to(MAX_DECODED, bytes, encoding);
-    let mut left = limit;
-    unpack(content.bytes(), NESTED, &mut left, visit);
+    unpack(content.bytes(), limit, visit);
     let skip = content.bytes().len();
     // beyond its allowance there is nothing to be had
     if is_cut && skip < allowance(bytes.len()) {
@@ -167,29 +170,22 @@ fn rest(bytes: &[u8], encoding: &[u8], mut skip: usize, visit: &mut dyn FnMut(&[
 /// Calls `visit` with every document in a body: the body with its encodings undone as UTF-8, or, if it is an archive, each
 /// file in that. At most `limit` bytes in all.
 pub fn documents(bytes: &[u8], encoding: Option<&[u8]>, limit: usize, visit: &mut dyn FnMut(&[u8])) {
-    let content = Content::new(bytes, encoding);
-    let bytes = content.bytes();
-    let mut left = limit;
-    unpack(bytes, NESTED, &mut left, visit);
+    unpack(Content::new(bytes, encoding).bytes(), limit, visit);
 }
 
-/// The files of an archive, of archives in it too, or the bytes themselves; no more than `left`.
-fn unpack(bytes: &[u8], depth: u8, left: &mut usize, visit: &mut dyn FnMut(&[u8])) {
+/// Documents of at most `limit` bytes: the files of an archive, of archives in it too, or the bytes themselves.
+fn unpack(bytes: &[u8], limit: usize, visit: &mut dyn FnMut(&[u8])) {
+    let is_packed = archive::is_archive(bytes);
+    let bytes = bytes.get(..limit).filter(|_| !is_packed).unwrap_or(bytes);
+    unpack_in(bytes, NESTED, &Cell::new(limit), visit);
+}
+
+fn unpack_in(bytes: &[u8], depth: u8, room: &Cell<usize>, visit: &mut dyn FnMut(&[u8])) {
     match depth.checked_sub(1).filter(|_| archive::is_archive(bytes)) {
-        Some(depth) => {
-            let most = *left;
-            archive::entries(bytes, most, &mut |_, file| unpack(file, depth, left, visit));
-        }
-        None if archive::is_tar(bytes) => archive::tar_entries(bytes, &mut |file| show(file, left, visit)),
-        None => show(bytes, left, visit),
+        Some(depth) => archive::entries(bytes, room, &mut |_, file| unpack_in(file, depth, room, visit)),
+        None if archive::is_tar(bytes) => archive::tar_entries(bytes, &mut |file| visit(&utf8(file))),
+        None => visit(&utf8(bytes)),
     }
-}
-
-/// Shows a document, no more than `left` bytes of it.
-fn show(bytes: &[u8], left: &mut usize, visit: &mut dyn FnMut(&[u8])) {
-    let bytes = bytes.get(..*left).unwrap_or(bytes);
-    *left = left.saturating_sub(bytes.len());
-    visit(&utf8(bytes));
 }
 
 /// Text as UTF-8; what is not UTF-16 is given back as it is.

@@ -162,31 +162,59 @@ impl Recent {
     }
 }
 
+/// Hashes that are made together: each takes some time, but many are made at once where nothing is decided between them.
+const TOGETHER: usize = 32;
+
 /// Hands out the anchors of a run without gaps: where each begins, and its hash.
 pub fn each_anchor(run: &[u8], mut take: impl FnMut(usize, u64)) {
-    // the least of the window and where it is; of equal ones the last
-    let (mut least, mut place) = (u64::MAX, 0usize);
-    let mut recent = Recent::default();
-    let mut last = None;
-    for (at, chars) in run.windows(ANCHOR).enumerate() {
-        let Some(hash) = anchor(chars) else { return };
-        recent.put(at, hash);
+    let mut window = Window::default();
+    let mut hashes = [0; TOGETHER];
+    let count = (run.len().saturating_add(1)).saturating_sub(ANCHOR);
+    for first in (0..count).step_by(TOGETHER) {
+        let windows = run.get(first..).unwrap_or_default().windows(ANCHOR);
+        for (hash, chars) in hashes.iter_mut().zip(windows) {
+            *hash = anchor(chars).unwrap_or(u64::MAX);
+        }
+        for (at, hash) in (first..count).zip(hashes) {
+            if let Some((place, least)) = window.next(at, hash) {
+                take(place, least);
+            }
+        }
+    }
+}
+
+/// The last few hashes: the least and where it is, of equal ones the last.
+#[derive(Default)]
+struct Window {
+    least: u64,
+    place: usize,
+    /// Where the one stood that was handed out last.
+    last: Option<usize>,
+    recent: Recent,
+}
+
+impl Window {
+    /// Moves on to the next hash; the least one, if it is another than before.
+    #[inline]
+    fn next(&mut self, at: usize, hash: u64) -> Option<(usize, u64)> {
+        self.recent.put(at, hash);
         let first = at.saturating_sub(WINDOW.saturating_sub(1));
-        if hash <= least {
-            (least, place) = (hash, at);
-        } else if place < first {
-            (least, place) = (u64::MAX, at);
+        if at == 0 || hash <= self.least {
+            (self.least, self.place) = (hash, at);
+        } else if self.place < first {
+            (self.least, self.place) = (u64::MAX, at);
             for candidate in first..=at {
-                let hash = recent.at(candidate);
-                if hash <= least {
-                    (least, place) = (hash, candidate);
+                let hash = self.recent.at(candidate);
+                if hash <= self.least {
+                    (self.least, self.place) = (hash, candidate);
                 }
             }
         }
-        if at.saturating_add(1) >= WINDOW && last != Some(place) {
-            last = Some(place);
-            take(place, least);
-        }
+        let is_other = at.saturating_add(1) >= WINDOW && self.last != Some(self.place);
+        is_other.then(|| {
+            self.last = Some(self.place);
+            (self.place, self.least)
+        })
     }
 }
 

@@ -6,8 +6,9 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use std::cell::Cell;
 use std::io::Read;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use zeroize::Zeroizing;
 
@@ -16,7 +17,7 @@ use super::content;
 /// Encodings inside each other that are undone.
 const DEPTH: u8 = 4;
 /// Bytes of all readings, for each byte of the text.
-const WORK: usize = 24;
+const WORK: usize = 16;
 /// The same for the shortest texts.
 const WORK_LEAST: usize = 8 * 1024;
 /// Most bytes that compressed data may become.
@@ -42,24 +43,29 @@ pub trait Visitor {
 
     /// Takes one reading, and appends what it finds there, if it [traces](Self::TRACES).
     fn read(&mut self, text: &[u8], found: &mut Vec<Range<usize>>);
+
+    /// Whether it has seen enough.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 /// Shows `text` and all that it stands for to the visitor. What was found, as ranges of `text`, in no order.
 pub fn visit<V: Visitor>(text: &[u8], visitor: &mut V) -> Vec<Range<usize>> {
-    let mut work = text.len().saturating_mul(WORK).max(WORK_LEAST);
-    level(text, DEPTH, &mut work, visitor)
+    let work = Cell::new(text.len().saturating_mul(WORK).max(WORK_LEAST));
+    level(text, DEPTH, &work, visitor)
 }
 
-fn level<V: Visitor>(text: &[u8], depth: u8, work: &mut usize, visitor: &mut V) -> Vec<Range<usize>> {
+fn level<V: Visitor>(text: &[u8], depth: u8, work: &Cell<usize>, visitor: &mut V) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     visitor.read(text, &mut found);
-    if depth == 0 {
+    if depth == 0 || visitor.is_done() {
         return found;
     }
-    each_view::<V>(text, &mut |view| {
-        let Some(left) = work.checked_sub(view.bytes.len()) else { return };
-        *work = left;
-        if !is_legible(&view.bytes) {
+    each_view::<V>(text, work, &mut |view| {
+        let left = work.get().checked_sub(view.bytes.len());
+        work.set(left.unwrap_or(0));
+        if left.is_none() || visitor.is_done() || !is_legible(&view.bytes) {
             return;
         }
         let inner = level(&view.bytes, depth.saturating_sub(1), work, visitor);
@@ -68,9 +74,32 @@ fn level<V: Visitor>(text: &[u8], depth: u8, work: &mut usize, visitor: &mut V) 
     found
 }
 
+/// Bytes that are wiped when they are dropped: those that are there, in one go.
+struct Wiped(Vec<u8>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        zeroize::zeroize_bytes(&mut self.0);
+    }
+}
+
+impl Deref for Wiped {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Wiped {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
 /// A text that another stands for.
 struct View<'s> {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Wiped,
     origin: Origin<'s>,
 }
 
@@ -79,14 +108,14 @@ enum Origin<'s> {
     /// Of each byte, in order; empty where nobody asks.
     Each(Vec<(u32, u32)>),
     /// They are packed in symbols of `width` bits each, from the symbol `first` on.
-    Packed { symbols: &'s Symbols, first: usize, width: usize },
+    Packed { symbols: &'s Symbols<'s>, first: usize, width: usize },
     /// Single bytes cannot be told apart.
     Whole(Range<usize>),
 }
 
 impl View<'_> {
     fn new(capacity: usize) -> Self {
-        Self { bytes: Zeroizing::new(Vec::with_capacity(capacity)), origin: Origin::Each(Vec::new()) }
+        Self { bytes: Wiped(Vec::with_capacity(capacity)), origin: Origin::Each(Vec::new()) }
     }
 
     /// Appends a byte that stands for `from..to`.
@@ -115,10 +144,9 @@ impl View<'_> {
         match &self.origin {
             Origin::Each(spans) => Some(spans.get(range.start)?.0 as usize..spans.get(last)?.1 as usize),
             Origin::Packed { symbols, first, width } => {
-                let symbol =
-                    |bit: usize| bit.checked_div(*width).and_then(|nth| symbols.at.get(nth.checked_add(*first)?));
-                let start = *symbol(range.start.checked_mul(8)?)? as usize;
-                let end = *symbol(range.end.checked_mul(8)?.checked_sub(1)?)? as usize;
+                let symbol = |bit: usize| symbols.place(bit.checked_div(*width)?.checked_add(*first)?);
+                let start = symbol(range.start.checked_mul(8)?)?;
+                let end = symbol(range.end.checked_mul(8)?.checked_sub(1)?)?;
                 Some(start..end.checked_add(1)?)
             }
             Origin::Whole(range) => Some(range.clone()),
@@ -126,7 +154,8 @@ impl View<'_> {
     }
 }
 
-fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View<'_>)) {
+/// Shows what a text stands for, no more of it than there is `work` left for.
+fn each_view<V: Visitor>(text: &[u8], work: &Cell<usize>, take: &mut dyn FnMut(&View<'_>)) {
     if memchr::memchr3(b'%', b'\\', b'&', text).is_some() || has_soft_break(text) {
         unescaped::<V>(text).iter().for_each(&mut *take);
     }
@@ -134,11 +163,11 @@ fn each_view<V: Visitor>(text: &[u8], take: &mut dyn FnMut(&View<'_>)) {
         take(&narrow::<V>(text));
     }
     if is_packed(text) {
-        unpacked(text).iter().for_each(&mut *take);
+        unpacked(text, work.get()).iter().for_each(&mut *take);
     }
     joined_labels::<V>(text, take);
     let mut from = 0;
-    while let Some(run) = next_encoded(text, from) {
+    while let Some(run) = next_encoded(text, from).filter(|_| work.get() > 0) {
         from = run.end;
         decoded::<V>(text, run, take);
     }
@@ -289,55 +318,56 @@ fn is_packed(bytes: &[u8]) -> bool {
 }
 
 /// Compressed data and archives in the text, unpacked as far as they go.
-fn unpacked(text: &[u8]) -> Option<View<'static>> {
+fn unpacked(text: &[u8], most: usize) -> Option<View<'static>> {
+    let most = most.min(MAX_UNPACKED).min(content::allowance(text.len()));
     const GZIP: &[u8] = &[0x1F, 0x8B, 0x08];
     const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
     const ZIP: &[u8] = b"PK\x03\x04";
     let from = |magic: &[u8]| memchr::memmem::find(text, magic).and_then(|at| Some((at, text.get(at..)?)));
     if let Some((at, packed)) = from(GZIP) {
-        return inflated(flate2::read::MultiGzDecoder::new(packed), at..text.len());
+        return inflated(flate2::read::MultiGzDecoder::new(packed), most, at..text.len());
     }
     if let Some((at, packed)) = from(ZIP) {
-        return archive(packed, at..text.len());
+        return archive(packed, most, at..text.len());
     }
     if let Some((at, packed)) = from(ZSTD) {
-        let (bytes, _) = content::decode(content::Coding::Zstd, packed, MAX_UNPACKED);
-        return whole(bytes, at..text.len());
+        let (mut bytes, _) = content::decode(content::Coding::Zstd, packed, most);
+        return whole(Wiped(std::mem::take(&mut *bytes)), at..text.len());
     }
-    zlib(text)
+    zlib(text, most)
 }
 
 /// Compressed data by two bytes, which other data has by chance: some of them are tried.
-fn zlib(text: &[u8]) -> Option<View<'static>> {
+fn zlib(text: &[u8], most: usize) -> Option<View<'static>> {
     let is_magic = |at: &usize| matches!(text.get(*at..), Some([_, 0x01 | 0x5E | 0x9C | 0xDA, ..]));
     let mut starts = memchr::memchr_iter(0x78, text).filter(is_magic).take(ZLIB_TRIES);
     starts.find_map(|at| {
-        let view = inflated(flate2::read::ZlibDecoder::new(text.get(at..)?), at..text.len())?;
+        let view = inflated(flate2::read::ZlibDecoder::new(text.get(at..)?), most, at..text.len())?;
         Some(view).filter(|view| view.bytes.len() >= GOOD)
     })
 }
 
 /// The files of an archive, one after the other.
-fn archive(packed: &[u8], range: Range<usize>) -> Option<View<'static>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_UNPACKED));
-    content::archive::entries(packed, MAX_UNPACKED, &mut |_, file| {
-        let room = MAX_UNPACKED.saturating_sub(bytes.len()).saturating_sub(1);
+fn archive(packed: &[u8], most: usize, range: Range<usize>) -> Option<View<'static>> {
+    let mut bytes = Wiped(Vec::with_capacity(most));
+    content::archive::entries(packed, &Cell::new(most), &mut |_, file| {
+        let room = most.saturating_sub(bytes.len()).saturating_sub(1);
         bytes.extend_from_slice(file.get(..file.len().min(room)).unwrap_or_default());
         bytes.push(b'\n');
     });
     whole(bytes, range)
 }
 
-fn whole(bytes: Zeroizing<Vec<u8>>, range: Range<usize>) -> Option<View<'static>> {
+fn whole(bytes: Wiped, range: Range<usize>) -> Option<View<'static>> {
     Some(View { bytes, origin: Origin::Whole(range) }).filter(|view| !view.bytes.is_empty())
 }
 
-fn inflated(mut reader: impl Read, whole: Range<usize>) -> Option<View<'static>> {
-    let mut view = View { origin: Origin::Whole(whole), ..View::new(MAX_UNPACKED) };
+fn inflated(mut reader: impl Read, most: usize, whole: Range<usize>) -> Option<View<'static>> {
+    let mut view = View { origin: Origin::Whole(whole), ..View::new(most) };
     let mut chunk = Zeroizing::new([0; 4096]);
-    while view.bytes.len() < MAX_UNPACKED {
+    while view.bytes.len() < most {
         let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) else { break };
-        let left = MAX_UNPACKED.saturating_sub(view.bytes.len());
+        let left = most.saturating_sub(view.bytes.len());
         view.bytes.extend_from_slice(chunk.get(..count.min(left))?);
     }
     Some(view).filter(|view| !view.bytes.is_empty())
@@ -393,31 +423,71 @@ fn next_encoded(text: &[u8], from: usize) -> Option<Range<usize>> {
 }
 
 /// Symbols of a run, and where each stands.
-struct Symbols {
-    chars: Zeroizing<Vec<u8>>,
-    at: Vec<u32>,
+struct Symbols<'t> {
+    chars: Chars<'t>,
+    places: Places,
+}
+
+/// A run in one piece, or its lines joined.
+enum Chars<'t> {
+    Run(&'t [u8]),
+    Joined(Wiped),
+}
+
+enum Places {
+    /// One behind the other, from here on.
+    From(usize),
+    Each(Vec<u32>),
+}
+
+impl<'t> Symbols<'t> {
+    /// Of a run that begins at `start`.
+    fn new<V: Visitor>(run: &'t [u8], start: usize) -> Self {
+        if memchr::memchr2(b'\r', b'\n', run).is_none() {
+            return Self { chars: Chars::Run(run), places: Places::From(start) };
+        }
+        let mut chars = Wiped(Vec::with_capacity(run.len()));
+        let mut at = Vec::new();
+        for (place, byte) in run.iter().enumerate().filter(|(_, byte)| is_encoded(**byte)) {
+            chars.push(*byte);
+            if V::TRACES {
+                at.push(start.saturating_add(place) as u32);
+            }
+        }
+        Self { chars: Chars::Joined(chars), places: Places::Each(at) }
+    }
+
+    fn chars(&self) -> &[u8] {
+        match &self.chars {
+            Chars::Run(run) => run,
+            Chars::Joined(chars) => chars,
+        }
+    }
+
+    /// Where a symbol stands.
+    fn place(&self, nth: usize) -> Option<usize> {
+        match &self.places {
+            Places::From(start) => start.checked_add(nth),
+            Places::Each(at) => at.get(nth).map(|at| *at as usize),
+        }
+    }
 }
 
 /// All that a run may stand for.
 fn decoded<V: Visitor>(text: &[u8], run: Range<usize>, take: &mut dyn FnMut(&View<'_>)) {
     let Some(chars) = text.get(run.clone()) else { return };
-    let mut symbols = Symbols { chars: Zeroizing::new(Vec::with_capacity(chars.len())), at: Vec::new() };
-    for (place, byte) in chars.iter().enumerate().filter(|(_, byte)| is_encoded(**byte)) {
-        symbols.chars.push(*byte);
-        if V::TRACES {
-            symbols.at.push(run.start.saturating_add(place) as u32);
-        }
-    }
-    let all = 0..symbols.chars.len();
+    let symbols = Symbols::new::<V>(chars, run.start);
+    let chars = symbols.chars();
+    let all = 0..chars.len();
     if all.len() >= MIN_BASE64 {
         packed::<6>(&symbols, all, &SEXTET, take);
     }
-    for part in stretches(&symbols.chars, MIN_HEX, |byte| byte.is_ascii_hexdigit()) {
+    for part in stretches(chars, MIN_HEX, |byte| byte.is_ascii_hexdigit()) {
         packed::<4>(&symbols, part, &NIBBLE, take);
     }
     let upper = |byte: u8| matches!(byte, b'A'..=b'Z' | b'2'..=b'7');
     let lower = |byte: u8| matches!(byte, b'a'..=b'z' | b'2'..=b'7');
-    for part in stretches(&symbols.chars, MIN_BASE32, upper).chain(stretches(&symbols.chars, MIN_BASE32, lower)) {
+    for part in stretches(chars, MIN_BASE32, upper).chain(stretches(chars, MIN_BASE32, lower)) {
         packed::<5>(&symbols, part, &QUINTET, take);
     }
 }
@@ -437,14 +507,14 @@ fn stretches(chars: &[u8], min: usize, belongs: impl Fn(u8) -> bool + Copy) -> i
 /// What symbols of `WIDTH` bits each stand for, from each of them on that may be the first: the bits in a row are the same
 /// for all, so that they are put together once and shifted for the others.
 fn packed<const WIDTH: usize>(
-    symbols: &Symbols,
+    symbols: &Symbols<'_>,
     part: Range<usize>,
     values: &[u8; 256],
     take: &mut dyn FnMut(&View<'_>),
 ) {
-    let chars = symbols.chars.get(part.clone()).unwrap_or_default();
+    let chars = symbols.chars().get(part.clone()).unwrap_or_default();
     let bits = joined_bits::<WIDTH>(chars, values);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(bits.len()));
+    let mut bytes = Wiped(Vec::with_capacity(bits.len()));
     let alignments = 8usize >> WIDTH.trailing_zeros();
     for skip in 0..alignments {
         let (start, shift) = (skip.saturating_mul(WIDTH) / 8, skip.saturating_mul(WIDTH) % 8);
@@ -461,9 +531,9 @@ fn packed<const WIDTH: usize>(
 }
 
 /// The bits of all symbols in a row, and a byte more.
-fn joined_bits<const WIDTH: usize>(chars: &[u8], values: &[u8; 256]) -> Zeroizing<Vec<u8>> {
+fn joined_bits<const WIDTH: usize>(chars: &[u8], values: &[u8; 256]) -> Wiped {
     let len = chars.len().div_ceil(8).saturating_mul(WIDTH).saturating_add(8);
-    let mut bits = Zeroizing::new(Vec::with_capacity(len));
+    let mut bits = Wiped(Vec::with_capacity(len));
     let mut append = |group: &[u8; 8]| {
         let sum = group.iter().fold(0u64, |sum, byte| sum << WIDTH | u64::from(value(values, *byte)));
         let bytes = (sum << (64usize.saturating_sub(WIDTH.saturating_mul(8)))).to_be_bytes();

@@ -6,8 +6,10 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::Range;
 
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use zeroize::Zeroizing;
 
 use super::doc::Text;
@@ -25,53 +27,76 @@ const PIECE: usize = 64 * 1024;
 /// Bytes at the end of a piece that are searched with the next one too: 16 characters in several encodings.
 const OVERLAP: usize = 2 * 1024;
 
-/// Texts that are remembered, and the longest of them in bytes.
+/// Texts that are remembered, the longest of them in bytes, and most places in one.
 const REMEMBERED: usize = 256;
 const LONGEST: usize = 8 * 1024;
+const MOST_FOUND: usize = 256;
 
 /// Finds issued secrets in text.
 #[derive(Clone, Copy, Default)]
 pub struct Masker<'m> {
     issued: Option<&'m Grams>,
-    clean: Option<&'m Clean>,
+    searched: Option<&'m Searched>,
 }
 
-/// Texts met lately in which nothing was, until another secret is issued: an exchange and its alerts say the same several
-/// times. Texts are compared byte by byte, so none is ever taken for another. Bound: [`REMEMBERED`] of [`LONGEST`].
+/// Texts met lately and where secrets stand in them, until another is issued: an exchange and its alerts say the same
+/// several times. Clean texts are compared byte by byte; of those that hold secrets nothing but a keyed hash is kept.
+/// Bound: [`REMEMBERED`] of [`LONGEST`], with [`MOST_FOUND`] places in each.
 #[derive(Debug)]
-pub struct Clean {
-    texts: RefCell<Memo<CleanText>>,
+pub struct Searched {
+    texts: RefCell<Memo<Known>>,
+    /// Nobody knows it.
+    key: (u64, u64),
 }
 
-/// A text, and how many secrets were known when it was clean.
-#[derive(Debug)]
-struct CleanText {
+/// A text or its digest, where secrets stand in it, and how many were known then.
+#[derive(Debug, Default)]
+struct Known {
     text: Vec<u8>,
+    digest: u128,
+    found: Vec<Range<usize>>,
     added: u64,
 }
 
-impl Default for Clean {
+impl Default for Searched {
     fn default() -> Self {
-        Self { texts: RefCell::new(Memo::new(REMEMBERED)) }
+        let random = std::hash::RandomState::new();
+        let key = (random.hash_one(0), random.hash_one(1));
+        Self { texts: RefCell::new(Memo::new(REMEMBERED)), key }
     }
 }
 
-impl Clean {
-    /// Whether `text` is known to hold no secret of `issued`; if not, `search` tells, and what is clean is remembered.
-    fn holds(&self, text: &[u8], issued: &Grams, search: impl FnOnce() -> Vec<Range<usize>>) -> Vec<Range<usize>> {
+impl Searched {
+    /// Where secrets of `issued` stand in `text`, as it is known or as `search` tells.
+    fn find(&self, text: &[u8], issued: &Grams, search: impl FnOnce() -> Vec<Range<usize>>) -> Vec<Range<usize>> {
         let mut texts = self.texts.borrow_mut();
         let place = texts.place(text);
-        if place.as_ref().is_some_and(|known| known.added == issued.added() && known.text == text) {
-            return Vec::new();
+        let is_same = |known: &Known| match known.found.is_empty() {
+            true => known.text == text,
+            false => known.digest == digest(self.key, text),
+        };
+        if let Some(known) = place.as_ref().filter(|known| known.added == issued.added() && is_same(known)) {
+            return known.found.clone();
         }
         let found = search();
-        if found.is_empty() && text.len() <= LONGEST {
-            let place = place.get_or_insert_with(|| CleanText { text: Vec::new(), added: 0 });
-            text.clone_into(&mut place.text);
-            place.added = issued.added();
+        if found.len() <= MOST_FOUND && text.len() <= LONGEST {
+            let known = place.get_or_insert_default();
+            known.text.clear();
+            match found.is_empty() {
+                true => known.text.extend_from_slice(text),
+                false => known.digest = digest(self.key, text),
+            }
+            known.found.clone_from(&found);
+            known.added = issued.added();
         }
         found
     }
+}
+
+fn digest((first, second): (u64, u64), text: &[u8]) -> u128 {
+    let mut hasher = SipHasher13::new_with_keys(first, second);
+    hasher.write(text);
+    hasher.finish128().as_u128()
 }
 
 impl fmt::Debug for Masker<'_> {
@@ -83,12 +108,12 @@ impl fmt::Debug for Masker<'_> {
 impl<'m> Masker<'m> {
     /// Hides what is in `issued`.
     pub fn new(issued: &'m Grams) -> Self {
-        Self { issued: Some(issued).filter(|issued| !issued.is_empty()), clean: None }
+        Self { issued: Some(issued).filter(|issued| !issued.is_empty()), searched: None }
     }
 
-    /// The same, with what other maskers found clean.
-    pub fn remembering(self, clean: &'m Clean) -> Self {
-        Self { clean: Some(clean), ..self }
+    /// The same, with what other maskers found.
+    pub fn remembering(self, searched: &'m Searched) -> Self {
+        Self { searched: Some(searched), ..self }
     }
 
     /// Whether nothing needs to be hidden in `text`, nor in what follows from it by decoding.
@@ -112,8 +137,8 @@ impl<'m> Masker<'m> {
         let Some(issued) = self.issued.filter(|_| text.len() >= MIN_TOKEN) else {
             return Vec::new();
         };
-        match self.clean {
-            Some(clean) => clean.holds(text, issued, || search(text, issued)),
+        match self.searched {
+            Some(searched) => searched.find(text, issued, || search(text, issued)),
             None => search(text, issued),
         }
     }
@@ -166,8 +191,24 @@ impl Visitor for Probe<'_> {
     const TRACES: bool = false;
 
     fn read(&mut self, text: &[u8], _: &mut Vec<Range<usize>>) {
-        self.is_clean = self.is_clean && issued_in(text, self.issued).next().is_none();
+        self.is_clean = self.is_clean && !holds_issued(text, self.issued);
     }
+
+    fn is_done(&self) -> bool {
+        !self.is_clean
+    }
+}
+
+/// Whether there are 16 characters of an issued secret in `text`: asked of all that is written, so without anything else.
+fn holds_issued(text: &[u8], issued: &Grams) -> bool {
+    let mut rest = text;
+    while let Some((run, after)) = next_run(rest, is_of_secret) {
+        if run.windows(GRAM).any(|chars| gram(chars).is_some_and(|gram| issued.has(gram))) {
+            return true;
+        }
+        rest = after;
+    }
+    false
 }
 
 /// Where in `text` 16 characters of an issued secret begin.
@@ -284,16 +325,16 @@ mod tests {
 
     #[test]
     fn what_was_clean_is_looked_at_again_once_a_secret_was_issued() {
-        let clean = Clean::default();
+        let searched = Searched::default();
         let text = format!("a={KEY}");
         let mut grams = Grams::new(1);
         grams.add(&Secret::new(b"another/secret/that+was+issued/0123456789", Part::Key).unwrap());
         for _ in 0..2 {
-            assert!(Masker::new(&grams).remembering(&clean).is_clean(text.as_bytes()));
+            assert!(Masker::new(&grams).remembering(&searched).is_clean(text.as_bytes()));
         }
         grams.add(&Secret::new(KEY.as_bytes(), Part::Key).unwrap());
         for _ in 0..2 {
-            let shown = Masker::new(&grams).remembering(&clean).text(text.as_str().into());
+            let shown = Masker::new(&grams).remembering(&searched).text(text.as_str().into());
             assert_eq!(shown, format!("a={HIDDEN}"));
         }
     }

@@ -32,7 +32,7 @@ pub use doc::{Doc, Text};
 pub use envelope::{CommunityId, Exchange, Side, event_id, observation_id};
 pub use fields::FIELDS;
 pub use flow::{FlowContext, flow_event_id};
-pub use mask::{Clean, Masker};
+pub use mask::{Masker, Searched};
 pub use plain::{Harmless, harmless_lines};
 pub use settings::{Profile, Settings};
 pub use time::{Precision, Stamp, Stamps};

@@ -83,6 +83,8 @@ pub struct Network {
     pub names: bool,
     /// Whether there are any connections, datagrams included.
     pub is_used: bool,
+    /// Whether datagrams are sent; where names are resolved they are in any case.
+    pub datagrams: bool,
 }
 
 /// What resolving a name reads: its configuration, and the libraries that know how.
@@ -185,7 +187,8 @@ pub fn sandbox(needs: &Needs) -> Result<Option<String>, ConfineError> {
         Err(cause) => return Err(ConfineError::Refused { what: "files (Landlock)", cause: cause.to_string() }),
     };
     let calls = [RUN, if needs.network.is_used { CONNECT } else { &[] }].concat();
-    let filter = system_calls(&calls).map_err(|cause| ConfineError::Refused { what: "system calls", cause })?;
+    let filter = system_calls(&calls, &needs.network);
+    let filter = filter.map_err(|cause| ConfineError::Refused { what: "system calls", cause })?;
     match apply_filter(&filter) {
         Ok(()) => Ok(remark),
         Err(cause) => Err(ConfineError::Refused { what: "system calls (seccomp)", cause: cause.to_string() }),
@@ -197,7 +200,8 @@ pub fn sandbox(needs: &Needs) -> Result<Option<String>, ConfineError> {
 /// # Errors
 /// [`ConfineError::Refused`].
 pub(super) fn sandbox_helper() -> Result<(), ConfineError> {
-    let filter = system_calls(&[]).map_err(|cause| ConfineError::Refused { what: "system calls", cause })?;
+    let filter = system_calls(&[], &Network::default());
+    let filter = filter.map_err(|cause| ConfineError::Refused { what: "system calls", cause })?;
     apply_filter(&filter).map_err(|cause| ConfineError::Refused { what: "system calls", cause: cause.to_string() })
 }
 
@@ -234,9 +238,9 @@ fn restrict_files(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError
 
 /// A filter that lets through what every thread needs, and `more`; everything else fails with EPERM, so that a library's
 /// unforeseen wish is an error and not our end.
-fn system_calls(more: &[i64]) -> Result<BpfProgram, String> {
+fn system_calls(more: &[i64], network: &Network) -> Result<BpfProgram, String> {
     let mut rules: BTreeMap<i64, _> = EVERY.iter().chain(more).map(|call| (*call, Vec::new())).collect();
-    for (call, judged) in judged()? {
+    for (call, judged) in judged(network)? {
         if let Some(rule) = rules.get_mut(&call) {
             *rule = judged;
         }
@@ -249,7 +253,7 @@ fn system_calls(more: &[i64]) -> Result<BpfProgram, String> {
 
 /// System calls that are let through for some arguments only: sockets by family and type, what a name is given to, what
 /// terminals, files and interfaces are asked.
-fn judged() -> Result<Vec<(i64, Vec<SeccompRule>)>, String> {
+fn judged(network: &Network) -> Result<Vec<(i64, Vec<SeccompRule>)>, String> {
     use SeccompCmpOp::{Eq, MaskedEq};
     let is = |nth, how, value: u64| {
         SeccompCondition::new(nth, SeccompCmpArgLen::Dword, how, value).map_err(|error| error.to_string())
@@ -262,9 +266,16 @@ fn judged() -> Result<Vec<(i64, Vec<SeccompRule>)>, String> {
         kinds.iter().map(of).collect()
     };
     let (stream, datagram, raw) = (libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW);
-    let mut sockets = socket(libc::AF_INET, &[stream, datagram])?;
-    sockets.extend(socket(libc::AF_INET6, &[stream, datagram])?);
-    sockets.extend(socket(libc::AF_UNIX, &[stream, datagram])?);
+    let mut sockets = socket(libc::AF_UNIX, &[stream, datagram])?;
+    // Packets come by sockets that are open, and metrics go by one that listens: new ones are for outputs alone.
+    let kinds: &[i32] = match network {
+        Network { is_used: false, .. } => &[],
+        Network { names: false, datagrams: false, .. } => &[stream],
+        _ => &[stream, datagram],
+    };
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        sockets.extend(socket(family, kinds)?);
+    }
     sockets.extend(socket(libc::AF_PACKET, &[raw, datagram])?);
     sockets.extend(socket(libc::AF_NETLINK, &[raw, datagram])?);
     let names = [libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, PR_SET_VMA, libc::PR_GET_DUMPABLE as u64];
@@ -415,6 +426,8 @@ pub fn folder_of(file: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use rustix::net::{AddressFamily, SocketType};
+
     use super::*;
 
     #[test]
@@ -446,10 +459,11 @@ mod tests {
             assert!(std::fs::read_to_string("/proc/thread-self/status").unwrap().contains("NoNewPrivs:\t1"));
             let other = std::fs::write(outside.join("file"), "line\n");
             assert!(remark.is_some() || other.is_err(), "Landlock");
-            let raw = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::RAW, None);
-            assert_eq!(raw.unwrap_err(), rustix::io::Errno::PERM, "a raw socket");
-            let bluetooth = rustix::net::AddressFamily::from_raw(31);
-            let other = rustix::net::socket(bluetooth, rustix::net::SocketType::STREAM, None);
+            for kind in [SocketType::RAW, SocketType::DGRAM, SocketType::STREAM] {
+                let socket = rustix::net::socket(AddressFamily::INET, kind, None);
+                assert_eq!(socket.unwrap_err(), rustix::io::Errno::PERM, "{kind:?} without an output");
+            }
+            let other = rustix::net::socket(AddressFamily::from_raw(31), SocketType::STREAM, None);
             assert_eq!(other.unwrap_err(), rustix::io::Errno::PERM, "another family");
             assert!(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).is_err());
             let process = std::process::Command::new("/bin/true").status();
@@ -457,5 +471,25 @@ mod tests {
             std::thread::spawn(|| ()).join().unwrap();
         });
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn datagrams_are_for_outputs_that_send_them_and_for_names() {
+        let tcp = Network { is_used: true, tcp: vec![443], ..Network::default() };
+        let cases = [
+            (tcp.clone(), false),
+            (Network { names: true, ..tcp.clone() }, true),
+            (Network { datagrams: true, ..tcp }, true),
+        ];
+        for (network, expected) in cases {
+            let thread = std::thread::spawn(move || {
+                rustix::thread::set_no_new_privs(true).unwrap();
+                sandbox(&Needs { network, ..Needs::default() }).unwrap();
+                let is_allowed = |kind| rustix::net::socket(AddressFamily::INET6, kind, None).is_ok();
+                assert!(is_allowed(SocketType::STREAM) && !is_allowed(SocketType::RAW));
+                assert_eq!(is_allowed(SocketType::DGRAM), expected);
+            });
+            thread.join().unwrap();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A second process that keeps one capability, CAP_SYS_PTRACE, to look at processes of other users.
 //!
-//! In: requests of sixteen bytes over a socket pair, which is its standard input. Out: the path of a process's
+//! In: requests of eight bytes over a socket pair, which is its standard input. Out: the path of a process's
 //! executable, or the process that has a socket open. It can do nothing else: every other capability is dropped and the
 //! system calls that it may use are those for reading. It ends when the socket is closed.
 

@@ -13,7 +13,7 @@ use crate::catalogue::{self, Catalogue};
 use crate::conn::{Conn, Endpoint};
 use crate::correlate::{self, Correlator};
 use crate::detect::{CandidateKind, Verdict};
-use crate::event::{self, Clean, FlowContext, Masker, Writer};
+use crate::event::{self, FlowContext, Masker, Searched, Writer};
 use crate::flow;
 use crate::id::EventId;
 use crate::observe::{Observation, What};
@@ -75,7 +75,7 @@ pub struct Publisher {
     last: Option<std::vec::IntoIter<Arc<Alert>>>,
     marks: marks::Marks,
     /// Texts that are known to hold no secret.
-    clean: Clean,
+    searched: Searched,
     batch: Batch,
     alert_counts: AlertCounts,
     /// Allow-list entries to suggest, where they are asked for.
@@ -93,7 +93,7 @@ impl Publisher {
                 .text
                 .map(|colour| Writer::new(config.event.clone()).with_format(event::Format::Text { colour })),
             counters: Counters::default(),
-            clean: Clean::default(),
+            searched: Searched::default(),
             alerts: Vec::new(),
             last: None,
             marks: marks::Marks::default(),
@@ -260,7 +260,7 @@ impl Publisher {
     }
 
     fn event(&mut self, observation: &Observation, label: Label, remarks: &correlate::CorrelationResult) {
-        let mask = Masker::new(self.correlator.issued()).remembering(&self.clean);
+        let mask = Masker::new(self.correlator.issued()).remembering(&self.searched);
         let context = event::Context { signals: remarks.signals, allowed_by: remarks.allowed_by.as_deref(), mask };
         let id = label.id;
         let json = self.config.json.then_some((&self.writer, &mut self.batch.json));
@@ -302,7 +302,7 @@ impl Publisher {
             if alert.severity < self.config.min_severity {
                 continue;
             }
-            let mask = Masker::new(self.correlator.issued()).remembering(&self.clean);
+            let mask = Masker::new(self.correlator.issued()).remembering(&self.searched);
             let context = event::Context { mask, ..event::Context::default() };
             if self.config.json {
                 self.writer.alert(&mut self.batch.json, &alert, &context);

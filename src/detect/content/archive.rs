@@ -2,9 +2,11 @@
 //!
 //! Local file headers are read one after the other (APPNOTE 4.3.7), so that an archive whose end (and directory) was not
 //! captured gives its first files. Integers are little-endian. Methods: stored, deflate, zstd. Encrypted files are passed
-//! over. Bounds: `limit` bytes out in all; each header takes 30 bytes of the input or more.
+//! over. Bounds: `room` bytes out in all; each header takes 30 bytes of the input or more.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
+
+use std::cell::Cell;
 
 use zeroize::Zeroizing;
 
@@ -58,11 +60,13 @@ struct Header<'a> {
     name: &'a [u8],
 }
 
-/// Calls `visit` with name and content of every file of an archive.
-pub fn entries(archive: &[u8], limit: usize, visit: &mut dyn FnMut(&[u8], &[u8])) {
-    let mut left = limit.min(allowance(archive.len()));
+/// Calls `visit` with name and content of every file of an archive. What comes out is taken from `room`, which archives
+/// inside each other share, before it is shown.
+pub fn entries(archive: &[u8], room: &Cell<usize>, visit: &mut dyn FnMut(&[u8], &[u8])) {
+    let mut own = allowance(archive.len());
     let mut rest = archive;
     while let Some((header, content)) = header(rest) {
+        let left = own.min(room.get());
         let known = header.size > 0 || header.flags & SIZES_FOLLOW == 0;
         let stored = match known {
             true => content.get(..header.size).unwrap_or(content),
@@ -82,13 +86,14 @@ pub fn entries(archive: &[u8], limit: usize, visit: &mut dyn FnMut(&[u8], &[u8])
             None => is_plain.then(|| stored.get(..left).unwrap_or(stored)),
         };
         if let Some(file) = file {
-            left = left.saturating_sub(file.len());
+            own = own.saturating_sub(file.len());
+            room.set(room.get().saturating_sub(file.len()));
             visit(header.name, file);
         }
         let used = if known { stored.len() } else { used };
         let behind = content.get(used..).unwrap_or_default();
         // a descriptor of 12 to 24 bytes may stand between
-        let Some(next) = memchr::memmem::find(behind, HEADER).filter(|_| left > 0) else { return };
+        let Some(next) = memchr::memmem::find(behind, HEADER).filter(|_| own.min(room.get()) > 0) else { return };
         rest = behind.get(next..).unwrap_or_default();
     }
 }

@@ -8,7 +8,7 @@ use super::{later, markup, protobuf, records};
 use crate::bytes::lossy;
 use crate::detect::Place;
 use crate::detect::canonical::json_unescape;
-use crate::detect::content::{MAX_DECODED, documents, documents_and_rest};
+use crate::detect::content::{MAX_DECODED, allowance, documents, documents_and_rest};
 use crate::proto::http::Message;
 use crate::proto::http::later::FOUND;
 use crate::text::{b64, hex};
@@ -37,7 +37,7 @@ impl Search<'_> {
         }
         let content_type = head.field("content-type").unwrap_or_default();
         self.later(request);
-        let limit = MAX_DECODED.max(captured.len());
+        let limit = MAX_DECODED.min(allowance(captured.len())).max(captured.len());
         if protobuf::is_grpc(content_type) {
             let before = self.found.len();
             self.grpc(head, captured);

@@ -22,6 +22,8 @@ const PER_DISGUISE: usize = 512;
 /// Steps that it takes to compare a path with those of metadata services, and to read a URL, besides its bytes.
 const PER_PATH: usize = 160;
 const PER_READING: usize = 640;
+/// Steps that it takes to begin to inflate something.
+const PER_INFLATE: usize = 1024;
 
 /// Least characters of deflated data in base64, and of its text that are looked at.
 const DEFLATED: usize = 64;
@@ -56,14 +58,16 @@ impl Search<'_> {
 
     /// A run of base64 (or hex): decoded at each of the four places where a group of it may begin.
     fn encoded(&mut self, place: &dyn Fn() -> Place, run: &[u8]) {
-        if let Some(decoded) = hex::decode(run)
+        let in_hex = hex::decode(run);
+        let is_hex = in_hex.is_some();
+        if let Some(decoded) = in_hex
             && self.budget.spend(run.len())
         {
             self.urls_in(place, &decoded, CandidateKind::Mention);
         }
         let run = b64::standard(run);
         let mut decoded = Vec::with_capacity(run.len());
-        if self.is_deflated(place, &run) {
+        if !is_hex && self.is_deflated(place, &run) {
             return;
         }
         for offset in 0..4 {
@@ -83,9 +87,10 @@ impl Search<'_> {
 
     /// Raw deflate in base64 (SAML's redirects): nothing says so but that text comes of it.
     fn is_deflated(&mut self, place: &dyn Fn() -> Place, run: &[u8]) -> bool {
-        let may_be = run.len() >= DEFLATED && self.budget.spend(run.len());
+        let may_be = run.len() >= DEFLATED && self.budget.spend(run.len().saturating_add(PER_INFLATE));
         let Some(packed) = may_be.then(|| b64::decode(run)).flatten() else { return false };
-        if packed.get(..16).is_none_or(|head| str::from_utf8(head).is_ok()) || Coding::begins(&packed).is_some() {
+        let is_other = |head: &[u8]| str::from_utf8(head).is_ok() || !may_be_deflated(head);
+        if packed.get(..16).is_none_or(is_other) || Coding::begins(&packed).is_some() {
             return false;
         }
         let (text, _) = content::decode(Coding::Deflate, &packed, content::MAX_DECODED);
@@ -231,6 +236,15 @@ impl Search<'_> {
         let Ok(path) = std::str::from_utf8(path) else { return false };
         let is_known = || self.catalogue.paths_like(path, b"").iter().any(|found| found.fit.literals > 0);
         self.is_metadata_path(path) || is_known()
+    }
+}
+
+/// Whether bytes begin as a block of RFC 1951: of a known kind, and if stored, with its length twice.
+fn may_be_deflated(bytes: &[u8]) -> bool {
+    match *bytes {
+        [first, a, b, c, d, ..] if first >> 1 & 3 == 0 => u16::from_le_bytes([a, b]) == !u16::from_le_bytes([c, d]),
+        [first, ..] => first >> 1 & 3 != 3,
+        [] => false,
     }
 }
 

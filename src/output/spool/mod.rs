@@ -403,7 +403,8 @@ impl Queue {
         self.remove_done();
     }
 
-    /// Has names of files brought to the disk.
+    /// Has names of files brought to the disk. Of those that are removed it does not matter: one that comes back with a
+    /// crash is sent again, or known by the `ack` to be done.
     fn sync_dir(&self) {
         let _ = File::open(&self.dir).and_then(|dir| dir.sync_all());
     }
@@ -505,14 +506,9 @@ impl Queue {
     fn remove_done(&mut self) {
         let open = self.in_flight.front().map_or(self.read.segment, |first| first.start.segment);
         let writes = self.writer.as_ref().map_or(u64::MAX, |_| self.next_number - 1);
-        let mut removed = false;
         while let Some(first) = self.segments.pop_front_if(|first| first.number < open && first.number < writes) {
             let _ = std::fs::remove_file(self.path(first.number));
             self.bytes -= first.bytes;
-            removed = true;
-        }
-        if removed {
-            self.sync_dir();
         }
     }
 
@@ -529,7 +525,6 @@ impl Queue {
             self.read = Position { segment: first.number + 1, frames: 0 };
         }
         let _ = std::fs::remove_file(self.path(first.number));
-        self.sync_dir();
         Some(first.unread)
     }
 }
