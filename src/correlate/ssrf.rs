@@ -7,39 +7,28 @@
 //! that a request costs the same however many are remembered.
 
 mod index;
+mod redirects;
 
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use foldhash::quality::RandomState;
-use hashbrown::HashMap;
-
 use index::{Index, Mark};
+use redirects::{CHAIN, Key, Reached, Redirect, Redirects, candidate_key, url_key};
 
 use super::issue::HOLD;
-use super::subject::key;
 use crate::alert::{ChainLink, Subject};
 use crate::conn::Conn;
-use crate::detect::canonical::{percent_stable, target_of};
 use crate::detect::{Candidate, CandidateKind, HostRef};
 use crate::packet::Timestamp;
 
 /// Most inbound requests remembered, however much memory there is.
 const INBOUND: usize = 4096;
-/// Most redirects that are followed one after the other.
-const CHAIN: usize = 10;
-/// Most URLs that one request is followed to.
-const REACHED: usize = 64;
 /// Most metadata requests that one alert lists.
 const LISTED: usize = 8;
 /// Most metadata requests that one inbound request is compared with.
 const COMPARED: usize = 32;
 /// Most inbound requests that are compared where a redirect may lead to anything.
 const REDIRECTED: usize = 128;
-
-/// Hash of a URL.
-type Key = u128;
 
 /// What is remembered, and what waits.
 #[derive(Debug)]
@@ -157,34 +146,6 @@ struct Leg {
     marks: [Mark; 2],
 }
 
-/// An exchange whose answer sent its client elsewhere.
-#[derive(Debug)]
-struct Redirect {
-    first: Timestamp,
-    to: Candidate,
-    key: Key,
-    link: ChainLink,
-}
-
-/// Redirects by the URL that was asked for.
-#[derive(Debug, Default)]
-struct Redirects {
-    by_url: HashMap<Key, VecDeque<Redirect>, RandomState>,
-    order: VecDeque<(Timestamp, Key)>,
-    /// By the URLs that they lead to, and the ends of their paths.
-    targets: Index,
-    /// Number of the oldest one.
-    first: u64,
-}
-
-/// A URL that an inbound request leads to, and the redirects on the way.
-struct Reached<'a> {
-    from: &'a Candidate,
-    to: &'a Candidate,
-    key: Key,
-    way: Vec<&'a Redirect>,
-}
-
 /// A path that an inbound request leads to.
 #[derive(Debug)]
 struct Target<'a> {
@@ -261,16 +222,11 @@ impl Ssrf {
 
     /// Takes an exchange whose answer sends its client elsewhere.
     pub fn redirect(&mut self, url: &(HostRef, String), first: Timestamp, to: Candidate, link: ChainLink) {
-        if self.redirects.order.len() >= self.limit {
+        if self.redirects.len() >= self.limit {
             self.redirects.forget();
             self.evicted += 1;
         }
-        let key = url_key(&url.0, &url.1);
-        let redirect = Redirect { first, key: candidate_key(&to), to, link };
-        let number = self.redirects.first + self.redirects.order.len() as u64;
-        self.redirects.targets.add(number, &redirect.marks());
-        self.redirects.by_url.entry(key).or_default().push_back(redirect);
-        self.redirects.order.push_back((first, key));
+        self.redirects.add(url_key(&url.0, &url.1), Redirect { first, key: candidate_key(&to), to, link });
     }
 
     /// Whether so much waits that some has to be decided early.
@@ -429,7 +385,7 @@ impl Ssrf {
 
     /// Requests that may lead to what has a mark, oldest first: that name it, or if a redirect leads there the newest ones.
     fn leading_to(&self, marks: &[Mark]) -> Vec<&Request> {
-        if marks.iter().any(|mark| self.redirects.targets.has(*mark)) {
+        if marks.iter().any(|mark| self.redirects.lead_to(*mark)) {
             let settled = self.settled.iter().skip(self.settled.len().saturating_sub(REDIRECTED));
             let waiting = self.waiting.iter().skip(self.waiting.len().saturating_sub(REDIRECTED));
             return settled.chain(waiting).collect();
@@ -503,7 +459,7 @@ impl Ssrf {
         let passed_on = inner.inbound.candidates.iter().map(|candidate| index::ending(candidate.path.as_deref()));
         let marks: Vec<Mark> = inner.own_key.map(index::url).into_iter().chain(passed_on).collect();
         let fetched = marks.get(..usize::from(inner.own_key.is_some())).unwrap_or_default();
-        let known = match fetched.iter().any(|mark| self.redirects.targets.has(*mark)) {
+        let known = match fetched.iter().any(|mark| self.redirects.lead_to(*mark)) {
             true => self.leading_to(fetched),
             false => self.requests_of(marks).collect(),
         };
@@ -531,33 +487,17 @@ impl Ssrf {
             && inner.inbound.candidates.iter().any(same);
         let fetched = || {
             let reaches = |own| self.reachable(outer).iter().any(|reached| reached.key == own);
-            let is_redirected = |own| self.redirects.targets.has(index::url(own));
+            let is_redirected = |own| self.redirects.lead_to(index::url(own));
             inner.own_key.is_some_and(|own| outer.keys.contains(&own) || is_redirected(own) && reaches(own))
         };
         passed_on || fetched()
     }
 
-    /// The candidates of a request and those that redirects lead to from them, with the redirects on the way.
+    /// What the request names, and what redirects lead to from there.
     fn reachable<'a>(&'a self, request: &'a Request) -> Vec<Reached<'a>> {
-        let inbound = &request.inbound;
-        let own = inbound.candidates.iter().zip(&request.keys);
-        let mut out: Vec<_> = own.map(|(to, key)| Reached { from: to, to, key: *key, way: Vec::new() }).collect();
-        let mut at = 0;
-        while let Some((from, key, way)) = out.get(at).map(|r| (r.from, r.key, r.way.clone())) {
-            at += 1;
-            if way.len() >= CHAIN || out.len() > REACHED {
-                break;
-            }
-            let during = |hop: &&Redirect| hop.first >= inbound.first && hop.first <= inbound.end.plus(self.window);
-            let hops = self.redirects.by_url.get(&key).into_iter().flatten().filter(during);
-            for hop in hops.take(CHAIN) {
-                if way.iter().all(|taken| !std::ptr::eq(*taken, hop)) {
-                    let way = way.iter().copied().chain([hop]).collect();
-                    out.push(Reached { from, to: &hop.to, key: hop.key, way });
-                }
-            }
-        }
-        out
+        let Inbound { candidates, first, end, .. } = &request.inbound;
+        let named = candidates.iter().zip(request.keys.iter().copied());
+        self.redirects.reachable(named, *first..=end.plus(self.window))
     }
 
     /// Every path that the request leads to, by itself, by DNS and by redirects.
@@ -579,7 +519,7 @@ impl Ssrf {
         while self.settled.front().is_some_and(|request| old(request.inbound.end, self.window)) {
             self.forget_request();
         }
-        while self.redirects.order.front().is_some_and(|(first, _)| old(*first, self.window)) {
+        while self.redirects.oldest().is_some_and(|first| old(first, self.window)) {
             self.redirects.forget();
         }
         while self.settled_legs > 0
@@ -595,13 +535,6 @@ impl Ssrf {
     }
 }
 
-impl Redirect {
-    /// What it is found by: the URL that it leads to, and the end of that one's path.
-    fn marks(&self) -> [Mark; 2] {
-        [index::url(self.key), index::ending(self.to.path.as_deref())]
-    }
-}
-
 /// What a request that names these candidates, the URLs of which have these keys, is found by.
 fn request_marks(candidates: &[Candidate], keys: &[Key]) -> Vec<Mark> {
     let endings = candidates.iter().map(|candidate| index::ending(candidate.path.as_deref()));
@@ -613,22 +546,6 @@ fn request_marks(candidates: &[Candidate], keys: &[Key]) -> Vec<Mark> {
     marks.sort_unstable();
     marks.dedup();
     marks
-}
-
-impl Redirects {
-    /// Forgets the oldest.
-    fn forget(&mut self) {
-        let Some((_, key)) = self.order.pop_front() else { return };
-        let number = self.first;
-        self.first += 1;
-        let Some(of_url) = self.by_url.get_mut(&key) else { return };
-        if let Some(oldest) = of_url.pop_front() {
-            self.targets.remove(number, &oldest.marks());
-        }
-        if of_url.is_empty() {
-            self.by_url.remove(&key);
-        }
-    }
 }
 
 impl Request {
@@ -657,16 +574,4 @@ fn place_of(number: u64, requests: &VecDeque<Request>) -> Option<usize> {
 fn is_next_hop(outer: &Conn, inner: &Conn) -> bool {
     let other_client = inner.client.ip != outer.client.ip || inner.client.ip == outer.server.ip;
     inner.server != outer.server && (other_client || inner.client == outer.client)
-}
-
-/// What tells URLs apart: host, path and query, percent-encoding undone.
-fn url_key(host: &HostRef, target: &str) -> Key {
-    key(|hasher| {
-        host.hash(hasher);
-        hasher.write(&percent_stable(target.as_bytes()));
-    })
-}
-
-fn candidate_key(candidate: &Candidate) -> Key {
-    url_key(&candidate.host, target_of(&candidate.url))
 }

@@ -203,7 +203,7 @@ fn a_clients_word_does_not_hide_a_credential() {
 #[test]
 fn relayed_tokens_are_seen_outside_signing_headers() {
     let issued = detector().http(&exchange(ROLE, &ok(&aws_keys()), AWS), false).issued;
-    let key = Secret::new(KEY.as_bytes(), Part::Key).unwrap();
+    let key = Secret::new(KEY.as_bytes(), crate::detect::secret::Part::Key).unwrap();
     assert!(issued.contains(&key), "what is issued is what is looked for");
     let is_key = |seen: &&Seen| key.anchors.iter().any(|anchor| anchor & !3 == seen.anchor());
     let carries = |seen: &[Seen]| seen.iter().filter(is_key).map(|seen| seen.spot()).min();

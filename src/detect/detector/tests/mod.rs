@@ -4,7 +4,7 @@ mod issued;
 
 use super::*;
 use crate::conn::Proto;
-use crate::detect::{CandidateKind, Seen, Spot};
+use crate::detect::{CandidateKind, Seen, Signal, Spot};
 use crate::proto::http::{Body, Head, Message, Start, Version as HttpVersion};
 
 /// A message from its text; lines may end in `\n` alone.
