@@ -62,7 +62,7 @@ fi
 if [ ! -x "$to/otelcol/otelcol" ]; then
     if command -v go >/dev/null; then
         { GOBIN="$to/bin" GOFLAGS=-mod=mod go install go.opentelemetry.io/collector/cmd/builder@v0.165.0 &&
-            GOFLAGS=-mod=mod "$to/bin/builder" --config "$here/otelcol.yaml"; } >"$to/otelcol.log" 2>&1 ||
+            GOFLAGS=-mod=mod timeout 200 nice "$to/bin/builder" --config "$here/otelcol.yaml"; } >"$to/otelcol.log" 2>&1 ||
             missing otelcol "$(tail -1 "$to/otelcol.log")"
     else
         missing otelcol "needs go"

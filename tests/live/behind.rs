@@ -137,6 +137,10 @@ fn count(text: &str, what: &str) -> u64 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
+/// Within which a theft is alerted, in seconds. A program built without optimisation, beside other tests, takes some ten
+/// times as long for each packet.
+const ALERTED: f64 = if cfg!(debug_assertions) { 30.0 } else { 5.0 };
+
 #[test]
 fn a_theft_that_follows_an_attack_is_alerted_within_seconds() {
     let Some(net) = Net::new() else { return };
@@ -147,12 +151,12 @@ fn a_theft_that_follows_an_attack_is_alerted_within_seconds() {
         std::thread::sleep(Duration::from_millis(1500));
         let under = Watch::metrics(&net);
         let behind = metric(&under, "lag_seconds");
-        assert!(behind < 5.0, "{kind}: {behind} s behind");
+        assert!(behind < ALERTED, "{kind}: {behind} s behind");
         drop(attack);
         let (known, asked) = (thefts(&watch), Instant::now());
         assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
         while thefts(&watch) == known {
-            assert!(asked.elapsed() < Duration::from_secs(5), "{kind}: no alert; {}", Watch::metrics(&net));
+            assert!(asked.elapsed().as_secs_f64() < ALERTED, "{kind}: no alert; {}", Watch::metrics(&net));
             std::thread::sleep(Duration::from_millis(10));
         }
         let dropped = metric(&under, "dropped_own_total");
@@ -162,7 +166,7 @@ fn a_theft_that_follows_an_attack_is_alerted_within_seconds() {
     let causes = ["dropped_no_room_total", "dropped_late_total", "dropped_at_end_total"];
     let by_cause: f64 = causes.iter().map(|cause| metric(&metrics, cause)).sum();
     assert!((by_cause - metric(&metrics, "dropped_own_total")).abs() < 0.5, "{metrics}");
-    assert!(metric(&metrics, "lag_seconds_max") < 5.0, "{metrics}");
+    assert!(metric(&metrics, "lag_seconds_max") < ALERTED, "{metrics}");
     assert_eq!(watch.stop_within(Duration::from_secs(10)), 0, "{}", watch.messages());
     let stats = watch.events();
     let stats = of_type(&stats, "stats");
