@@ -137,22 +137,34 @@ fn count(text: &str, what: &str) -> u64 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Within which a theft is alerted, in seconds. A program built without optimisation, beside other tests, takes some ten
-/// times as long for each packet.
-const ALERTED: f64 = if cfg!(debug_assertions) { 30.0 } else { 5.0 };
+/// Within which a theft is alerted, in seconds. A program built without optimisation, beside other tests, takes some
+/// twenty times as long for each packet.
+const ALERTED: f64 = if cfg!(debug_assertions) { 20.0 } else { 5.0 };
+/// Attacks, the dearest last: one batch of that keeps a program without optimisation for half a minute.
+const ATTACKS: &[&str] = if cfg!(debug_assertions) {
+    &["seg_slashes", "at_signs_pct", "gzip_bomb"]
+} else {
+    &["seg_slashes", "at_signs_pct", "gzip_bomb", "dns_chain_meta"]
+};
 
 #[test]
 fn a_theft_that_follows_an_attack_is_alerted_within_seconds() {
     let Some(net) = Net::new() else { return };
     let dir = tempfile::tempdir().unwrap();
     let mut watch = net.watch(&["--threads", "1", "--stats", "1", "--metrics", "127.0.0.1:9478"]);
-    for kind in ["seg_slashes", "at_signs_pct", "gzip_bomb", "dns_chain_meta"] {
+    for kind in ATTACKS {
         let Some(attack) = Attack::of(kind, &net, dir.path()) else { return };
         std::thread::sleep(Duration::from_millis(1500));
         let under = Watch::metrics(&net);
         let behind = metric(&under, "lag_seconds");
         assert!(behind < ALERTED, "{kind}: {behind} s behind");
         drop(attack);
+        let ended = Instant::now();
+        // Without optimisation it may be so far behind that it drops what comes now as well.
+        while cfg!(debug_assertions) && metric(&Watch::metrics(&net), "lag_seconds") > 0.5 {
+            assert!(ended.elapsed().as_secs_f64() < ALERTED, "{kind}: {}", Watch::metrics(&net));
+            std::thread::sleep(Duration::from_millis(200));
+        }
         let (known, asked) = (thefts(&watch), Instant::now());
         assert!(net.fetch("/latest/meta-data/iam/security-credentials/role"));
         while thefts(&watch) == known {
