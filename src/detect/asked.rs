@@ -1,9 +1,9 @@
 //! What a request asks for, as far as its target and hosts say: the path as it is compared, the entries that fit it, the
 //! services that it names.
 //!
-//! In: head and proxy conversation of a request. Out: an [`RequestTarget`]. Programs ask their metadata service for the same few
-//! paths in the same words again and again, so [`TargetCache`] remembers what that came to: at most [`TargetCache::MAX`]
-//! questions of at most [`TargetCache::LENGTH`] bytes, none of which could hold a secret.
+//! In: head and proxy conversation of a request. Out: a [`RequestTarget`]. Programs ask their metadata service for the
+//! same few paths in the same words again and again, so [`TargetCache`] remembers what that came to: at most
+//! [`TargetCache::MAX`] targets of at most [`TargetCache::LENGTH`] bytes, none of which could hold a secret.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
@@ -114,7 +114,7 @@ impl TargetKey<&[u8]> {
 }
 
 impl TargetCache {
-    /// Most questions that are remembered.
+    /// Most targets that are remembered.
     const MAX: usize = 1024;
     /// Longest target or host that is remembered, in bytes.
     const LENGTH: usize = 256;
@@ -128,20 +128,20 @@ impl TargetCache {
         target: &Target<'_>,
     ) -> Arc<RequestTarget> {
         let head = &message.head;
-        let question = question(tx, head);
-        if let Some(question) = question
-            && let Some((_, known)) = self.known.get(question, |(known, _)| question.is(known))
+        let key = target_key(tx, head);
+        if let Some(key) = key
+            && let Some((_, known)) = self.known.get(key, |(known, _)| key.is(known))
         {
             return Arc::clone(known);
         }
         let mut asked = RequestTarget::new(catalogue, tx, message, target);
-        let Some(question) = question.filter(|question| is_harmless(catalogue, question, &asked)) else {
+        let Some(key) = key.filter(|key| is_harmless(catalogue, key, &asked)) else {
             return Arc::new(asked);
         };
         asked.remembered = Some(Remembered { tokens: relay::tokens_of_target(head) });
         let asked = Arc::new(asked);
-        let owned = TargetKey { target: question.target.into(), host: question.host.into() };
-        *self.known.place(question) = Some((owned, Arc::clone(&asked)));
+        let owned = TargetKey { target: key.target.into(), host: key.host.into() };
+        *self.known.place(key) = Some((owned, Arc::clone(&asked)));
         asked
     }
 
@@ -152,11 +152,11 @@ impl TargetCache {
     }
 }
 
-/// The question, if it is one of the usual form: a path without query, and one Host field.
-fn question<'t>(tx: &Transaction, head: &'t Head) -> Option<TargetKey<&'t [u8]>> {
+/// The key, if it is one of the usual form: a path without query, and one Host field.
+fn target_key<'t>(tx: &Transaction, head: &'t Head) -> Option<TargetKey<&'t [u8]>> {
     let mut hosts = host_fields(head);
-    let question = TargetKey { target: head.target(), host: hosts.next()? };
-    let TargetKey { target, host } = question;
+    let key = TargetKey { target: head.target(), host: hosts.next()? };
+    let TargetKey { target, host } = key;
     let is_usual = target.first() == Some(&b'/')
         && target.len() <= TargetCache::LENGTH
         && host.len() <= TargetCache::LENGTH
@@ -165,16 +165,16 @@ fn question<'t>(tx: &Transaction, head: &'t Head) -> Option<TargetKey<&'t [u8]>>
         && tx.via.is_none()
         && hosts.next().is_none()
         && !head.is_connect();
-    is_usual.then_some(question)
+    is_usual.then_some(key)
 }
 
-/// Whether a question may be kept: it is one that a metadata service is asked, and no part of it looks like a secret.
-fn is_harmless(catalogue: &Catalogue, question: &TargetKey<&[u8]>, asked: &RequestTarget) -> bool {
-    let parts = question.target.split(|b| *b == b'/').chain([question.host]);
+/// Whether a target may be remembered: metadata services are asked for it, and no part of it looks like a secret.
+fn is_harmless(catalogue: &Catalogue, key: &TargetKey<&[u8]>, asked: &RequestTarget) -> bool {
+    let parts = key.target.split(|b| *b == b'/').chain([key.host]);
     !asked.matches.is_empty()
         && !asked.named.is_empty()
         && !asked.by_header
-        && !is_wildcard(catalogue, question.host)
+        && !is_wildcard(catalogue, key.host)
         && !parts.into_iter().any(tokens::is_token)
 }
 

@@ -71,7 +71,7 @@ pub struct Detector {
     config: Config,
     fingerprints: Fingerprints,
     memory: Memory,
-    questions: TargetCache,
+    targets: TargetCache,
     agents: UserAgents,
     forms: Forms,
     /// Keys under which documents hold secrets.
@@ -89,7 +89,7 @@ impl Detector {
             fingerprints: Fingerprints::new(&config.fingerprint_key),
             config,
             memory: Memory::default(),
-            questions: TargetCache::default(),
+            targets: TargetCache::default(),
             agents: UserAgents::default(),
             forms: Forms::default(),
         }
@@ -128,7 +128,7 @@ impl Detector {
             Some(message) => {
                 let target = asked::target(&message.head);
                 let asked: &RequestTarget = if by_address {
-                    remembered = self.questions.asked(&self.catalogue, tx, message, &target);
+                    remembered = self.targets.asked(&self.catalogue, tx, message, &target);
                     &remembered
                 } else {
                     own = RequestTarget::new(&self.catalogue, tx, message, &target);

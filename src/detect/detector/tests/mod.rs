@@ -431,5 +431,5 @@ fn what_is_remembered_changes_no_verdict() {
         assert_eq!((got.imds, got.carried), (want.imds, want.carried), "{request}");
     }
     // the first, the disguised address and the name; neither queries, users, nor what looks like a secret
-    assert_eq!(old.questions.len(), 3);
+    assert_eq!(old.targets.len(), 3);
 }
