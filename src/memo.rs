@@ -3,7 +3,7 @@
 //!
 //! In: a key, and how to know the value that belongs to it. Out: that value, if it was met lately. Each key has one place,
 //! which the last that came there has, so nothing is ever cleared and nothing grows; what is remembered decides how long
-//! an answer takes, never what it is. Bound: the places given to [`Memo::new`]; whoever puts values in bounds their size.
+//! an answer takes, never what it is. Bound: `PLACES` values; whoever puts values in bounds their size.
 //! benches/README.md says what each one saves.
 
 use std::hash::{BuildHasher, Hash};
@@ -13,23 +13,25 @@ use foldhash::quality::RandomState;
 
 /// Values met lately, each in the place that its key's hash says.
 #[derive(Debug)]
-pub struct Memo<T> {
+pub struct Memo<T, const PLACES: usize> {
     places: Box<[Option<T>]>,
     seed: RandomState,
 }
 
-impl<T> Memo<T> {
-    /// One with so many places, at least one.
-    pub fn new(places: usize) -> Self {
-        let places = std::iter::repeat_with(|| None).take(places.max(1)).collect();
+impl<T, const PLACES: usize> Default for Memo<T, PLACES> {
+    fn default() -> Self {
+        const { assert!(PLACES > 0, "a memo without places") }
+        let places = std::iter::repeat_with(|| None).take(PLACES).collect();
         Self { places, seed: RandomState::default() }
     }
+}
 
+impl<T, const PLACES: usize> Memo<T, PLACES> {
     /// The place of a key: empty, or with a value of this key or of another.
     #[inline]
     pub fn place(&mut self, key: impl Hash) -> &mut Option<T> {
         let at = self.at(key);
-        #[expect(clippy::indexing_slicing, reason = "the remainder by the length, which is not 0")]
+        #[expect(clippy::indexing_slicing, reason = "the remainder by the length, of the places")]
         &mut self.places[at]
     }
 
@@ -41,7 +43,7 @@ impl<T> Memo<T> {
 
     #[inline]
     fn at(&self, key: impl Hash) -> usize {
-        self.seed.hash_one(key) as usize % self.places.len().max(1)
+        self.seed.hash_one(key) as usize % PLACES
     }
 
     /// How many are remembered.
@@ -51,7 +53,7 @@ impl<T> Memo<T> {
     }
 }
 
-impl<T> Memo<Arc<T>> {
+impl<T, const PLACES: usize> Memo<Arc<T>, PLACES> {
     /// The value that `is_same` recognises, if it was met lately with this key; else what `make` makes.
     pub fn share(&mut self, key: impl Hash, is_same: impl FnOnce(&T) -> bool, make: impl FnOnce() -> T) -> Arc<T> {
         match self.place(key) {
@@ -67,7 +69,7 @@ mod tests {
 
     #[test]
     fn equal_values_are_one_and_others_are_not() {
-        let mut memo = Memo::new(64);
+        let mut memo = Memo::<_, 64>::default();
         let mut share = |text: &str| memo.share(text, |known| *known == text, || text.to_owned());
         let first = share("a");
         assert!(Arc::ptr_eq(&first, &share("a")));
@@ -80,7 +82,7 @@ mod tests {
 
     #[test]
     fn another_in_the_place_is_not_taken_for_the_one_asked_for() {
-        let mut memo = Memo::new(1);
+        let mut memo = Memo::<_, 1>::default();
         *memo.place("a") = Some("a");
         assert_eq!(memo.get("b", |known| *known == "b"), None);
         assert_eq!(memo.get("a", |known| *known == "a"), Some(&"a"));

@@ -9,6 +9,7 @@ import json
 import random
 import struct
 import sys
+import zlib
 
 ETHERNET = b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02"
 IP4, IP6 = b"\x08\0", b"\x86\xdd"
@@ -1151,8 +1152,6 @@ def zip_text(capture, n):
 @kind
 def zlib_base64(capture, n):
     one_issuance(capture)
-    import zlib
-
     run = base64.b64encode(zlib.compress(b"http://1/a " * 6000))
     posts(capture, n, (run + b" ") * (58000 // len(run)), b"text/plain")
 
@@ -1160,8 +1159,6 @@ def zlib_base64(capture, n):
 @kind
 def saml(capture, n):
     """deflated data in base64 in a form"""
-    import zlib
-
     packed = base64.b64encode(zlib.compress(b"<a href='http://1.1/'/>" * 3000)[2:-4]).replace(b"+", b"%2B")
     form(capture, n, packed, 58000 // len(packed))
 
@@ -1269,8 +1266,6 @@ def tar(capture, n):
 
 @kind
 def deflate_twice(capture, n):
-    import zlib
-
     body = zlib.compress(zlib.compress(b"\0//1/" * 4_000_000))[:1200]
     posts(capture, n, body, b"text/plain", b"Content-Encoding: deflate, deflate\r\n")
 

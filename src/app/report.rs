@@ -375,8 +375,7 @@ fn print_processes(out: &mut impl Write, counts: process::Counts) -> io::Result<
         (counts.cut_connected, "of these connected to metadata services"),
         (counts.lost, "records of processes lost"),
     ];
-    let mut facts = facts.into_iter().filter(|(count, _)| *count > 0);
-    facts.try_for_each(|(count, what)| writeln!(out, "{count} {what}"))
+    counted(facts).try_for_each(|(count, what)| writeln!(out, "{count} {what}"))
 }
 
 /// What an output has to say at the end, one line for each fact; nothing where all was taken.
@@ -389,8 +388,12 @@ fn print_output(out: &mut impl Write, output: &Counts) -> io::Result<()> {
         (output.damaged, "damaged frames in the spool of"),
         (output.waiting, "events wait for"),
     ];
-    let mut facts = facts.into_iter().filter(|(count, _)| *count > 0);
-    facts.try_for_each(|(count, what)| writeln!(out, "{count} {what} {name}"))
+    counted(facts).try_for_each(|(count, what)| writeln!(out, "{count} {what} {name}"))
+}
+
+/// Those that happened.
+fn counted<const N: usize>(facts: [(u64, &str); N]) -> impl Iterator<Item = (u64, &str)> {
+    facts.into_iter().filter(|(count, _)| *count > 0)
 }
 
 /// What an output counted, by name; whether it only grows.

@@ -173,7 +173,7 @@ fn other(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// TimeRange within which records of one file are taken to belong together when reading resumes after damage.
+/// Times within which records of one file are taken to belong together when reading resumes after damage.
 const NEAR: i64 = 24 * 3600 * Timestamp::SECOND;
 
 /// The times of a file's packets so far, against which a doubtful record is judged.

@@ -38,16 +38,10 @@ pub fn key(fill: impl FnOnce(&mut SipHasher13)) -> u128 {
 const SHARED: usize = 1024;
 
 /// Makes subjects of HTTP exchanges, of which many say the same.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Subjects {
-    http: Memo<Arc<HttpSubject>>,
-    imds: Memo<Arc<Imds>>,
-}
-
-impl Default for Subjects {
-    fn default() -> Self {
-        Self { http: Memo::new(SHARED), imds: Memo::new(SHARED) }
-    }
+    http: Memo<Arc<HttpSubject>, SHARED>,
+    imds: Memo<Arc<Imds>, SHARED>,
 }
 
 impl Subjects {

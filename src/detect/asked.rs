@@ -3,7 +3,7 @@
 //!
 //! In: head and proxy conversation of a request. Out: a [`RequestTarget`]. Programs ask their metadata service for the
 //! same few paths in the same words again and again, so [`TargetCache`] remembers what that came to: at most
-//! [`TargetCache::MAX`] targets of at most [`TargetCache::LENGTH`] bytes, none of which could hold a secret.
+//! [`MAX`] targets of at most [`TargetCache::LENGTH`] bytes, none of which could hold a secret.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
@@ -88,16 +88,13 @@ impl RequestTarget {
 /// A target by its key.
 type Known = (TargetKey<Box<[u8]>>, Arc<RequestTarget>);
 
-/// TargetCache to metadata services, remembered.
-#[derive(Debug)]
-pub(super) struct TargetCache {
-    known: Memo<Known>,
-}
+/// Most targets that are remembered.
+const MAX: usize = 1024;
 
-impl Default for TargetCache {
-    fn default() -> Self {
-        Self { known: Memo::new(Self::MAX) }
-    }
+/// What metadata services were asked for, remembered.
+#[derive(Debug, Default)]
+pub(super) struct TargetCache {
+    known: Memo<Known, MAX>,
 }
 
 /// The bytes that all follows from; compared as sent.
@@ -114,8 +111,6 @@ impl TargetKey<&[u8]> {
 }
 
 impl TargetCache {
-    /// Most targets that are remembered.
-    const MAX: usize = 1024;
     /// Longest target or host that is remembered, in bytes.
     const LENGTH: usize = 256;
 

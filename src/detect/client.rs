@@ -86,15 +86,9 @@ impl PartialEq for Client {
 impl Eq for Client {}
 
 /// What forms of requests tell, remembered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Forms {
-    known: Memo<Arc<Form>>,
-}
-
-impl Default for Forms {
-    fn default() -> Self {
-        Self { known: Memo::new(MOST_FORMS) }
-    }
+    known: Memo<Arc<Form>, MOST_FORMS>,
 }
 
 /// What one form tells, before the target is looked at.

@@ -98,16 +98,13 @@ impl<'t> Request<'t> {
     }
 }
 
-/// What User-Agents tell, remembered: few are in use at a time, and each is compared with many patterns.
-#[derive(Debug)]
-pub(super) struct UserAgents {
-    known: Memo<UserAgent>,
-}
+/// Most User-Agents that are remembered.
+const MAX_AGENTS: usize = 256;
 
-impl Default for UserAgents {
-    fn default() -> Self {
-        Self { known: Memo::new(Self::MAX) }
-    }
+/// What User-Agents tell, remembered: few are in use at a time, and each is compared with many patterns.
+#[derive(Debug, Default)]
+pub(super) struct UserAgents {
+    known: Memo<UserAgent, MAX_AGENTS>,
 }
 
 /// What one User-Agent tells.
@@ -121,8 +118,6 @@ pub(super) struct UserAgent {
 }
 
 impl UserAgents {
-    /// Most User-Agents that are remembered.
-    const MAX: usize = 256;
     /// Longest that is remembered, in bytes.
     const LENGTH: usize = 512;
 

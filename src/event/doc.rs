@@ -52,7 +52,7 @@ pub struct Envelope<'a> {
     pub timestamp: Stamp,
     /// `type`: the protocol, `flow`, `alert`, `connection`, `process` or `stats`.
     pub kind: &'static str,
-    /// CorrelationResult.
+    /// Remarks.
     pub error: Notes<'a>,
     /// ECS event.
     pub event: Event<'a>,

@@ -44,7 +44,7 @@ pub struct Masker<'m> {
 /// Bound: [`REMEMBERED`] of [`LONGEST`], with [`MOST_FOUND`] places in each.
 #[derive(Debug)]
 pub struct Searched {
-    texts: RefCell<Memo<Known>>,
+    texts: RefCell<Memo<Known, REMEMBERED>>,
     /// Nobody knows it.
     key: (u64, u64),
 }
@@ -62,7 +62,7 @@ impl Default for Searched {
     fn default() -> Self {
         let random = std::hash::RandomState::new();
         let key = (random.hash_one(0), random.hash_one(1));
-        Self { texts: RefCell::new(Memo::new(REMEMBERED)), key }
+        Self { texts: RefCell::default(), key }
     }
 }
 

@@ -31,7 +31,8 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Text of several lines, such as TOML: line feeds and tabs stay, any other character that [`steers`] is written as `\uXXXX`.
+/// Text of several lines, such as TOML: line feeds and tabs stay, any other character that [`steers`] becomes
+/// TOML's escape of it, `\uXXXX` or, beyond 16 bits, `\UXXXXXXXX`.
 pub fn harmless_lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

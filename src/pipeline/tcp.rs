@@ -175,7 +175,7 @@ impl Tracked {
     fn new(context: &WorkerContext, meta: &Meta, tcp: &Tcp, ends: (Endpoint, Endpoint)) -> Self {
         let metadata = [ends.0, ends.1].map(|end| context.judge.is_metadata(end));
         let dir = match metadata {
-            // a SYN says info asks, also where a platform probes its hosts from the service's address
+            // a SYN says who asks, also where a platform probes its hosts from the service's address
             _ if tcp.flags.syn() => Connection::direction_of_first(tcp),
             [false, true] => Dir::ToServer,
             [true, false] => Dir::ToClient,

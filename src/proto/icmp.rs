@@ -26,7 +26,7 @@ pub struct Message {
     pub bytes: u64,
 }
 
-/// CorrelationResult that Packetbeat writes.
+/// Remarks that Packetbeat writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// `Another request with the same Id and Seq was received so this request was closed without receiving a response.`

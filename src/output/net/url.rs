@@ -73,7 +73,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// A destination. DisplayString and printed without credentials, and a webhook's without its path, which is often one.
+/// A destination. Shown and printed without credentials, and a webhook's without its path, which is often one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     /// As written.

@@ -306,7 +306,7 @@ impl Message {
     }
 }
 
-/// CorrelationResult that Packetbeat writes to `error.message`; the texts are in `packetbeat`'s words (see `event::dns`).
+/// Remarks that Packetbeat writes to `error.message`; the texts are in `packetbeat`'s words (see `event::dns`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// `No response to this query was received`.
@@ -340,7 +340,7 @@ pub struct Transaction {
     pub query: Option<Arc<Message>>,
     /// The response; shared likewise.
     pub response: Option<Arc<Message>>,
-    /// CorrelationResult in order.
+    /// Remarks in order.
     pub notes: Vec<Note>,
     /// Index of the question this transaction is about: a message with several gives one transaction each.
     pub question: usize,

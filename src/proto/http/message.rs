@@ -362,7 +362,7 @@ impl Message {
     }
 }
 
-/// CorrelationResult on an exchange that Packetbeat writes to `error.message`, in the order they are written.
+/// Remarks on an exchange that Packetbeat writes to `error.message`, in the order they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// `Unmatched request`.
@@ -384,7 +384,7 @@ pub struct Transaction {
     pub request: Option<Message>,
     /// Its final response (interim 1xx responses are passed over).
     pub response: Option<Message>,
-    /// CorrelationResult.
+    /// Remarks.
     pub notes: Vec<Note>,
     /// Two readings of the stream remained where this exchange stands (overlapping segments that differ).
     pub conflict: bool,
