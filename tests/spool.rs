@@ -235,7 +235,8 @@ fn wait_for(what: &str, sensor: &Sensor, index: &Index, mut is_so: impl FnMut() 
         if state() != seen {
             (seen, since) = (state(), Instant::now());
         }
-        assert!(since.elapsed() < Duration::from_secs(120), "not {what}: {}", sensor.messages());
+        let waits = || format!("{:?}, {} segments", state(), segments(&sensor.spool()));
+        assert!(since.elapsed() < Duration::from_secs(120), "not {what} ({}): {}", waits(), sensor.messages());
         std::thread::sleep(Duration::from_millis(50));
     }
 }

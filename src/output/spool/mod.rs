@@ -419,13 +419,14 @@ impl Queue {
             }
             sum += u64::from(count);
         }
-        if sum == 0 {
-            return None;
-        }
         let number = self.next_ticket;
-        self.next_ticket += 1;
-        self.in_flight.push_back(Ticket { number, start, end: self.read, count: sum, is_done: false });
-        Some(Chunk { lines, count: sum, class: self.class, ticket: number })
+        if sum > 0 {
+            self.next_ticket += 1;
+            self.in_flight.push_back(Ticket { number, start, end: self.read, count: sum, is_done: false });
+        }
+        // Not before the ticket stands: it keeps the segments that the chunk is from until they are acknowledged.
+        self.remove_done();
+        (sum > 0).then(|| Chunk { lines, count: sum, class: self.class, ticket: number })
     }
 
     /// The next good frame, in whichever segment.
@@ -484,7 +485,6 @@ impl Queue {
             let (alerts, events) = split(self.class, lost);
             counters.drop_many(alerts, events);
         }
-        self.remove_done();
     }
 
     fn acknowledge(&mut self, ticket: u64) {

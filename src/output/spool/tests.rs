@@ -95,6 +95,27 @@ fn what_is_not_acknowledged_is_there_after_a_start() {
 }
 
 #[test]
+fn a_chunk_from_several_files_is_there_after_a_start_until_it_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..3 {
+        let (spool, _) = open(dir.path(), LARGE); // each run begins a file of its own
+        spool.write(Class::Events, &lines(n * 10, 10), 10).unwrap();
+    }
+    let all: Vec<u64> = (0..30).collect();
+    for _ in 0..2 {
+        let (spool, _) = open(dir.path(), LARGE);
+        assert_eq!(numbers(&read(&spool, 100_000).unwrap().lines), all);
+        assert_eq!(segments(dir.path(), "events").len(), 3, "what is being sent stays on disk");
+    }
+    let (spool, counters) = open(dir.path(), LARGE);
+    let chunk = read(&spool, 100_000).unwrap();
+    spool.acknowledge(&chunk);
+    assert!(segments(dir.path(), "events").len() <= 1 && counters.snapshot().dropped() == 0);
+    drop(spool);
+    assert_eq!(drain(&open(dir.path(), LARGE).0), [] as [u64; 0]);
+}
+
+#[test]
 fn requests_may_end_in_any_order() {
     let dir = tempfile::tempdir().unwrap();
     let (spool, _) = open(dir.path(), LARGE);
