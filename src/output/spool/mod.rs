@@ -426,7 +426,7 @@ impl Queue {
         }
         // Not before the ticket stands: it keeps the segments that the chunk is from until they are acknowledged.
         self.remove_done();
-        (sum > 0).then(|| Chunk { lines, count: sum, class: self.class, ticket: number })
+        (sum > 0).then_some(Chunk { lines, count: sum, class: self.class, ticket: number })
     }
 
     /// The next good frame, in whichever segment.
