@@ -228,7 +228,7 @@ impl<W: Write> Wire<'_, W> {
         let agent = "User-Agent: Boto3/1.34.0 md/Botocore#1.34.0 ua/2.0 os/linux lang/python#3.12\r\n";
         let mut tcp = Tcp::number(k, METADATA, 80);
         self.open(&mut tcp)?;
-        let token = format!("AQAEA{k:048x}==");
+        let token = format!("AQAEA{}==", random(3 * k, 48));
         let put = format!(
             "PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n{agent}Content-Length: 0\r\n\
              X-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n"
@@ -243,8 +243,10 @@ impl<W: Write> Wire<'_, W> {
         self.exchange(&mut tcp, &get(""), &response("text/plain", b"web-role"))?;
         let credentials = format!(
             "{{\"Code\":\"Success\",\"LastUpdated\":\"2026-01-01T00:00:00Z\",\"Type\":\"AWS-HMAC\",\
-             \"AccessKeyId\":\"ASIA{k:016X}\",\"SecretAccessKey\":\"{k:040}\",\"Token\":\"{k:0200}\",\
-             \"Expiration\":\"2026-01-01T06:00:00Z\"}}"
+             \"AccessKeyId\":\"ASIA{k:016X}\",\"SecretAccessKey\":\"{}\",\"Token\":\"{}\",\
+             \"Expiration\":\"2026-01-01T06:00:00Z\"}}",
+            random(3 * k + 1, 40),
+            random(3 * k + 2, 200),
         );
         self.exchange(&mut tcp, &get("web-role"), &response("text/plain", credentials.as_bytes()))?;
         self.close(&mut tcp)
@@ -289,6 +291,19 @@ impl<W: Write> Wire<'_, W> {
         }
         self.close(&mut bulk)
     }
+}
+
+/// Letters and digits as secrets have them, the same for the same seed (SplitMix64).
+fn random(seed: u64, len: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut state = seed.wrapping_mul(0xD134_2543_DE82_EF95);
+    let letter = |_| {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        char::from(LETTERS[(mixed >> 58) as usize])
+    };
+    (0..len).map(letter).collect()
 }
 
 fn response(content_type: &str, body: &[u8]) -> Vec<u8> {

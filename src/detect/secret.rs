@@ -6,6 +6,8 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
+use std::cell::{Cell, RefCell};
+
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use zeroize::Zeroizing;
@@ -50,6 +52,9 @@ pub struct Secret {
 impl Secret {
     /// A secret of this value, its lines joined. `None` where it has no [`GRAM`] characters in a row.
     pub fn new(value: &[u8], part: Part) -> Option<Self> {
+        if memchr::memchr2(b'\r', b'\n', value).is_none() {
+            return Self::of_runs(value, part, |_| true);
+        }
         let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
         let joined = Zeroizing::new(value.iter().filter(|byte| !is_break(byte)).copied().collect::<Vec<u8>>());
         Self::of_runs(&joined, part, |_| true)
@@ -70,13 +75,13 @@ impl Secret {
             if !is_secret(run) {
                 continue;
             }
-            grams.extend(run.windows(GRAM).filter_map(gram));
+            grams.extend(run.array_windows().map(gram));
             let mut own = run.get(common(run)..).unwrap_or_default();
             while let Some((token, after)) = next_run(own, is_token_byte) {
                 own = after;
                 each_anchor(token, |at, hash| {
                     let chars = token.get(at..at.saturating_add(ANCHOR)).unwrap_or_default();
-                    if different(chars) >= MIN_DIFFERENT {
+                    if are_different(chars) {
                         anchors.push(hash);
                     }
                 });
@@ -112,22 +117,31 @@ fn common(secret: &[u8]) -> usize {
     }
 }
 
-fn different(chars: &[u8]) -> u32 {
-    chars.iter().fold(0u128, |seen, byte| seen | 1 << (byte & 127)).count_ones()
+/// Whether there are [`MIN_DIFFERENT`] different characters: the first few of most tokens are.
+fn are_different(chars: &[u8]) -> bool {
+    let mut seen = 0u128;
+    chars.iter().any(|byte| {
+        seen |= 1 << (byte & 127);
+        seen.count_ones() >= MIN_DIFFERENT
+    })
 }
 
-/// Hash of the first [`GRAM`] characters.
-pub fn gram(chars: &[u8]) -> Option<u64> {
-    Some(mix(word(chars, 0)?, word(chars, 8)?, KEYS[0]))
+/// Hash of [`GRAM`] characters.
+pub fn gram(chars: &[u8; GRAM]) -> u64 {
+    mix(first_word(chars), last_word(chars), KEYS[0])
 }
 
-/// Hash of the first [`ANCHOR`] characters.
-fn anchor(chars: &[u8]) -> Option<u64> {
-    Some(mix(word(chars, 0)?, word(chars, ANCHOR.saturating_sub(8))?, KEYS[1]))
+/// Hash of [`ANCHOR`] characters.
+fn anchor(chars: &[u8; ANCHOR]) -> u64 {
+    mix(first_word(chars), last_word(chars), KEYS[1])
 }
 
-fn word(chars: &[u8], at: usize) -> Option<u64> {
-    chars.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+fn first_word<const N: usize>(chars: &[u8; N]) -> u64 {
+    chars.first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+fn last_word<const N: usize>(chars: &[u8; N]) -> u64 {
+    chars.last_chunk().map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 /// Fixed, so that replays and sensors agree; hashes are never written.
@@ -171,10 +185,8 @@ pub fn each_anchor(run: &[u8], mut take: impl FnMut(usize, u64)) {
     let mut hashes = [0; TOGETHER];
     let count = (run.len().saturating_add(1)).saturating_sub(ANCHOR);
     for first in (0..count).step_by(TOGETHER) {
-        let windows = run.get(first..).unwrap_or_default().windows(ANCHOR);
-        for (hash, chars) in hashes.iter_mut().zip(windows) {
-            *hash = anchor(chars).unwrap_or(u64::MAX);
-        }
+        let windows = run.get(first..).unwrap_or_default().array_windows();
+        hashes.iter_mut().zip(windows).for_each(|(hash, chars)| *hash = anchor(chars));
         for (at, hash) in (first..count).zip(hashes) {
             if let Some((place, least)) = window.next(at, hash) {
                 take(place, least);
@@ -227,8 +239,10 @@ pub struct Grams {
     half: usize,
     /// A bit for each gram by its low bits: most that are asked for are in neither. As many words as [`FILTER`] allows.
     filter: Box<[u64]>,
-    /// Secrets that were added.
-    added: u64,
+    /// What was asked about since `revision` is what it is.
+    asked: RefCell<Asked>,
+    /// Changes where answers may.
+    revision: Cell<u64>,
 }
 
 /// Words of [`Grams::filter`], at least and at most: eight bits for each gram that may be remembered.
@@ -242,13 +256,20 @@ impl Grams {
             old: HashSet::default(),
             half: (limit / 2).max(2 * MAX_SECRET),
             filter: Vec::new().into(),
-            added: 0,
+            asked: RefCell::default(),
+            revision: Cell::default(),
         }
     }
 
-    /// How many secrets were ever added: while it stays, nothing that was asked about has become part of one.
-    pub fn added(&self) -> u64 {
-        self.added
+    /// While it stays, nothing that was [asked](Self::ask) about has become part of a secret, or ceased to be.
+    pub fn revision(&self) -> u64 {
+        self.revision.get()
+    }
+
+    /// What was asked about no longer counts.
+    fn revise(&self, asked: &mut Asked) {
+        asked.clear();
+        self.revision.set(self.revision.get().wrapping_add(1));
     }
 
     /// Whether there are none.
@@ -258,8 +279,12 @@ impl Grams {
 
     /// Adds those of a secret; whether older ones made room for it.
     pub fn add(&mut self, secret: &Secret) -> bool {
-        self.added = self.added.wrapping_add(1);
         let is_full = self.young.len().saturating_add(secret.grams.len()) > self.half;
+        let mut asked = self.asked.borrow_mut();
+        if is_full || secret.grams.iter().any(|gram| asked.may_hold(*gram)) {
+            self.revise(&mut asked);
+        }
+        drop(asked);
         if is_full {
             self.old = std::mem::take(&mut self.young);
             self.filter = Vec::new().into();
@@ -271,6 +296,16 @@ impl Grams {
             self.mark(*gram);
         }
         is_full
+    }
+
+    /// Whether 16 characters with this hash are in a secret; notes that it was asked about.
+    pub fn ask(&self, gram: u64) -> bool {
+        let mut asked = self.asked.borrow_mut();
+        if asked.is_full() {
+            self.revise(&mut asked);
+        }
+        asked.put(gram);
+        self.has(gram)
     }
 
     /// Whether 16 characters with this hash are in a secret.
@@ -293,6 +328,53 @@ impl Grams {
 
     fn place(&self, gram: u64) -> (usize, u64) {
         ((gram >> 6) as usize & self.filter.len().saturating_sub(1), 1 << (gram & 63))
+    }
+}
+
+/// Which hashes were asked about: at times one that was not, but none is forgotten (a Bloom filter whose bits for a hash
+/// are all in one word). Bound: [`ASKED`] words, and as many hashes.
+#[derive(Debug, Default)]
+struct Asked {
+    words: Box<[u64]>,
+    count: usize,
+}
+
+/// One hash for each word: four bits out of 64 meet by chance once in some ten thousand times, and a secret has a few
+/// hundred hashes.
+const ASKED: usize = 1 << 14;
+
+impl Asked {
+    fn is_full(&self) -> bool {
+        self.count >= ASKED
+    }
+
+    fn put(&mut self, hash: u64) {
+        if self.words.is_empty() {
+            self.words = vec![0; ASKED].into();
+        }
+        if let Some(word) = self.words.get_mut(Self::place(hash)) {
+            self.count = self.count.saturating_add(usize::from(*word & Self::bits(hash) != Self::bits(hash)));
+            *word |= Self::bits(hash);
+        }
+    }
+
+    fn may_hold(&self, hash: u64) -> bool {
+        self.words.get(Self::place(hash)).is_some_and(|word| word & Self::bits(hash) == Self::bits(hash))
+    }
+
+    fn clear(&mut self) {
+        if self.count > 0 {
+            self.words.fill(0);
+            self.count = 0;
+        }
+    }
+
+    fn place(hash: u64) -> usize {
+        (hash >> 40) as usize % ASKED
+    }
+
+    fn bits(hash: u64) -> u64 {
+        (1 << (hash & 63)) | (1 << (hash >> 6 & 63)) | (1 << (hash >> 12 & 63)) | (1 << (hash >> 18 & 63))
     }
 }
 
@@ -360,10 +442,32 @@ mod tests {
     }
 
     #[test]
+    fn only_a_secret_that_was_asked_about_is_news() {
+        let of = |text: &str| Secret::new(text.as_bytes(), Part::Key).unwrap();
+        let mut grams = Grams::new(0);
+        grams.add(&of(KEY));
+        let asked = of("asked/about/before/it+was/issued/0123456789");
+        assert!(asked.grams.iter().all(|gram| !grams.ask(*gram)));
+        let before = grams.revision();
+        grams.add(&of("another+secret/that/nobody+asked/for/98765"));
+        assert_eq!(grams.revision(), before);
+        grams.add(&of("it ends in asked/about/before/it"));
+        assert_ne!(grams.revision(), before);
+        // what was asked about is not remembered for ever, and nothing is answered wrongly for that
+        let before = grams.revision();
+        (0..=ASKED as u64).for_each(|n| {
+            grams.ask(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        });
+        assert_ne!(grams.revision(), before);
+    }
+
+    #[test]
     fn grams_are_bounded_and_the_oldest_go_first() {
         let mut grams = Grams::new(0);
         let secret = |n: u32| {
-            let letter = |at: u32| char::from(b'a' + (gram(format!("{n:08}{at:08}").as_bytes()).unwrap() % 26) as u8);
+            let letter = |at: u32| {
+                char::from(b'a' + (gram(format!("{n:08}{at:08}").as_bytes().first_chunk().unwrap()) % 26) as u8)
+            };
             Secret::new((0..4096).map(letter).collect::<String>().as_bytes(), Part::Key).unwrap()
         };
         let all: Vec<_> = (0..40).map(secret).collect();

@@ -39,8 +39,8 @@ pub struct Masker<'m> {
     searched: Option<&'m Searched>,
 }
 
-/// Texts met lately and where secrets stand in them, until another is issued: an exchange and its alerts say the same
-/// several times. Clean texts are compared byte by byte; of those that hold secrets nothing but a keyed hash is kept.
+/// Texts met lately and where secrets stand in them, until a secret is issued that may be in one of them: an exchange and
+/// its alerts say the same several times, and the next one too. Clean texts are compared byte by byte; of those that hold secrets nothing but a keyed hash is kept.
 /// Bound: [`REMEMBERED`] of [`LONGEST`], with [`MOST_FOUND`] places in each.
 #[derive(Debug)]
 pub struct Searched {
@@ -49,13 +49,13 @@ pub struct Searched {
     key: (u64, u64),
 }
 
-/// A text or its digest, where secrets stand in it, and how many were known then.
+/// A text or its digest, where secrets stand in it, and which [revision](Grams::revision) of them that was.
 #[derive(Debug, Default)]
 struct Known {
     text: Vec<u8>,
     digest: u128,
     found: Vec<Range<usize>>,
-    added: u64,
+    revision: u64,
 }
 
 impl Default for Searched {
@@ -75,9 +75,10 @@ impl Searched {
             true => known.text == text,
             false => known.digest == digest(self.key, text),
         };
-        if let Some(known) = place.as_ref().filter(|known| known.added == issued.added() && is_same(known)) {
+        if let Some(known) = place.as_ref().filter(|known| known.revision == issued.revision() && is_same(known)) {
             return known.found.clone();
         }
+        let revision = issued.revision(); // the search itself may bring about another
         let found = search();
         if found.len() <= MOST_FOUND && text.len() <= LONGEST {
             let known = place.get_or_insert_default();
@@ -87,7 +88,7 @@ impl Searched {
                 false => known.digest = digest(self.key, text),
             }
             known.found.clone_from(&found);
-            known.added = issued.added();
+            known.revision = revision;
         }
         found
     }
@@ -138,23 +139,25 @@ impl<'m> Masker<'m> {
             return Vec::new();
         };
         match self.searched {
-            Some(searched) => searched.find(text, issued, || search(text, issued)),
-            None => search(text, issued),
+            Some(searched) if text.len() <= LONGEST => {
+                searched.find(text, issued, || search(text, &|gram| issued.ask(gram)))
+            }
+            _ => search(text, &|gram| issued.has(gram)),
         }
     }
 }
 
-/// Where secrets stand: in order, apart from each other.
-fn search(text: &[u8], issued: &Grams) -> Vec<Range<usize>> {
+/// Where secrets stand: in order, apart from each other. `is_issued` knows them.
+fn search(text: &[u8], is_issued: &impl Fn(u64) -> bool) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
     while let Some(piece) = text.get(start..).filter(|rest| !rest.is_empty()) {
         let piece = &piece[..piece.len().min(PIECE)];
         // Most texts are clean, and to know that takes less than to know where something stands.
-        let mut probe = Probe { issued, is_clean: true };
+        let mut probe = Probe { is_issued, is_clean: true };
         visit(piece, &mut probe);
         if !probe.is_clean {
-            let here = visit(piece, &mut Search { issued });
+            let here = visit(piece, &mut Search { is_issued });
             found.extend(here.into_iter().map(|range| start + range.start..start + range.end));
         }
         start += if start + piece.len() < text.len() { PIECE - OVERLAP } else { PIECE };
@@ -162,16 +165,16 @@ fn search(text: &[u8], issued: &Grams) -> Vec<Range<usize>> {
     joined(found)
 }
 
-struct Search<'m> {
-    issued: &'m Grams,
+struct Search<'f, F> {
+    is_issued: &'f F,
 }
 
-impl Visitor for Search<'_> {
+impl<F: Fn(u64) -> bool> Visitor for Search<'_, F> {
     const TRACES: bool = true;
 
     fn read(&mut self, text: &[u8], found: &mut Vec<Range<usize>>) {
         let mut open: Option<Range<usize>> = None;
-        for at in issued_in(text, self.issued) {
+        for at in issued_in(text, self.is_issued) {
             match &mut open {
                 Some(range) if at <= range.end => range.end = at + GRAM,
                 _ => found.extend(open.replace(at..at + GRAM)),
@@ -182,16 +185,16 @@ impl Visitor for Search<'_> {
 }
 
 /// Asks only whether there is anything.
-struct Probe<'m> {
-    issued: &'m Grams,
+struct Probe<'f, F> {
+    is_issued: &'f F,
     is_clean: bool,
 }
 
-impl Visitor for Probe<'_> {
+impl<F: Fn(u64) -> bool> Visitor for Probe<'_, F> {
     const TRACES: bool = false;
 
     fn read(&mut self, text: &[u8], _: &mut Vec<Range<usize>>) {
-        self.is_clean = self.is_clean && !holds_issued(text, self.issued);
+        self.is_clean = self.is_clean && !holds_issued(text, self.is_issued);
     }
 
     fn is_done(&self) -> bool {
@@ -200,10 +203,10 @@ impl Visitor for Probe<'_> {
 }
 
 /// Whether there are 16 characters of an issued secret in `text`: asked of all that is written, so without anything else.
-fn holds_issued(text: &[u8], issued: &Grams) -> bool {
+fn holds_issued(text: &[u8], is_issued: impl Fn(u64) -> bool) -> bool {
     let mut rest = text;
     while let Some((run, after)) = next_run(rest, is_of_secret) {
-        if run.windows(GRAM).any(|chars| gram(chars).is_some_and(|gram| issued.has(gram))) {
+        if run.array_windows().any(|chars| is_issued(gram(chars))) {
             return true;
         }
         rest = after;
@@ -212,7 +215,7 @@ fn holds_issued(text: &[u8], issued: &Grams) -> bool {
 }
 
 /// Where in `text` 16 characters of an issued secret begin.
-fn issued_in<'t>(text: &'t [u8], issued: &'t Grams) -> impl Iterator<Item = usize> + 't {
+fn issued_in<'t>(text: &'t [u8], is_issued: &'t impl Fn(u64) -> bool) -> impl Iterator<Item = usize> + 't {
     let mut rest = text;
     let runs = std::iter::from_fn(move || {
         let (run, after) = next_run(rest, is_of_secret)?;
@@ -220,8 +223,8 @@ fn issued_in<'t>(text: &'t [u8], issued: &'t Grams) -> impl Iterator<Item = usiz
         Some((text.len() - after.len() - run.len(), run))
     });
     runs.flat_map(move |(start, run)| {
-        let is_issued = |chars: &[u8]| gram(chars).is_some_and(|gram| issued.has(gram));
-        run.windows(GRAM).enumerate().filter(move |(_, chars)| is_issued(chars)).map(move |(at, _)| start + at)
+        let starts = run.array_windows().enumerate().filter(|(_, chars)| is_issued(gram(chars)));
+        starts.map(move |(at, _)| start + at)
     })
 }
 
