@@ -91,7 +91,7 @@ const ROLE: &str = "/latest/meta-data/iam/security-credentials/demo";
 const SECRET: Seen = Seen::new(4 * 42, Spot::Open);
 
 fn secret() -> Secret {
-    Secret { part: Part::Key, grams: Box::new([1, 2, 3]), anchors: Box::new([SECRET.anchor()]) }
+    Secret { part: Part::Key, grams: Box::new([1, 2, 3]), blocks: Box::default(), anchors: Box::new([SECRET.anchor()]) }
 }
 
 impl Exchange {

@@ -19,6 +19,7 @@ use aho_corasick::AhoCorasick;
 pub use programs::is_tool;
 
 use super::canonical::{self, Parsed, Scheme, entities, json_unescape, percent_stable};
+use super::content::inflate::{Wrapping, inflate};
 use super::detector::Detector;
 use super::ssrf::{is_target, is_target_by_path};
 use super::verdict::{Command, Connection, NoRequest};
@@ -454,7 +455,7 @@ impl<'c> Search<'c> {
             decoded.retain(|b| *b != 0); // UTF-16, as PowerShell takes its commands
         }
         if decoded.starts_with(&[0x1f, 0x8b]) {
-            decoded = inflated(&decoded, self.budget);
+            decoded = inflate(Wrapping::Gzip, &decoded, self.budget.min(TEXT)).bytes.to_vec();
         }
         let printable = decoded.iter().filter(|b| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t')).count();
         let is_text = printable.saturating_mul(8) >= decoded.len().saturating_mul(7);
@@ -477,15 +478,6 @@ fn stands_alone(text: &str, at: std::ops::Range<usize>) -> bool {
     };
     let is_tail = before.chars().next_back().is_some_and(|c| is_part(c) || c == '.');
     !is_tail && !is_longer && text.get(at).is_some_and(|found| found.contains(['.', ':']))
-}
-
-/// What a gzip stream holds, as far as may be read.
-fn inflated(bytes: &[u8], most: usize) -> Vec<u8> {
-    use std::io::Read;
-    let mut out = Vec::new();
-    let most = most.min(TEXT) as u64;
-    let _ = flate2::read::GzDecoder::new(bytes).take(most).read_to_end(&mut out); // what came before damage counts
-    out
 }
 
 /// Path and query of a URL as written, in the reading that `parsed` is.

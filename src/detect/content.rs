@@ -13,6 +13,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 pub mod archive;
+pub mod inflate;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -20,6 +21,7 @@ use std::io::Read;
 
 use zeroize::{Zeroize, Zeroizing};
 
+use self::inflate::Wrapping;
 pub use crate::coding::{Coding, LAYERS, allowance};
 use crate::coding::{Decoder, names};
 use crate::proto::http::later::{Blocks, Effort};
@@ -41,9 +43,9 @@ pub type Decoded = Zeroizing<Vec<u8>>;
 pub fn decode(coding: Coding, bytes: &[u8], limit: usize) -> (Decoded, bool) {
     let limit = limit.min(allowance(bytes.len()));
     match coding {
-        Coding::Gzip => read(flate2::read::MultiGzDecoder::new(bytes), limit),
-        Coding::Deflate => match read(flate2::read::ZlibDecoder::new(bytes), limit) {
-            (empty, _) if empty.is_empty() => read(flate2::read::DeflateDecoder::new(bytes), limit),
+        Coding::Gzip => inflated(Wrapping::Gzip, bytes, limit),
+        Coding::Deflate => match inflated(Wrapping::Zlib, bytes, limit) {
+            (empty, _) if empty.is_empty() => inflated(Wrapping::Raw, bytes, limit),
             decoded => decoded,
         },
         Coding::Brotli => read(brotli_decompressor::Decompressor::new(bytes, CHUNK), limit),
@@ -55,6 +57,11 @@ pub fn decode(coding: Coding, bytes: &[u8], limit: usize) -> (Decoded, bool) {
             }
         }
     }
+}
+
+fn inflated(wrapping: Wrapping, bytes: &[u8], limit: usize) -> (Decoded, bool) {
+    let inflated = inflate::inflate(wrapping, bytes, limit);
+    (inflated.bytes, inflated.is_cut)
 }
 
 /// Everything that comes out before the limit, the end or the first error, and whether the limit was in the way.

@@ -6,7 +6,7 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -22,6 +22,9 @@ pub const ANCHOR: usize = 12;
 const WINDOW: usize = GRAM - ANCHOR + 1;
 /// Longest secret that is remembered, in bytes; longer ones are as far as this.
 pub const MAX_SECRET: usize = 8 * 1024;
+/// Characters of a block, and how far from each other a text's are looked at: any [`GRAM`] characters hold a whole one.
+const BLOCK: usize = 8;
+const STEP: usize = GRAM - BLOCK + 1;
 /// Fewer different characters than this are no mark of one secret.
 const MIN_DIFFERENT: u32 = 5;
 
@@ -45,6 +48,8 @@ pub struct Secret {
     pub part: Part,
     /// Of every [`GRAM`] characters.
     pub grams: Box<[u64]>,
+    /// Of every eight.
+    pub blocks: Box<[u64]>,
     /// Of what lies behind the beginning that every secret of its kind has.
     pub anchors: Box<[u64]>,
 }
@@ -68,7 +73,7 @@ impl Secret {
 
     fn of_runs(value: &[u8], part: Part, is_secret: impl Fn(&[u8]) -> bool) -> Option<Self> {
         let value = value.get(..MAX_SECRET).unwrap_or(value);
-        let (mut grams, mut anchors) = (Vec::new(), Vec::new());
+        let (mut grams, mut blocks, mut anchors) = (Vec::new(), Vec::new(), Vec::new());
         let mut rest = value;
         while let Some((run, after)) = next_run(rest, is_of_secret) {
             rest = after;
@@ -76,6 +81,7 @@ impl Secret {
                 continue;
             }
             grams.extend(run.array_windows().map(gram));
+            blocks.extend(run.array_windows().map(block));
             let mut own = run.get(common(run)..).unwrap_or_default();
             while let Some((token, after)) = next_run(own, is_token_byte) {
                 own = after;
@@ -88,12 +94,12 @@ impl Secret {
             }
         }
         let is_any = !grams.is_empty();
-        is_any.then(|| Self { part, grams: grams.into(), anchors: anchors.into() })
+        is_any.then(|| Self { part, grams: grams.into(), blocks: blocks.into(), anchors: anchors.into() })
     }
 }
 
 /// Whether secrets have such characters: [`Secret::grams`] are of no others.
-pub fn is_of_secret(byte: u8) -> bool {
+fn is_of_secret(byte: u8) -> bool {
     byte > b' ' && byte < 0x7F
 }
 
@@ -126,8 +132,14 @@ fn are_different(chars: &[u8]) -> bool {
     })
 }
 
+/// Hash of [`BLOCK`] characters.
+#[inline]
+fn block(chars: &[u8; BLOCK]) -> u64 {
+    fold(u64::from_le_bytes(*chars) ^ KEYS[0][0], KEYS[0][1])
+}
+
 /// Hash of [`GRAM`] characters.
-pub fn gram(chars: &[u8; GRAM]) -> u64 {
+fn gram(chars: &[u8; GRAM]) -> u64 {
     mix(first_word(chars), last_word(chars), KEYS[0])
 }
 
@@ -151,11 +163,13 @@ const KEYS: [[u64; 2]; 2] =
 /// Both halves of the product, twice: one multiplication alone leaves runs of equal characters alike.
 #[inline]
 fn mix(low: u64, high: u64, [first, second]: [u64; 2]) -> u64 {
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a).wrapping_mul(u128::from(b));
-        product as u64 ^ (product >> 64) as u64
-    };
     fold(fold(low ^ first, high ^ second) ^ second, first)
+}
+
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a).wrapping_mul(u128::from(b));
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// The last few hashes, by where they begin; none is moved, which would cost more than to make them.
@@ -231,141 +245,171 @@ impl Window {
 }
 
 /// Grams of the secrets that were issued. Bound: a number of grams, the oldest out first, half of them at a time.
+///
+/// A text is searched in steps of [`STEP`]: any 16 characters of a secret in it hold one of the blocks looked at, and only
+/// around a block that some secret has are its grams made. Most texts cost a ninth of what asking for every gram would.
 #[derive(Debug)]
 pub struct Grams {
-    young: HashSet<u64, RandomState>,
-    old: HashSet<u64, RandomState>,
+    young: Generation,
+    old: Generation,
     /// Most grams of each.
     half: usize,
-    /// A bit for each gram by its low bits: most that are asked for are in neither. As many words as [`FILTER`] allows.
-    filter: Box<[u64]>,
     /// What was asked about since `revision` is what it is.
-    asked: RefCell<Asked>,
+    asked: Asked,
     /// Changes where answers may.
     revision: Cell<u64>,
 }
 
-/// Words of [`Grams::filter`], at least and at most: eight bits for each gram that may be remembered.
-const FILTER: (usize, usize) = (1 << 12, 1 << 16);
+/// Words of [`Generation::blocks`], at least and at most: eight bits for each gram that may be remembered.
+const FILTER: (usize, usize) = (1 << 11, 1 << 15);
+
+#[derive(Debug, Default)]
+struct Generation {
+    grams: HashSet<u64, RandomState>,
+    /// A bit for each block of a secret by its low bits. None while there are none.
+    blocks: Box<[u64]>,
+}
+
+impl Generation {
+    fn add(&mut self, secret: &Secret, most: usize) {
+        if self.blocks.is_empty() {
+            self.blocks = vec![0; (most / 8).next_power_of_two().clamp(FILTER.0, FILTER.1)].into();
+        }
+        self.grams.extend(&secret.grams);
+        for block in &secret.blocks {
+            let (word, bit) = self.place(*block);
+            if let Some(word) = self.blocks.get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    #[inline]
+    fn may_hold(&self, block: u64) -> bool {
+        let (word, bit) = self.place(block);
+        self.blocks.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    #[inline]
+    fn place(&self, block: u64) -> (usize, u64) {
+        ((block >> 6) as usize & self.blocks.len().saturating_sub(1), 1 << (block & 63))
+    }
+}
 
 impl Grams {
     /// None, and room for `limit`.
     pub fn new(limit: usize) -> Self {
         Self {
-            young: HashSet::default(),
-            old: HashSet::default(),
+            young: Generation::default(),
+            old: Generation::default(),
             half: (limit / 2).max(2 * MAX_SECRET),
-            filter: Vec::new().into(),
-            asked: RefCell::default(),
+            asked: Asked::default(),
             revision: Cell::default(),
         }
     }
 
-    /// While it stays, nothing that was [asked](Self::ask) about has become part of a secret, or ceased to be.
+    /// While it stays, no text that was [searched](Self::starts) while answers were noted would be answered otherwise.
     pub fn revision(&self) -> u64 {
         self.revision.get()
     }
 
-    /// What was asked about no longer counts.
-    fn revise(&self, asked: &mut Asked) {
-        asked.clear();
+    /// Much will be asked about: where that is too much together with what was, it no longer counts that it was.
+    pub fn make_room(&self) {
+        if self.asked.is_full() {
+            self.revise();
+        }
+    }
+
+    fn revise(&self) {
+        self.asked.clear();
         self.revision.set(self.revision.get().wrapping_add(1));
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.young.is_empty() && self.old.is_empty()
+        self.young.grams.is_empty() && self.old.grams.is_empty()
     }
 
     /// Adds those of a secret; whether older ones made room for it.
     pub fn add(&mut self, secret: &Secret) -> bool {
-        let is_full = self.young.len().saturating_add(secret.grams.len()) > self.half;
-        let mut asked = self.asked.borrow_mut();
-        if is_full || secret.grams.iter().any(|gram| asked.may_hold(*gram)) {
-            self.revise(&mut asked);
+        let is_full = self.young.grams.len().saturating_add(secret.grams.len()) > self.half;
+        self.asked.open();
+        if is_full || secret.blocks.iter().any(|block| self.asked.may_hold(*block)) {
+            self.revise();
         }
-        drop(asked);
         if is_full {
             self.old = std::mem::take(&mut self.young);
-            self.filter = Vec::new().into();
-            let known: Vec<u64> = self.old.iter().copied().collect();
-            known.into_iter().for_each(|gram| self.mark(gram));
         }
-        for gram in &secret.grams {
-            self.young.insert(*gram);
-            self.mark(*gram);
-        }
+        self.young.add(secret, self.half);
         is_full
     }
 
-    /// Whether 16 characters with this hash are in a secret; notes that it was asked about.
-    pub fn ask(&self, gram: u64) -> bool {
-        let mut asked = self.asked.borrow_mut();
-        if asked.is_full() {
-            self.revise(&mut asked);
-        }
-        asked.put(gram);
-        self.has(gram)
+    /// Where in a text 16 characters of a secret begin, in order. With `NOTE` it is noted that this was asked.
+    #[inline]
+    pub fn starts<'t, const NOTE: bool>(&'t self, text: &'t [u8]) -> impl Iterator<Item = usize> + 't {
+        let blocks = text.chunks(STEP).enumerate().filter_map(|(nth, chunk)| Some((nth, block(chunk.first_chunk()?))));
+        let held = blocks.filter(|(_, block)| {
+            if NOTE {
+                self.asked.put(*block);
+            }
+            self.young.may_hold(*block) || self.old.may_hold(*block)
+        });
+        held.flat_map(move |(nth, _)| {
+            let at = nth.saturating_mul(STEP);
+            let first = at.saturating_sub(STEP.saturating_sub(1));
+            let around = text.get(first..text.len().min(at.saturating_add(GRAM))).unwrap_or_default();
+            let starts = around.array_windows().enumerate().filter(|(_, chars)| self.has(gram(chars)));
+            starts.map(move |(nth, _)| first.saturating_add(nth))
+        })
     }
 
     /// Whether 16 characters with this hash are in a secret.
-    #[inline]
     pub fn has(&self, gram: u64) -> bool {
-        let (word, bit) = self.place(gram);
-        self.filter.get(word).is_some_and(|word| word & bit != 0)
-            && (self.young.contains(&gram) || self.old.contains(&gram))
-    }
-
-    fn mark(&mut self, gram: u64) {
-        if self.filter.is_empty() {
-            self.filter = vec![0; (self.half / 4).next_power_of_two().clamp(FILTER.0, FILTER.1)].into();
-        }
-        let (word, bit) = self.place(gram);
-        if let Some(word) = self.filter.get_mut(word) {
-            *word |= bit;
-        }
-    }
-
-    fn place(&self, gram: u64) -> (usize, u64) {
-        ((gram >> 6) as usize & self.filter.len().saturating_sub(1), 1 << (gram & 63))
+        self.young.grams.contains(&gram) || self.old.grams.contains(&gram)
     }
 }
 
 /// Which hashes were asked about: at times one that was not, but none is forgotten (a Bloom filter whose bits for a hash
-/// are all in one word). Bound: [`ASKED`] words, and as many hashes.
+/// are all in one word). Bound: [`ASKED`] words.
 #[derive(Debug, Default)]
 struct Asked {
-    words: Box<[u64]>,
-    count: usize,
+    /// None before anything is worth asking.
+    words: Box<[Cell<u64>]>,
+    count: Cell<usize>,
 }
 
-/// One hash for each word: four bits out of 64 meet by chance once in some ten thousand times, and a secret has a few
-/// hundred hashes.
+/// One hash for each word: three bits out of 64 meet by chance once in some thousand times, and a secret has a few hundred
+/// hashes.
 const ASKED: usize = 1 << 14;
 
 impl Asked {
-    fn is_full(&self) -> bool {
-        self.count >= ASKED
+    fn open(&mut self) {
+        if self.words.is_empty() {
+            self.words = vec![Cell::new(0); ASKED].into();
+        }
     }
 
-    fn put(&mut self, hash: u64) {
-        if self.words.is_empty() {
-            self.words = vec![0; ASKED].into();
-        }
-        if let Some(word) = self.words.get_mut(Self::place(hash)) {
-            self.count = self.count.saturating_add(usize::from(*word & Self::bits(hash) != Self::bits(hash)));
-            *word |= Self::bits(hash);
+    fn is_full(&self) -> bool {
+        self.count.get() >= ASKED
+    }
+
+    #[inline]
+    fn put(&self, hash: u64) {
+        if let Some(word) = self.words.get(Self::place(hash)) {
+            let (old, new) = (word.get(), word.get() | Self::bits(hash));
+            word.set(new);
+            self.count.set(self.count.get().saturating_add(usize::from(new != old)));
         }
     }
 
     fn may_hold(&self, hash: u64) -> bool {
-        self.words.get(Self::place(hash)).is_some_and(|word| word & Self::bits(hash) == Self::bits(hash))
+        let word = self.words.get(Self::place(hash)).map_or(0, Cell::get);
+        word & Self::bits(hash) == Self::bits(hash)
     }
 
-    fn clear(&mut self) {
-        if self.count > 0 {
-            self.words.fill(0);
-            self.count = 0;
+    fn clear(&self) {
+        if self.count.take() > 0 {
+            self.words.iter().for_each(|word| word.set(0));
         }
     }
 
@@ -374,7 +418,7 @@ impl Asked {
     }
 
     fn bits(hash: u64) -> u64 {
-        (1 << (hash & 63)) | (1 << (hash >> 6 & 63)) | (1 << (hash >> 12 & 63)) | (1 << (hash >> 18 & 63))
+        (1 << (hash & 63)) | (1 << (hash >> 6 & 63)) | (1 << (hash >> 12 & 63))
     }
 }
 
@@ -441,13 +485,26 @@ mod tests {
         assert!(Secret::new(b"short", Part::Key).is_none());
     }
 
+    proptest! {
+        #[test]
+        fn steps_leave_no_part_of_a_secret_out(before in "[A-Za-z /]{0,40}", after in "[A-Za-z /]{0,40}", at in 0usize..24, len in 15usize..40) {
+            let part = &KEY[at..KEY.len().min(at + len)];
+            let mut grams = Grams::new(0);
+            grams.add(&Secret::new(KEY.as_bytes(), Part::Key).unwrap());
+            let text = format!("{before} {part} {after}");
+            let starts: Vec<_> = grams.starts::<false>(text.as_bytes()).collect();
+            let first = before.len() + 1;
+            let expected: Vec<_> = (first..(first + part.len() + 1).saturating_sub(GRAM)).collect();
+            prop_assert_eq!(starts, expected);
+        }
+    }
+
     #[test]
     fn only_a_secret_that_was_asked_about_is_news() {
         let of = |text: &str| Secret::new(text.as_bytes(), Part::Key).unwrap();
         let mut grams = Grams::new(0);
         grams.add(&of(KEY));
-        let asked = of("asked/about/before/it+was/issued/0123456789");
-        assert!(asked.grams.iter().all(|gram| !grams.ask(*gram)));
+        assert_eq!(grams.starts::<true>(b"asked/about/before/it+was/issued/0123456789").count(), 0);
         let before = grams.revision();
         grams.add(&of("another+secret/that/nobody+asked/for/98765"));
         assert_eq!(grams.revision(), before);
@@ -455,9 +512,9 @@ mod tests {
         assert_ne!(grams.revision(), before);
         // what was asked about is not remembered for ever, and nothing is answered wrongly for that
         let before = grams.revision();
-        (0..=ASKED as u64).for_each(|n| {
-            grams.ask(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        });
+        let text: Vec<u8> = (0..40_000u64).flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
+        assert_eq!(grams.starts::<true>(&text).count(), 0);
+        grams.make_room();
         assert_ne!(grams.revision(), before);
     }
 
@@ -476,6 +533,6 @@ mod tests {
         });
         let has = |secret: &Secret| secret.grams.iter().all(|gram| grams.has(*gram));
         assert!(has(&all[39]) && !has(&all[0]));
-        assert!(grams.young.len() + grams.old.len() <= 4 * MAX_SECRET);
+        assert!(grams.young.grams.len() + grams.old.grams.len() <= 4 * MAX_SECRET);
     }
 }

@@ -7,12 +7,10 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::cell::Cell;
-use std::io::Read;
 use std::ops::{Deref, DerefMut, Range};
 
-use zeroize::Zeroizing;
-
 use super::content;
+use super::content::inflate::Wrapping;
 
 /// Encodings inside each other that are undone.
 const DEPTH: u8 = 4;
@@ -325,7 +323,7 @@ fn unpacked(text: &[u8], most: usize) -> Option<View<'static>> {
     const ZIP: &[u8] = b"PK\x03\x04";
     let from = |magic: &[u8]| memchr::memmem::find(text, magic).and_then(|at| Some((at, text.get(at..)?)));
     if let Some((at, packed)) = from(GZIP) {
-        return inflated(flate2::read::MultiGzDecoder::new(packed), most, at..text.len());
+        return inflated(Wrapping::Gzip, packed, most, at..text.len());
     }
     if let Some((at, packed)) = from(ZIP) {
         return archive(packed, most, at..text.len());
@@ -342,7 +340,7 @@ fn zlib(text: &[u8], most: usize) -> Option<View<'static>> {
     let is_magic = |at: &usize| matches!(text.get(*at..), Some([_, 0x01 | 0x5E | 0x9C | 0xDA, ..]));
     let mut starts = memchr::memchr_iter(0x78, text).filter(is_magic).take(ZLIB_TRIES);
     starts.find_map(|at| {
-        let view = inflated(flate2::read::ZlibDecoder::new(text.get(at..)?), most, at..text.len())?;
+        let view = inflated(Wrapping::Zlib, text.get(at..)?, most, at..text.len())?;
         Some(view).filter(|view| view.bytes.len() >= GOOD)
     })
 }
@@ -362,15 +360,9 @@ fn whole(bytes: Wiped, range: Range<usize>) -> Option<View<'static>> {
     Some(View { bytes, origin: Origin::Whole(range) }).filter(|view| !view.bytes.is_empty())
 }
 
-fn inflated(mut reader: impl Read, most: usize, whole: Range<usize>) -> Option<View<'static>> {
-    let mut view = View { origin: Origin::Whole(whole), ..View::new(most) };
-    let mut chunk = Zeroizing::new([0; 4096]);
-    while view.bytes.len() < most {
-        let Ok(count @ 1..) = reader.read(chunk.as_mut_slice()) else { break };
-        let left = most.saturating_sub(view.bytes.len());
-        view.bytes.extend_from_slice(chunk.get(..count.min(left))?);
-    }
-    Some(view).filter(|view| !view.bytes.is_empty())
+fn inflated(wrapping: Wrapping, packed: &[u8], most: usize, range: Range<usize>) -> Option<View<'static>> {
+    let mut inflated = content::inflate::inflate(wrapping, packed, most).bytes;
+    whole(Wiped(std::mem::take(&mut *inflated)), range)
 }
 
 /// Value of a byte in base64 of either alphabet; 64 of those that are none.

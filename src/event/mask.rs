@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 
 use super::doc::Text;
 use crate::detect::Grams;
-use crate::detect::secret::{GRAM, gram, is_of_secret};
-use crate::detect::tokens::{MIN_TOKEN, next_run};
+use crate::detect::secret::GRAM;
+use crate::detect::tokens::MIN_TOKEN;
 use crate::detect::views::{Visitor, visit};
 use crate::memo::Memo;
 
@@ -78,7 +78,7 @@ impl Searched {
         if let Some(known) = place.as_ref().filter(|known| known.revision == issued.revision() && is_same(known)) {
             return known.found.clone();
         }
-        let revision = issued.revision(); // the search itself may bring about another
+        issued.make_room();
         let found = search();
         if found.len() <= MOST_FOUND && text.len() <= LONGEST {
             let known = place.get_or_insert_default();
@@ -88,7 +88,7 @@ impl Searched {
                 false => known.digest = digest(self.key, text),
             }
             known.found.clone_from(&found);
-            known.revision = revision;
+            known.revision = issued.revision();
         }
         found
     }
@@ -139,25 +139,23 @@ impl<'m> Masker<'m> {
             return Vec::new();
         };
         match self.searched {
-            Some(searched) if text.len() <= LONGEST => {
-                searched.find(text, issued, || search(text, &|gram| issued.ask(gram)))
-            }
-            _ => search(text, &|gram| issued.has(gram)),
+            Some(searched) if text.len() <= LONGEST => searched.find(text, issued, || search::<true>(text, issued)),
+            _ => search::<false>(text, issued),
         }
     }
 }
 
-/// Where secrets stand: in order, apart from each other. `is_issued` knows them.
-fn search(text: &[u8], is_issued: &impl Fn(u64) -> bool) -> Vec<Range<usize>> {
+/// Where secrets stand: in order, apart from each other. `NOTE`: the answer is remembered.
+fn search<const NOTE: bool>(text: &[u8], issued: &Grams) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
     while let Some(piece) = text.get(start..).filter(|rest| !rest.is_empty()) {
         let piece = &piece[..piece.len().min(PIECE)];
         // Most texts are clean, and to know that takes less than to know where something stands.
-        let mut probe = Probe { is_issued, is_clean: true };
+        let mut probe = Probe::<NOTE> { issued, is_clean: true };
         visit(piece, &mut probe);
         if !probe.is_clean {
-            let here = visit(piece, &mut Search { is_issued });
+            let here = visit(piece, &mut Search::<NOTE> { issued });
             found.extend(here.into_iter().map(|range| start + range.start..start + range.end));
         }
         start += if start + piece.len() < text.len() { PIECE - OVERLAP } else { PIECE };
@@ -165,16 +163,16 @@ fn search(text: &[u8], is_issued: &impl Fn(u64) -> bool) -> Vec<Range<usize>> {
     joined(found)
 }
 
-struct Search<'f, F> {
-    is_issued: &'f F,
+struct Search<'m, const NOTE: bool> {
+    issued: &'m Grams,
 }
 
-impl<F: Fn(u64) -> bool> Visitor for Search<'_, F> {
+impl<const NOTE: bool> Visitor for Search<'_, NOTE> {
     const TRACES: bool = true;
 
     fn read(&mut self, text: &[u8], found: &mut Vec<Range<usize>>) {
         let mut open: Option<Range<usize>> = None;
-        for at in issued_in(text, self.is_issued) {
+        for at in self.issued.starts::<NOTE>(text) {
             match &mut open {
                 Some(range) if at <= range.end => range.end = at + GRAM,
                 _ => found.extend(open.replace(at..at + GRAM)),
@@ -185,47 +183,21 @@ impl<F: Fn(u64) -> bool> Visitor for Search<'_, F> {
 }
 
 /// Asks only whether there is anything.
-struct Probe<'f, F> {
-    is_issued: &'f F,
+struct Probe<'m, const NOTE: bool> {
+    issued: &'m Grams,
     is_clean: bool,
 }
 
-impl<F: Fn(u64) -> bool> Visitor for Probe<'_, F> {
+impl<const NOTE: bool> Visitor for Probe<'_, NOTE> {
     const TRACES: bool = false;
 
     fn read(&mut self, text: &[u8], _: &mut Vec<Range<usize>>) {
-        self.is_clean = self.is_clean && !holds_issued(text, self.is_issued);
+        self.is_clean = self.is_clean && self.issued.starts::<NOTE>(text).next().is_none();
     }
 
     fn is_done(&self) -> bool {
         !self.is_clean
     }
-}
-
-/// Whether there are 16 characters of an issued secret in `text`: asked of all that is written, so without anything else.
-fn holds_issued(text: &[u8], is_issued: impl Fn(u64) -> bool) -> bool {
-    let mut rest = text;
-    while let Some((run, after)) = next_run(rest, is_of_secret) {
-        if run.array_windows().any(|chars| is_issued(gram(chars))) {
-            return true;
-        }
-        rest = after;
-    }
-    false
-}
-
-/// Where in `text` 16 characters of an issued secret begin.
-fn issued_in<'t>(text: &'t [u8], is_issued: &'t impl Fn(u64) -> bool) -> impl Iterator<Item = usize> + 't {
-    let mut rest = text;
-    let runs = std::iter::from_fn(move || {
-        let (run, after) = next_run(rest, is_of_secret)?;
-        rest = after;
-        Some((text.len() - after.len() - run.len(), run))
-    });
-    runs.flat_map(move |(start, run)| {
-        let starts = run.array_windows().enumerate().filter(|(_, chars)| is_issued(gram(chars)));
-        starts.map(move |(at, _)| start + at)
-    })
 }
 
 /// Ranges that meet, as one.

@@ -8,9 +8,8 @@
 
 use std::cell::Cell;
 
-use zeroize::Zeroizing;
-
-use super::{Coding, Decoded, allowance, decode};
+use super::inflate::{Wrapping, inflate};
+use super::{Coding, allowance, decode};
 
 /// How a local file header begins.
 const HEADER: &[u8; 4] = b"PK\x03\x04";
@@ -75,7 +74,10 @@ pub fn entries(archive: &[u8], room: &Cell<usize>, visit: &mut dyn FnMut(&[u8], 
         };
         let (file, used) = match header.method {
             _ if header.flags & ENCRYPTED != 0 => (None, stored.len()),
-            DEFLATE => inflate(stored, left),
+            DEFLATE => {
+                let inflated = inflate(Wrapping::Raw, stored, left.min(allowance(stored.len())));
+                (Some(inflated.bytes), inflated.used)
+            }
             ZSTD => (Some(decode(Coding::Zstd, stored, left).0), stored.len()),
             STORED => (None, stored.len()),
             _ => (None, stored.len()),
@@ -117,27 +119,4 @@ fn next_signature(bytes: &[u8]) -> usize {
         matches!(kind, Some([1, 2] | [3, 4] | [5, 6] | [7, 8]))
     };
     signatures.find(is_signature).unwrap_or(bytes.len())
-}
-
-/// A raw deflate stream, at most `limit` bytes of it, and how many bytes of the input it takes.
-fn inflate(bytes: &[u8], limit: usize) -> (Option<Decoded>, usize) {
-    let limit = limit.min(allowance(bytes.len()));
-    let mut decoder = flate2::Decompress::new(false);
-    let mut out = Zeroizing::new(Vec::new());
-    let mut size = bytes.len().saturating_mul(4).clamp(1024, limit.max(1024));
-    loop {
-        let mut larger = Vec::with_capacity(size);
-        larger.extend_from_slice(&out);
-        out = Zeroizing::new(larger);
-        let read = usize::try_from(decoder.total_in()).unwrap_or(bytes.len());
-        let rest = bytes.get(read..).unwrap_or_default();
-        let status = decoder.decompress_vec(rest, &mut out, flate2::FlushDecompress::None);
-        let is_full = out.len() >= out.capacity();
-        let used = usize::try_from(decoder.total_in()).unwrap_or(bytes.len());
-        if !matches!(status, Ok(flate2::Status::Ok)) || !is_full || size >= limit {
-            out.truncate(limit);
-            return (Some(out), used);
-        }
-        size = size.saturating_mul(2).min(limit);
-    }
 }
