@@ -370,7 +370,7 @@ impl Grams {
 }
 
 /// Which hashes were asked about: at times one that was not, but none is forgotten (a Bloom filter whose bits for a hash
-/// are all in one word). Bound: [`ASKED`] words.
+/// are all in one word). Bound: [`ASKED`] words, of four hashes each.
 #[derive(Debug, Default)]
 struct Asked {
     /// None before anything is worth asking.
@@ -378,8 +378,8 @@ struct Asked {
     count: Cell<usize>,
 }
 
-/// One hash for each word: three bits out of 64 meet by chance once in some thousand times, and a secret has a few hundred
-/// hashes.
+/// Where there is one hash for each word, another seems to be there once in ten thousand times, and a secret has a few
+/// hundred; where there are four, which is the most, once in a hundred and fifty times.
 const ASKED: usize = 1 << 14;
 
 impl Asked {
@@ -390,7 +390,7 @@ impl Asked {
     }
 
     fn is_full(&self) -> bool {
-        self.count.get() >= ASKED
+        self.count.get() >= ASKED * 4
     }
 
     #[inline]
@@ -512,7 +512,7 @@ mod tests {
         assert_ne!(grams.revision(), before);
         // what was asked about is not remembered for ever, and nothing is answered wrongly for that
         let before = grams.revision();
-        let text: Vec<u8> = (0..40_000u64).flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
+        let text: Vec<u8> = (0..100_000u64).flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
         assert_eq!(grams.starts::<true>(&text).count(), 0);
         grams.make_room();
         assert_ne!(grams.revision(), before);
