@@ -13,6 +13,7 @@
 
 mod body;
 mod budget;
+mod field;
 mod headers;
 mod later;
 mod literal;

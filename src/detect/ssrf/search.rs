@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::budget::Budget;
-use super::{is_target, is_target_by_path, text};
+use super::{field, is_target, is_target_by_path, text};
 use crate::bytes::{find, lossy};
 use crate::catalogue::Catalogue;
 use crate::detect::canonical::{self, Parsed, Scheme, percent_once};
@@ -26,10 +26,6 @@ const URL: usize = 1024;
 const TEXT: usize = 16 * 1024;
 /// Deepest nesting of documents in strings of documents.
 const DEPTH: usize = 5;
-/// Hosts in fields of their own that are put together with paths.
-const HOSTS: usize = 4;
-/// Paths in fields of their own; as many again that only metadata services have.
-const PATHS: usize = 32;
 /// Steps that a URL costs besides its bytes, in the usual spelling and in others.
 const PER_PLAIN: usize = 200;
 pub(super) const PER_URL: usize = 640;
@@ -60,8 +56,8 @@ pub(super) struct Search<'c> {
     depth: usize,
     /// Bytes of URLs that may still be kept.
     text: usize,
-    hosts: Vec<(HostRef, Option<u16>)>,
-    paths: Vec<String>,
+    pub(super) hosts: Vec<(HostRef, Option<u16>)>,
+    pub(super) paths: Vec<String>,
     /// What a page says its relative URLs belong to.
     pub(super) base: Vec<u8>,
 }
@@ -110,7 +106,7 @@ impl<'c> Search<'c> {
             && (text::may_mention(value)
                 || text::may_be_url(value)
                 || text::may_be_base64(value)
-                || may_be_field(value))
+                || field::may_be_one(value))
     }
 
     /// One whole value: a URL, a document in a string, or text that mentions some; a host or a path by itself.
@@ -252,62 +248,8 @@ impl<'c> Search<'c> {
         self.is_metadata_path(path) || self.catalogue.paths_like(path, b"").iter().any(is_own)
     }
 
-    /// A value that is a host or a path by itself: some servers put their URL together.
-    pub(super) fn note_field(&mut self, value: &[u8]) {
-        if !may_be_field(value) {
-            return;
-        }
-        if value.first() == Some(&b'/') || text::may_mention(value) {
-            if self.budget.spend(value.len().saturating_mul(2)) && !value.contains(&b' ') {
-                let path = canonical::normalise_path(value);
-                let has_room = self.paths.len() < PATHS || self.paths.len() < 2 * PATHS && self.is_metadata_path(&path);
-                if path.len() > 1 && has_room && !self.paths.contains(&path) {
-                    self.paths.push(path);
-                }
-            }
-            return;
-        }
-        if self.hosts.len() >= HOSTS || !text::may_be_host(value) || !self.budget.spend(PER_URL) {
-            return;
-        }
-        if let Some((host, port)) = canonical::canonical_authority(value)
-            && is_target(self.catalogue, &host, port)
-        {
-            self.hosts.push((host, port));
-        }
-    }
-
-    /// Fields of a piece of a body: between quotes, or between the marks of a form.
-    pub(super) fn note_fields(&mut self, piece: &[u8]) {
-        let is_end = |byte: &u8| matches!(byte, b'"' | b'=' | b'&' | b'<' | b'>');
-        for value in piece.split(is_end).filter(|value| may_be_field(value)) {
-            if !self.budget.spend(value.len()) {
-                return;
-            }
-            self.note_field(&form_decode(value));
-        }
-    }
-
-    /// Takes those that metadata services are called and asked for out, as lines.
-    pub(super) fn fields_of(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        self.note_fields(piece);
-        let paths = std::mem::take(&mut self.paths);
-        let hosts = std::mem::take(&mut self.hosts);
-        for (host, port) in &hosts {
-            out.push(super::later::HOST);
-            out.extend_from_slice(host_text(host).as_bytes());
-            out.extend(port.iter().flat_map(|port| format!(":{port}").into_bytes()));
-            out.push(b'\n');
-        }
-        for path in paths.iter().filter(|path| self.is_known_path(path)) {
-            out.push(super::later::PATH);
-            out.extend(path.bytes().filter(|byte| *byte != b'\n'));
-            out.push(b'\n');
-        }
-    }
-
     /// Whether some metadata service has a path, as more than a wildcard says.
-    fn is_known_path(&self, path: &str) -> bool {
+    pub(super) fn is_known_path(&self, path: &str) -> bool {
         self.is_metadata_path(path) || self.catalogue.paths_like(path, b"").iter().any(|found| found.fit.literals > 0)
     }
 
@@ -418,14 +360,7 @@ fn cost(value: &[u8]) -> usize {
     len.saturating_mul(rounds).saturating_add(PER_URL)
 }
 
-/// Whether a value may be a host or a path by itself: short, and one word.
-fn may_be_field(value: &[u8]) -> bool {
-    (4..=512).contains(&value.len())
-        && (value.first() == Some(&b'/') || text::may_be_host(value) || text::may_mention(value))
-        && !value.contains(&b'<')
-}
-
-fn host_text(host: &HostRef) -> String {
+pub(super) fn host_text(host: &HostRef) -> String {
     match host {
         HostRef::Address(std::net::IpAddr::V6(v6)) => format!("[{v6}]"),
         HostRef::Address(v4) => v4.to_string(),
