@@ -25,7 +25,7 @@ use super::tell_user;
 use super::threads::Threads;
 use crate::config::{self, Config};
 use crate::live::{
-    self, Attribution, ConfineError, Counts, Directory, Helper, Rest, Settings, Sniffer, for_metadata_only,
+    self, Attribution, ConfineError, Counts, Directory, Helper, Rest, Settings, Sniffer, Urgent, for_metadata_only,
 };
 use crate::metrics;
 use crate::output::{self, Destination};
@@ -38,7 +38,8 @@ use crate::sensors::prefilter::Prefilter;
 const BATCHES: usize = 64;
 
 /// Detection is never further behind the wire than about this: what would be later is thrown away and counted, so that
-/// whoever floods it cannot delay what it says of others.
+/// whoever floods it cannot delay what it says of others. What is [`Urgent`] has twice the time, so that it is not thrown
+/// away for the sake of the rest.
 const MOST_LAG: Duration = Duration::from_secs(2);
 /// Bytes of a capture ring at most and at least, and of all rings together. What the kernel keeps out needs no room.
 const RING: (u64, u64) = (16 << 20, 2 << 20);
@@ -261,6 +262,7 @@ struct Capture<'r> {
     directory: Arc<Directory>,
     packets: Sender<Captured>,
     empty: Receiver<PacketBatch>,
+    urgent: Urgent,
     batch: PacketBatch,
     next_index: u64,
     dropped: Dropped,
@@ -290,6 +292,7 @@ impl<'r> Capture<'r> {
             directory,
             packets,
             empty,
+            urgent: Urgent::new(&run.config.catalogue),
             batch,
             next_index: 0,
             dropped: Dropped::default(),
@@ -368,11 +371,14 @@ impl<'r> Capture<'r> {
         if self.packets.len() >= BEHIND && !self.batch.is_full() {
             return true;
         }
+        if self.run.state.expected_lag() > MOST_LAG {
+            self.drop_late();
+        }
+        if self.batch.is_empty() {
+            return true;
+        }
         let (packets, bytes) = (self.batch.len() as u64, self.batch.captured_bytes());
         let next_index = self.batch.next_index();
-        if self.run.state.expected_lag() > MOST_LAG {
-            return self.drop_batch(|dropped| &mut dropped.late);
-        }
         // Where all batches are full and wait, this one is used again.
         let Ok(next) = self.empty.try_recv() else { return self.drop_batch(|dropped| &mut dropped.no_room) };
         match self.packets.try_send(Captured::Packets(std::mem::replace(&mut self.batch, next))) {
@@ -389,6 +395,18 @@ impl<'r> Capture<'r> {
                 self.drop_batch(|dropped| &mut dropped.no_room)
             }
             Err(_) => false,
+        }
+    }
+
+    /// Throws away what would be judged too late.
+    fn drop_late(&mut self) {
+        let Self { batch, urgent, dropped, .. } = self;
+        let is_too_late = self.run.state.expected_lag() > 2 * MOST_LAG;
+        let all = batch.len();
+        batch.retain(|packet| !is_too_late && urgent.has(packet.data));
+        dropped.late += (all - batch.len()) as u64;
+        if batch.is_empty() {
+            batch.clear(self.next_index);
         }
     }
 

@@ -18,6 +18,7 @@ mod sockets;
 mod starts;
 mod tasks;
 mod tracepoint;
+mod urgent;
 
 pub use attribution::{Attribution, Directory};
 pub use confine::{
@@ -29,6 +30,7 @@ pub use helper::{Helper, serve};
 pub use interface::{Listed, OpenError, Settings, addresses, list};
 pub use sniffer::Sniffer;
 pub use starts::{Names, Start};
+pub use urgent::Urgent;
 
 use crate::packet::PacketBatch;
 
