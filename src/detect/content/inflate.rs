@@ -136,6 +136,12 @@ fn after_header(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "tests fail by panicking"
+)]
 mod tests {
     use std::io::Write;
 

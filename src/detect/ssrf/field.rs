@@ -163,6 +163,12 @@ impl Search<'_> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "tests fail by panicking"
+)]
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
