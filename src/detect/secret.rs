@@ -26,7 +26,7 @@ pub const MAX_SECRET: usize = 8 * 1024;
 const BLOCK: usize = 8;
 const STEP: usize = GRAM - BLOCK + 1;
 /// Fewer different characters than this are no mark of one secret.
-const MIN_DIFFERENT: u32 = 5;
+const MIN_DIFFERENT: usize = 5;
 
 /// Which part of a credential a secret is: where it belongs follows from that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,10 +125,12 @@ fn common(secret: &[u8]) -> usize {
 
 /// Whether there are [`MIN_DIFFERENT`] different characters: the first few of most tokens are.
 fn are_different(chars: &[u8]) -> bool {
-    let mut seen = 0u128;
+    let (mut seen, mut count) = (0u128, 0usize);
     chars.iter().any(|byte| {
-        seen |= 1 << (byte & 127);
-        seen.count_ones() >= MIN_DIFFERENT
+        let bit = 1 << (byte & 127);
+        count = count.saturating_add(usize::from(seen & bit == 0));
+        seen |= bit;
+        count >= MIN_DIFFERENT
     })
 }
 

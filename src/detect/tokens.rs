@@ -255,7 +255,7 @@ pub(super) fn is_token(token: &[u8]) -> bool {
     let mut kinds = 0u8;
     let mut are_two = |byte: &u8| {
         kinds |= kind(*byte) & (LOWER | UPPER | DIGIT);
-        kinds.count_ones() >= 2
+        kinds & kinds.wrapping_sub(1) != 0 // more than one bit
     };
     // The first few characters of most tokens tell.
     token.len() >= MIN_TOKEN && token.iter().any(&mut are_two)

@@ -352,7 +352,7 @@ fn short<const N: usize, const TWICE: usize>(out: &mut Vec<u8>, bytes: &[u8]) ->
     let mut both = [0; TWICE];
     both[..N].copy_from_slice(first);
     both[N..].copy_from_slice(last);
-    if !is_plain(&both) {
+    if !are_plain(&both) {
         return false;
     }
     out.push(b'"');
@@ -389,36 +389,23 @@ fn escaped(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Whether nothing in `bytes` needs an escape, as hardly any text does.
-#[inline(always)]
 fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let any = words.iter().fold(0, |any, word| any | odd(word));
-    let last = bytes.last_chunk::<8>().filter(|_| !rest.is_empty());
-    match last {
-        Some(last) => (any | odd(last)) & all(0x80) == 0,
-        None => any & all(0x80) == 0 && !rest.iter().any(|byte| needs_escape(*byte)),
+    match bytes.last_chunk::<32>() {
+        Some(last) => bytes.as_chunks::<32>().0.iter().chain([last]).all(are_plain),
+        None => !bytes.iter().any(|byte| needs_escape(*byte)),
     }
 }
 
-/// Has the high bit of one of eight bytes set exactly if one of them may need an escape (or one below it does): control
-/// characters and the quote, which changes places with the blank, are below `!`; a backslash and DEL are 0 once their bits
-/// are turned; what is below underflows; and what is no ASCII has that bit.
-fn odd(word: &[u8; 8]) -> u64 {
-    let word = u64::from_ne_bytes(*word);
-    let (low, backslash, delete) = (word ^ all(b' ' ^ b'"'), word ^ all(b'\\'), word ^ all(0x7f));
-    low.wrapping_sub(all(b'!')) & !low
-        | backslash.wrapping_sub(all(1)) & !backslash
-        | delete.wrapping_sub(all(1)) & !delete
-        | word
-}
-
-const fn all(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
+/// The same of a number of bytes that the compiler knows, without a decision between them: it looks at all at once.
+#[inline(always)]
+fn are_plain<const N: usize>(bytes: &[u8; N]) -> bool {
+    bytes.iter().fold(0, |any, byte| any | u8::from(needs_escape(*byte))) == 0
 }
 
 /// Whether a byte may need an escape: of what is no ASCII the whole character tells.
+#[inline(always)]
 fn needs_escape(byte: u8) -> bool {
-    !matches!(byte, b' '..=b'~') || (byte == b'"') | (byte == b'\\')
+    (byte.wrapping_sub(b' ') > b'~' - b' ') | (byte == b'"') | (byte == b'\\')
 }
 
 fn escape(out: &mut Vec<u8>, c: char) {
@@ -482,11 +469,11 @@ mod tests {
     }
 
     #[test]
-    fn words_are_looked_at_as_bytes_are() {
-        for (byte, at) in (0..=255_u8).flat_map(|byte| (0..9).map(move |at| (byte, at))) {
+    fn many_bytes_are_looked_at_as_one_is() {
+        for (byte, at) in (0..=255_u8).flat_map(|byte| (0..35).map(move |at| (byte, at))) {
             for other in [0, 0x1f, b' ', b'!', b'"', b'#', b'[', b'\\', 0x7f, 0x80, 0xff] {
-                let mut text = [b'a'; 9];
-                (text[at], text[(at + 1) % 9]) = (byte, other);
+                let mut text = [b'a'; 35];
+                (text[at], text[(at + 1) % 35]) = (byte, other);
                 assert_eq!(is_plain(&text), !text.iter().any(|byte| needs_escape(*byte)), "{text:?}");
             }
         }
