@@ -140,6 +140,7 @@ struct Lag {
 /// How long the pace is measured, and how far behind it has to be before it is asked for: a moment without a turn on a busy
 /// machine is none.
 const MEASURED: Duration = Duration::from_millis(250);
+#[cfg(target_os = "linux")]
 const NOTICED: Duration = Duration::from_secs(1);
 
 impl Lag {
