@@ -3,8 +3,8 @@
 //!
 //! In: the arguments of a process start, or its command line as one text. Out: the one target that gives most away. Each
 //! text is read as it stands and with quotes, percent-encoding, escapes, base64 (UTF-16 as well) and hexadecimal undone.
-//! Bound: [`search::TEXT`] bytes of arguments, and budgets of bytes that are decoded and that are tried as a host, so that the cost
-//! is linear in what was given.
+//! Bound: those of [`search`]: bytes of arguments, bytes that are decoded, and bytes that are tried as a host, so that the
+//! cost is linear in what was given.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
