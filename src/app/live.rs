@@ -38,9 +38,10 @@ use crate::sensors::prefilter::Prefilter;
 const BATCHES: usize = 64;
 
 /// Detection is never further behind the wire than about this: what would be later is thrown away and counted, so that
-/// whoever floods it cannot delay what it says of others. What is [`Urgent`] has twice the time, so that it is not thrown
-/// away for the sake of the rest.
+/// whoever floods it cannot delay what it says of others. What is [`Urgent`] has twice the time; where a batch has but a
+/// few such packets they are not the flood, and stay in any case.
 const MOST_LAG: Duration = Duration::from_secs(2);
+const FEW: usize = 64;
 /// Bytes of a capture ring at most and at least, and of all rings together. What the kernel keeps out needs no room.
 const RING: (u64, u64) = (16 << 20, 2 << 20);
 const RINGS: u64 = 128 << 20;
@@ -401,9 +402,11 @@ impl<'r> Capture<'r> {
     /// Throws away what would be judged too late.
     fn drop_late(&mut self) {
         let Self { batch, urgent, dropped, .. } = self;
-        let is_too_late = self.run.state.expected_lag() > 2 * MOST_LAG;
         let all = batch.len();
-        batch.retain(|packet| !is_too_late && urgent.has(packet.data));
+        batch.retain(|packet| urgent.has(packet.data));
+        if batch.len() > FEW && self.run.state.expected_lag() > 2 * MOST_LAG {
+            batch.clear(self.next_index);
+        }
         dropped.late += (all - batch.len()) as u64;
         if batch.is_empty() {
             batch.clear(self.next_index);
