@@ -14,6 +14,24 @@ pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     memchr::memchr_iter(*first, bytes).find(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(needle)))
 }
 
+/// A table with a value for each byte, worked out by the compiler: `byte_table!(byte => value)`.
+macro_rules! byte_table {
+    ($byte:ident => $value:expr) => {{
+        let mut table = [{
+            let $byte = 0u8;
+            $value
+        }; 256];
+        let mut at = 1;
+        while at < table.len() {
+            let $byte = at as u8;
+            table[at] = $value;
+            at += 1;
+        }
+        table
+    }};
+}
+pub(crate) use byte_table;
+
 /// A slice and a position in it. Integers are big-endian unless the name says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {

@@ -38,9 +38,10 @@ use crate::sensors::prefilter::Prefilter;
 const BATCHES: usize = 64;
 
 /// Detection is never further behind the wire than about this: what would be later is thrown away and counted, so that
-/// whoever floods it cannot delay what it says of others. What is [`Urgent`] has twice the time; where a batch has but a
-/// few such packets they are not the flood, and stay in any case.
+/// whoever floods it cannot delay what it says of others. What is [`Urgent`] has twice the time.
 const MOST_LAG: Duration = Duration::from_secs(2);
+/// Where a batch has no more urgent packets than this they are not the flood, and stay however late they are; the batches
+/// that may wait bound what they add.
 const FEW: usize = 64;
 /// Bytes of a capture ring at most and at least, and of all rings together. What the kernel keeps out needs no room.
 const RING: (u64, u64) = (16 << 20, 2 << 20);
@@ -404,11 +405,10 @@ impl<'r> Capture<'r> {
         let Self { batch, urgent, dropped, .. } = self;
         let all = batch.len();
         batch.retain(|packet| urgent.has(packet.data));
-        if batch.len() > FEW && self.run.state.expected_lag() > 2 * MOST_LAG {
-            batch.clear(self.next_index);
-        }
-        dropped.late += (all - batch.len()) as u64;
-        if batch.is_empty() {
+        let are_the_flood = batch.len() > FEW && self.run.state.expected_lag() > 2 * MOST_LAG;
+        let kept = if are_the_flood { 0 } else { batch.len() };
+        dropped.late += (all - kept) as u64;
+        if kept == 0 {
             batch.clear(self.next_index);
         }
     }

@@ -18,6 +18,7 @@ use siphasher::sip::SipHasher13;
 use super::TokenHash;
 use super::secret::each_anchor;
 use super::views::{Visitor, visit};
+use crate::bytes::byte_table;
 use crate::proto::dns;
 
 /// Shortest token; shorter secrets are guessable from their hash and match by chance.
@@ -202,21 +203,13 @@ const MARK: u8 = 8;
 
 /// Which bytes tokens are made of, by kind; 0 for all others.
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
-const KIND: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut at = 0;
-    while at < table.len() {
-        table[at] = match at as u8 {
-            b'a'..=b'z' => LOWER,
-            b'A'..=b'Z' => UPPER,
-            b'0'..=b'9' => DIGIT,
-            b'+' | b'/' | b'_' | b'.' | b'~' | b'-' => MARK,
-            _ => 0,
-        };
-        at += 1;
-    }
-    table
-};
+const KIND: [u8; 256] = byte_table!(byte => match byte {
+    b'a'..=b'z' => LOWER,
+    b'A'..=b'Z' => UPPER,
+    b'0'..=b'9' => DIGIT,
+    b'+' | b'/' | b'_' | b'.' | b'~' | b'-' => MARK,
+    _ => 0,
+});
 
 #[allow(clippy::indexing_slicing)] // there is a place for each byte
 const fn kind(byte: u8) -> u8 {

@@ -40,8 +40,8 @@ pub struct Masker<'m> {
 }
 
 /// Texts met lately and where secrets stand in them, until a secret is issued that may be in one of them: an exchange and
-/// its alerts say the same several times, and the next one too. Clean texts are compared byte by byte; of those that hold secrets nothing but a keyed hash is kept.
-/// Bound: [`REMEMBERED`] of [`LONGEST`], with [`MOST_FOUND`] places in each.
+/// its alerts say the same several times, and the next one too. Clean texts are compared byte by byte; of those that hold
+/// secrets nothing but a keyed hash is kept. Bound: [`REMEMBERED`] of [`LONGEST`], with [`MOST_FOUND`] places in each.
 #[derive(Debug)]
 pub struct Searched {
     texts: RefCell<Memo<Known, REMEMBERED>>,
@@ -67,7 +67,7 @@ impl Default for Searched {
 }
 
 impl Searched {
-    /// Where secrets of `issued` stand in `text`, as it is known or as `search` tells.
+    /// Where secrets of `issued` stand in `text`, of [`LONGEST`] at most, as it is known or as `search` tells.
     fn find(&self, text: &[u8], issued: &Grams, search: impl FnOnce() -> Vec<Range<usize>>) -> Vec<Range<usize>> {
         let mut texts = self.texts.borrow_mut();
         let place = texts.place(text);
@@ -80,7 +80,7 @@ impl Searched {
         }
         issued.make_room();
         let found = search();
-        if found.len() <= MOST_FOUND && text.len() <= LONGEST {
+        if found.len() <= MOST_FOUND {
             let known = place.get_or_insert_default();
             known.text.clear();
             match found.is_empty() {

@@ -32,7 +32,7 @@ impl Write for Escaping<'_, '_> {
 }
 
 /// Text of several lines, such as TOML: line feeds and tabs stay, any other character that [`steers`] becomes
-/// TOML's escape of it, `\uXXXX` or, beyond 16 bits, `\UXXXXXXXX`.
+/// TOML's escape of it: `\u` and four hexadecimal digits or, beyond 16 bits, `\U` and eight.
 pub fn harmless_lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

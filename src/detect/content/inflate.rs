@@ -115,7 +115,8 @@ impl Read for Inflating<'_, '_> {
     }
 }
 
-/// What follows the header of a gzip member (RFC 1952 section 2.3).
+/// What follows the header of a gzip member (RFC 1952 section 2.3). Read here because a decoder for gzip would be made anew
+/// for each content: only one for bare streams can begin again as it is.
 fn after_header(bytes: &[u8]) -> Option<&[u8]> {
     const EXTRA: u8 = 4;
     const NAME: u8 = 8;

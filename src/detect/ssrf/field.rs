@@ -5,11 +5,9 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use std::borrow::Cow;
-
 use super::search::{PER_URL, Search, form_decode, host_text};
 use super::{is_target, later};
-use crate::bytes::find;
+use crate::bytes::{byte_table, find};
 use crate::detect::canonical;
 
 /// Hosts that are put together with paths.
@@ -32,25 +30,17 @@ const END: Kinds = 16;
 const AMPERSAND: Kinds = 32;
 
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
-const KINDS: [Kinds; 256] = {
-    let mut table = [0; 256];
-    let mut at = 0;
-    while at < table.len() {
-        table[at] = match at as u8 {
-            b'.' | b'-' | b':' => HOST,
-            b'%' => HOST | SLASH,
-            b'/' | b'\\' => SLASH,
-            b' ' | b',' => GAP,
-            b'<' => TAG | END,
-            b'"' | b'=' | b'>' => END,
-            b'&' => AMPERSAND | END,
-            0x80.. => HOST,
-            _ => 0,
-        };
-        at += 1;
-    }
-    table
-};
+const KINDS: [Kinds; 256] = byte_table!(byte => match byte {
+    b'.' | b'-' | b':' => HOST,
+    b'%' => HOST | SLASH,
+    b'/' | b'\\' => SLASH,
+    b' ' | b',' => GAP,
+    b'<' => TAG | END,
+    b'"' | b'=' | b'>' => END,
+    b'&' => AMPERSAND | END,
+    0x80.. => HOST,
+    _ => 0,
+});
 
 #[allow(clippy::indexing_slicing)] // there is a place for each byte
 fn kind(byte: u8) -> Kinds {
@@ -137,8 +127,7 @@ impl Search<'_> {
     fn note_decoded(&mut self, value: &[u8]) -> bool {
         let may_go_on = self.budget.spend(value.len());
         if may_go_on {
-            let decoded: Cow<'_, [u8]> = form_decode(value);
-            self.note_field(&decoded);
+            self.note_field(&form_decode(value));
         }
         may_go_on
     }

@@ -6,7 +6,7 @@
 
 use super::search::{Document, PER_LOOK_ALIKE, Search};
 use super::{is_target, markup};
-use crate::bytes::find;
+use crate::bytes::{byte_table, find};
 use crate::detect::canonical::{self, Parsed, entities, json_unescape, percent_stable};
 use crate::detect::content::{self, Coding};
 use crate::detect::{CandidateKind, Place};
@@ -306,21 +306,10 @@ pub(super) fn is_delimiter(byte: u8) -> bool {
 }
 
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
-const DELIMITERS: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte <= b' ' as usize {
-        table[byte] = true;
-        byte += 1;
-    }
-    let marks = b"\"'`<>()|;{}$,";
-    let mut at = 0;
-    while at < marks.len() {
-        table[marks[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
+const DELIMITERS: [bool; 256] = byte_table!(byte => matches!(
+    byte,
+    0..=b' ' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'(' | b')' | b'|' | b';' | b'{' | b'}' | b'$' | b','
+));
 
 /// Whether bytes may be a host that somebody disguised or named: not a mere word.
 pub(super) fn may_be_host(run: &[u8]) -> bool {
