@@ -121,7 +121,7 @@ impl CommunityId {
 
 impl Serialize for CommunityId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        serializer.serialize_bytes(&self.0)
     }
 }
 

@@ -202,7 +202,7 @@ impl FlowId {
 
 impl Serialize for FlowId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        serializer.serialize_bytes(&self.text[..self.len])
     }
 }
 

@@ -116,11 +116,11 @@ fn all_headers() -> Settings {
 }
 
 /// `serde_json` with our meaning of bytes.
-struct BytesAreJson;
+struct BytesAreText;
 
-impl serde_json::ser::Formatter for BytesAreJson {
-    fn write_byte_array<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, json: &[u8]) -> std::io::Result<()> {
-        writer.write_all(json)
+impl serde_json::ser::Formatter for BytesAreText {
+    fn write_byte_array<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, ascii: &[u8]) -> std::io::Result<()> {
+        serde_json::to_writer(writer, str::from_utf8(ascii).unwrap()).map_err(Into::into)
     }
 }
 
@@ -129,7 +129,7 @@ fn write(settings: Settings, tx: &Transaction, verdict: &Verdict, context: &Cont
     let mut out = Vec::new();
     writer.http(&mut out, id, tx, verdict, context);
     let mut reference = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut reference, BytesAreJson);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut reference, BytesAreText);
     http::document(&writer, id, tx, verdict, context).serialize(&mut serializer).unwrap();
     let reference = String::from_utf8(reference).unwrap();
     assert!(out.starts_with(reference.trim_end_matches('}').as_bytes()), "{reference}");

@@ -78,14 +78,14 @@ impl Stamps {
 }
 
 impl Stamp {
-    fn as_str(&self) -> &str {
-        str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
+    fn text(&self) -> &[u8] {
+        &self.text[..usize::from(self.len)]
     }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(str::from_utf8(self.text()).unwrap_or_default())
     }
 }
 
@@ -97,7 +97,7 @@ impl fmt::Debug for Stamp {
 
 impl Serialize for Stamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        serializer.serialize_bytes(self.text())
     }
 }
 
