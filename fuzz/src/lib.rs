@@ -464,7 +464,7 @@ pub fn canonical(data: &[u8]) {
     tokens::tokens_in(data, &mut hashes);
     for secret in [detect::Secret::new(data, detect::Part::Key), detect::Secret::in_text(data, detect::Part::Key)] {
         let most = data.len().min(detect::secret::MAX_SECRET);
-        assert!(secret.is_none_or(|secret| secret.grams.len() <= most && secret.anchors.len() <= most));
+        assert!(secret.is_none_or(|secret| secret.blocks.len() <= most && secret.anchors.len() <= most));
     }
     detect::body::Document::new(data, data.len().is_multiple_of(2));
 }

@@ -4,7 +4,6 @@
 //! that of several hops that pass one message on the outermost is told. Bounded by count.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -117,7 +116,7 @@ impl Relays {
     pub fn issue(&mut self, secrets: &[Secret], subject: &Arc<Subject>) {
         let client = subject.conn.client.ip;
         for secret in secrets {
-            let digest = digest(secret);
+            let digest = secret.digest;
             if let Some(known) = self.young.find(digest) {
                 known.subject = Arc::clone(subject);
                 if known.holders.len() < HOLDERS && !known.holders.contains(&client) {
@@ -270,13 +269,6 @@ impl Generation {
             self.anchors.insert(Seen::new(*anchor, Spot::Open).anchor(), place);
         }
     }
-}
-
-fn digest(secret: &Secret) -> u64 {
-    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    hasher.write_u8(secret.part as u8);
-    secret.grams.iter().for_each(|gram| hasher.write_u64(*gram));
-    hasher.finish()
 }
 
 fn add(issued: &mut Vec<Arc<Subject>>, subject: &Arc<Subject>) {
