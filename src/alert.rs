@@ -7,6 +7,10 @@ use crate::detect::{Imds, Signals};
 use crate::id::EventId;
 use crate::packet::Timestamp;
 
+pub use sentence::Sentence;
+
+mod sentence;
+
 /// `event.severity`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -258,7 +262,7 @@ pub struct Alert {
     /// Outcome.
     pub outcome: Outcome,
     /// One sentence a person can act on.
-    pub message: String,
+    pub message: Sentence,
     /// Joined events.
     pub chain: Vec<ChainLink>,
     /// What a summary of repeats stands for.

@@ -6,56 +6,59 @@ use std::net::IpAddr;
 use super::rebind::Lookup;
 use super::relay::Sighting;
 use super::ssrf::Finding;
-use crate::alert::{Rule, Subject};
+use crate::alert::{Rule, Sentence, Subject};
 use crate::detect::{Candidate, Connection, Imds, NoRequest, Place, Signal, Signals};
 
 /// For alerts of the request family. There is one for each request, so it is put together without `fmt`.
-pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> String {
+pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> Sentence {
     let ([with, name], service, ending) = (With(subject).parts(), Service(imds).parts(), ending(signals));
     let path = imds.path.as_str();
     let credential = imds.credential.as_ref().filter(|_| rule == Rule::ImdsCredentialIssued);
     let told = credential.map(|c| [&c.id, &c.scope, &c.expires].into_iter().flatten().map(String::len).sum());
     // what differs in length, and room for the longest of the sentences around it
-    let mut out = String::with_capacity(path.len() + name.len() + told.map_or(128, |len: usize| len + 224));
-    let _ = write!(out, "{}", subject.conn.client.ip); // a String takes everything
+    let mut out = Sentence::with_capacity(path.len() + name.len() + told.map_or(128, |len: usize| len + 224));
+    let _ = write!(out, "{}", subject.conn.client.ip); // a text takes everything
     if rule == Rule::ImdsCredentialIssued {
         let advice = if signals.has(Signal::SdkPattern) {
-            "as an SDK does; make sure that this host runs what needs them"
+            ": as an SDK does; make sure that this host runs what needs them"
         } else {
-            "revoke the credential's sessions unless this was the host's own application"
+            ": revoke the credential's sessions unless this was the host's own application"
         };
-        out.push_str(" was given ");
-        push_credential(&mut out, imds);
-        out.push_str(" by ");
-        push(&mut out, &service);
-        push(&mut out, &[" (", path, ")", with, name, ": ", advice]);
+        out.say(" was given ");
+        add_credential(&mut out, imds);
+        out.say(" by ");
+        say(&mut out, &service);
+        out.say(" (").quote(path).say(")").say(with).quote(name).say(advice);
         return out;
     }
     let tunnel = subject.http.as_ref().is_some_and(|http| http.method == "CONNECT");
     // Who was not given something has not read it.
     let given = ending.is_empty();
-    let (before, after) = match rule {
-        Rule::ImdsCredentialRequest => ([" asked ", "", ""], [" for credentials at ", path]),
-        Rule::ImdsIdentity if given => ([" was given a signed identity by ", "", ""], [" at ", path]),
-        Rule::ImdsIdentity => ([" asked ", "", ""], [" for a signed identity at ", path]),
-        Rule::ImdsUserData if given => ([" read user data, which often holds secrets, of ", "", ""], [" at ", path]),
-        Rule::ImdsUserData => ([" asked ", "", ""], [" for user data at ", path]),
-        Rule::ImdsToken => ([" asked ", "", ""], [" for a session token", ""]),
-        _ if path.is_empty() && tunnel => ([" asked for a tunnel to ", "", ""], ["", ""]),
-        _ if path.is_empty() => ([" was answered by ", "", ""], [", its request was not captured", ""]),
-        _ if given => ([" read ", path, " of "], ["", ""]),
-        _ => ([" asked ", "", ""], [" for ", path]),
+    let (before, after, is_named) = match rule {
+        Rule::ImdsCredentialRequest => (" asked ", " for credentials at ", true),
+        Rule::ImdsIdentity if given => (" was given a signed identity by ", " at ", true),
+        Rule::ImdsIdentity => (" asked ", " for a signed identity at ", true),
+        Rule::ImdsUserData if given => (" read user data, which often holds secrets, of ", " at ", true),
+        Rule::ImdsUserData => (" asked ", " for user data at ", true),
+        Rule::ImdsToken => (" asked ", " for a session token", false),
+        _ if path.is_empty() && tunnel => (" asked for a tunnel to ", "", false),
+        _ if path.is_empty() => (" was answered by ", ", its request was not captured", false),
+        _ if given => {
+            out.say(" read ").quote(path);
+            (" of ", "", false)
+        }
+        _ => (" asked ", " for ", true),
     };
-    push(&mut out, &before);
-    push(&mut out, &service);
-    push(&mut out, &after);
-    push(&mut out, &[with, name, ending, remark(signals)]);
+    out.say(before);
+    say(&mut out, &service);
+    out.say(after).quote(if is_named { path } else { "" });
+    out.say(with).quote(name).say(ending).say(remark(signals));
     out
 }
 
-fn push(out: &mut String, parts: &[&str]) {
+fn say(out: &mut Sentence, parts: &[&str]) {
     for part in parts {
-        out.push_str(part);
+        out.say(part);
     }
 }
 
@@ -108,7 +111,7 @@ pub fn confirmed(finding: &Finding, leg: &Subject, signals: Signals) -> String {
     let what = imds.map_or_else(|| "the metadata service".to_owned(), |imds| Service(imds).to_string());
     let path = imds.map(|imds| imds.path.as_str()).unwrap_or_default();
     let came_of_it = if signals.has(Signal::Issued) {
-        let credential = imds.map_or_else(|| "a credential".to_owned(), credential);
+        let credential = imds.map_or_else(|| "a credential".to_owned().into(), credential);
         let reached = if signals.has(Signal::Relayed) { " and passed on" } else { "" };
         format!("{credential} was issued{reached}: close the hole and revoke the credential's sessions")
     } else if signals.has(Signal::Refused) || signals.has(Signal::NotFound) {
@@ -143,7 +146,7 @@ pub fn rebinding(lookup: &Lookup) -> String {
 pub fn relayed(sighting: &Sighting, issued: &Subject) -> String {
     let conn = &sighting.subject.conn;
     let (from, to) = if sighting.in_request { (&conn.client, &conn.server) } else { (&conn.server, &conn.client) };
-    let what = issued.imds.as_deref().map_or_else(|| "a credential".to_owned(), credential);
+    let what = issued.imds.as_deref().map_or_else(|| "a credential".to_owned().into(), credential);
     let how = match (&sighting.subject.http, &sighting.subject.dns) {
         (Some(_), _) => "in HTTP",
         (_, Some(_)) => "in a DNS name",
@@ -198,21 +201,26 @@ impl fmt::Display for Service<'_> {
 }
 
 /// What was issued: kind, id, scope, expiry.
-pub fn credential(imds: &Imds) -> String {
-    let mut text = String::new();
-    push_credential(&mut text, imds);
+pub fn credential(imds: &Imds) -> Sentence {
+    let mut text = Sentence::default();
+    add_credential(&mut text, imds);
     text
 }
 
-fn push_credential(out: &mut String, imds: &Imds) {
-    let Some(credential) = &imds.credential else { return out.push_str("a credential") };
-    push(out, &["a credential (", credential.kind.unwrap_or("kind unknown")]);
-    for (name, value) in [("", &credential.id), ("for ", &credential.scope), ("valid until ", &credential.expires)] {
+fn add_credential(out: &mut Sentence, imds: &Imds) {
+    let Some(credential) = &imds.credential else {
+        out.say("a credential");
+        return;
+    };
+    out.say("a credential (").say(credential.kind.unwrap_or("kind unknown"));
+    for (name, value) in
+        [(", ", &credential.id), (", for ", &credential.scope), (", valid until ", &credential.expires)]
+    {
         if let Some(value) = value {
-            push(out, &[", ", name, value]);
+            out.say(name).quote(value);
         }
     }
-    out.push(')');
+    out.say(")");
 }
 
 /// With what somebody did something: the process, else what the beginning of its User-Agent claims.
@@ -347,7 +355,7 @@ mod tests {
             ),
             (Rule::ImdsUserData, refused, format!("10.0.0.1 asked {service} for user data at /a and was refused")),
         ] {
-            assert_eq!(request(rule, &subject(), &imds("/a"), signals), text);
+            assert_eq!(*request(rule, &subject(), &imds("/a"), signals), *text);
         }
     }
 }

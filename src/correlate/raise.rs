@@ -8,7 +8,7 @@ use super::rebind::Lookup;
 use super::relay::Sighting;
 use super::ssrf::Finding;
 use super::subject::alert_id;
-use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
+use crate::alert::{Alert, Outcome, Rule, Sentence, Severity, Subject};
 use crate::detect::{Signal, Signals};
 use crate::packet::Timestamp;
 
@@ -19,7 +19,7 @@ pub fn alert(
     subject: Arc<Subject>,
     signals: Signals,
     time: Timestamp,
-    message: String,
+    message: impl Into<Sentence>,
 ) -> Alert {
     let outcome = match (&subject.http, rule) {
         (Some(_), Rule::ImdsCredentialIssued) => Outcome::Success,
@@ -36,7 +36,7 @@ pub fn alert(
         leg: None,
         signals,
         outcome,
-        message,
+        message: message.into(),
         chain: Vec::new(),
         repeats: None,
     }

@@ -329,7 +329,8 @@ impl Thing {
         self.count = 0;
         let link = ChainLink { id: first.id, origin: None, ..first.subject.link("request", first.time) };
         let times = if count == 1 { "once more".to_owned() } else { format!("{count} more times") };
-        let message = format!("{} ({times} until {})", first.message, clock(last));
+        let mut message = first.message.clone();
+        message.say(&format!(" ({times} until {})", clock(last)));
         let quiet = first.rule.is_request() && first.severity == Severity::Medium;
         Alert {
             id: alert_id(first.rule, first.id, self.total),

@@ -23,7 +23,7 @@ pub(super) fn document<'a>(writer: &'a Writer, alert: &'a Alert, context: &Conte
     let mut envelope = Envelope::new("alert", writer.stamp(alert.time), event(writer, alert));
     envelope.data_stream = writer.data_stream("alert");
     let mut body = AlertEvent {
-        message: context.mask.text(Cow::Borrowed(&alert.message)),
+        message: context.mask.sentence(&alert.message),
         rule: rule(alert.rule),
         threat: threat(alert.rule),
         url: None,

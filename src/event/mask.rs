@@ -13,6 +13,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use zeroize::Zeroizing;
 
 use super::doc::Text;
+use crate::alert::Sentence;
 use crate::detect::Grams;
 use crate::detect::secret::GRAM;
 use crate::detect::tokens::MIN_TOKEN;
@@ -131,6 +132,20 @@ impl<'m> Masker<'m> {
     pub fn text<'a>(&self, text: Text<'a>) -> Text<'a> {
         let secrets = self.secrets_in(text.as_bytes());
         if secrets.is_empty() { text } else { hide(&text, &secrets).into() }
+    }
+
+    /// The message of an alert without issued secrets. What it quotes was mostly searched before.
+    pub fn sentence<'a>(&self, sentence: &'a Sentence) -> Text<'a> {
+        if self.issued.is_none() {
+            return Text::Borrowed(sentence);
+        }
+        let of = |quoted: &Range<usize>| {
+            let start = quoted.start;
+            let secrets = self.secrets_in(&sentence.as_bytes()[quoted.clone()]);
+            secrets.into_iter().map(move |secret| start + secret.start..start + secret.end)
+        };
+        let secrets: Vec<_> = sentence.quoted().iter().flat_map(of).collect();
+        if secrets.is_empty() { Text::Borrowed(sentence) } else { hide(sentence, &secrets).into() }
     }
 
     /// Where secrets stand: in order, apart from each other.
@@ -288,6 +303,15 @@ mod tests {
         masked(&format!(r#"{{\"t\":\"{TOKEN}\",\"u\":\"{KEY}\"}}"#), r#"{\"t\":\"xxxxx\",\"u\":\"xxxxx\"}"#);
         masked("IQoJb3JpZ2luX2Vj.EXAMPLE0TOKEN.evil.example", "xxxxx.evil.example");
         masked("é\u{0}wJalrXUtnFEMI/K7MDENGé", "é\u{0}xxxxxé");
+    }
+
+    #[test]
+    fn a_sentence_hides_what_it_quotes() {
+        let (mut sentence, issued) = (Sentence::default(), grams());
+        sentence.say("10.0.0.1 asked for ").quote(&format!("/in/{KEY}")).say(" with ").quote("curl");
+        assert_eq!(Masker::new(&issued).sentence(&sentence), "10.0.0.1 asked for /in/xxxxx with curl");
+        let whole = Sentence::from(format!("{TOKEN} was named"));
+        assert_eq!(Masker::new(&issued).sentence(&whole), "xxxxx was named");
     }
 
     #[test]
