@@ -265,7 +265,7 @@ impl Generation {
         let place = self.issuers.len() as u32; // far below that many
         self.issuers.push(issuer);
         self.known.insert(digest, place);
-        for anchor in &secret.anchors {
+        for anchor in &*secret.anchors {
             self.anchors.insert(Seen::new(*anchor, Spot::Open).anchor(), place);
         }
     }

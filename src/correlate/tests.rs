@@ -93,7 +93,7 @@ const SECRET: Seen = Seen::new(4 * 42, Spot::Open);
 const KEY: &[u8] = b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 fn secret() -> Secret {
-    Secret { anchors: Box::new([SECRET.anchor()]), ..Secret::new(KEY, Part::Key).unwrap() }
+    Secret { anchors: Arc::new([SECRET.anchor()]), ..Secret::new(KEY, Part::Key).unwrap() }
 }
 
 /// Whether a text holds a secret that was issued.

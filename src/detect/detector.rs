@@ -25,7 +25,7 @@ use super::proof::{Answer, Fingerprints};
 use super::provider::{Choice, Evidence, UNKNOWN, choose, one_provider};
 use super::relay::{self, Searched};
 use super::request::{Request, UserAgents, endpoints_of, endpoints_perhaps_of, host_fields};
-use super::secret::Secret;
+use super::secret::{Lately, Secret};
 use super::ssrf::{self, Hosts};
 use super::{Carried, Connection, Credential, DnsVerdict, Imds, NoRequest, RecognisedBy, Sensitivity, Verdict};
 use crate::catalogue::{Catalogue, Endpoint, HeaderRule, PathMatch, Recognised, is_shared};
@@ -70,6 +70,7 @@ pub struct Detector {
     catalogue: Arc<Catalogue>,
     config: Config,
     fingerprints: Fingerprints,
+    lately: Lately,
     memory: Memory,
     targets: TargetCache,
     agents: UserAgents,
@@ -87,6 +88,7 @@ impl Detector {
             catalogue,
             secret_names,
             fingerprints: Fingerprints::new(&config.fingerprint_key),
+            lately: Lately::default(),
             config,
             memory: Memory::default(),
             targets: TargetCache::default(),

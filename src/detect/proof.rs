@@ -13,7 +13,7 @@ use sha2::Sha256;
 
 use super::body::{Document, Value};
 use super::content::Content;
-use super::secret::{Part, Secret};
+use super::secret::{Lately, Part, Secret};
 use super::{Credential, expiry, tokens};
 use crate::bytes::{find, lossy};
 use crate::catalogue::{CredentialKeys, Marker, PathEntry, Sensitivity, is_key};
@@ -162,10 +162,10 @@ impl<'b> Answer<'b> {
     }
 
     /// The secrets of the document, as hashes.
-    pub(super) fn secrets(&self, entry: &PathEntry) -> Vec<Secret> {
+    pub(super) fn secrets(&self, entry: &PathEntry, lately: &Lately) -> Vec<Secret> {
         // In a text of which no part is known to be the secret it is sought; a key in it is one, all its lines together.
         let is_text = |value: &[u8]| matches!(self.document, Document::Text(text) if text.len() == value.len());
-        let new = |value, part| if is_text(value) { Secret::in_text(value, part) } else { Secret::new(value, part) };
+        let new = |value, part| if is_text(value) { lately.in_text(value, part) } else { lately.secret(value, part) };
         let parts = self.secret_parts(entry).into_iter().take(MAX_SECRETS);
         parts.filter_map(|(value, _, part)| new(value, part)).collect()
     }

@@ -57,10 +57,12 @@ fn message(
     out: &mut Vec<Seen>,
 ) {
     for (name, value) in message.head.fields() {
-        if name.len() >= tokens::MIN_TOKEN {
+        let facts = catalogue.headers().facts(name);
+        // a name that the catalogue has is none that somebody made of a secret
+        if name.len() >= tokens::MIN_TOKEN && !facts.recorded {
             tokens::tokens_in(name, out);
         }
-        if value.len() < tokens::MIN_TOKEN || skip(name) || catalogue.headers().facts(name).session {
+        if value.len() < tokens::MIN_TOKEN || skip(name) || facts.session {
             continue;
         }
         let agents = agents.filter(|_| name.eq_ignore_ascii_case(b"user-agent"));

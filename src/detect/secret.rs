@@ -14,10 +14,12 @@ use zeroize::Zeroizing;
 
 pub use self::anchors::each_anchor;
 pub use self::grams::Grams;
+pub use self::lately::Lately;
 use super::tokens::{MIN_TOKEN, is_token, is_token_byte, next_run};
 
 mod anchors;
 mod grams;
+mod lately;
 
 /// Characters of which two texts are compared.
 pub const GRAM: usize = MIN_TOKEN;
@@ -51,7 +53,7 @@ pub struct Secret {
     /// Of every [`BLOCK`] characters. Where it has gaps, those around a gap stand beside each other.
     pub blocks: Arc<[u64]>,
     /// Of what lies behind the beginning that every secret of its kind has.
-    pub anchors: Box<[u64]>,
+    pub anchors: Arc<[u64]>,
 }
 
 impl Secret {

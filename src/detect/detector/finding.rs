@@ -68,7 +68,7 @@ impl Detector {
             found.credential = Some(Credential::default());
         } else if let Some((answer, entry)) = proved {
             found.credential = Some(answer.credential(entry, fingerprints));
-            found.secrets = answer.secrets(entry);
+            found.secrets = answer.secrets(entry, &self.lately);
         }
         let issued = found.credential.as_ref().is_some_and(|c| c.issued);
         if !issued
@@ -77,7 +77,7 @@ impl Detector {
             && let Some(better) = self.proved_by_other(choice, answer)
         {
             found.credential = Some(answer.credential(better, fingerprints));
-            found.secrets = answer.secrets(better);
+            found.secrets = answer.secrets(better, &self.lately);
             found.sensitivity = Sensitivity::Credential;
             if found.provider == UNKNOWN {
                 (found.provider, found.service) = (&better.provider, &better.service);

@@ -204,8 +204,8 @@ impl Grams {
     }
 }
 
-/// Which hashes were asked about: at times one that was not, but none is forgotten (a Bloom filter whose bits for a hash
-/// are all in one word). Bound: [`ASKED`] words, of four hashes each.
+/// Which hashes were asked about: at times one that was not, but none is forgotten (a Bloom filter whose [`BITS`] for a
+/// hash are all in one word). Bound: [`ASKED`] words, of two hashes each.
 #[derive(Debug, Default)]
 struct Asked {
     /// None before anything is worth asking.
@@ -213,9 +213,10 @@ struct Asked {
     count: Cell<usize>,
 }
 
-/// Where there is one hash for each word, another seems to be there once in ten thousand times, and a secret has a few
-/// hundred; where there are four, which is the most, once in a hundred and fifty times.
+/// Where there is one hash for each word, another seems to be there once in a million times, and a secret has a few
+/// hundred; where there are two, which is the most, once in twenty thousand times.
 const ASKED: usize = 1 << 14;
+const BITS: u32 = 6;
 
 impl Asked {
     fn open(&mut self) {
@@ -225,7 +226,7 @@ impl Asked {
     }
 
     fn is_full(&self) -> bool {
-        self.count.get() >= ASKED * 4
+        self.count.get() >= ASKED * 2
     }
 
     #[inline]
@@ -249,11 +250,11 @@ impl Asked {
     }
 
     fn place(hash: u64) -> usize {
-        (hash >> 40) as usize % ASKED
+        (hash >> (6 * BITS)) as usize % ASKED
     }
 
     fn bits(hash: u64) -> u64 {
-        (1 << (hash & 63)) | (1 << (hash >> 6 & 63)) | (1 << (hash >> 12 & 63))
+        (0..BITS).fold(0, |bits, nth| bits | 1 << (hash >> nth.saturating_mul(6) & 63))
     }
 }
 

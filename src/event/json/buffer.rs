@@ -13,7 +13,7 @@ use crate::text::hex;
 /// Most bytes that are stored at once.
 const PIECE: usize = 64;
 /// Bytes by which there is more room at least, when there is none.
-const GROWTH: usize = 4 * 1024;
+const GROWTH: usize = 1024;
 
 /// JSON in the making. Up to `end` it is written, the rest is room.
 pub struct Buffer {
