@@ -28,9 +28,11 @@ const PIECE: usize = 64 * 1024;
 /// Bytes at the end of a piece that are searched with the next one too: 16 characters in several encodings.
 const OVERLAP: usize = 2 * 1024;
 
-/// Texts that are remembered, the longest of them in bytes, and most places in one.
-const REMEMBERED: usize = 256;
+/// Texts that are remembered, and the longest of them in bytes: most are short. Most places in one.
+const SHORT: usize = 256;
+const SHORT_ONES: usize = 1024;
 const LONGEST: usize = 8 * 1024;
+const LONG_ONES: usize = 128;
 const MOST_FOUND: usize = 256;
 
 /// Finds issued secrets in text.
@@ -42,10 +44,12 @@ pub struct Masker<'m> {
 
 /// Texts met lately and where secrets stand in them, until a secret is issued that may be in one of them: an exchange and
 /// its alerts say the same several times, and the next one too. Clean texts are compared byte by byte; of those that hold
-/// secrets nothing but a keyed hash is kept. Bound: [`REMEMBERED`] of [`LONGEST`], with [`MOST_FOUND`] places in each.
+/// secrets nothing but a keyed hash is kept. Bound: [`SHORT_ONES`] of [`SHORT`] bytes and [`LONG_ONES`] of [`LONGEST`], with
+/// [`MOST_FOUND`] places in each.
 #[derive(Debug)]
 pub struct Searched {
-    texts: RefCell<Memo<Known, REMEMBERED>>,
+    short: RefCell<Memo<Known, SHORT_ONES>>,
+    long: RefCell<Memo<Known, LONG_ONES>>,
     /// Nobody knows it.
     key: (u64, u64),
 }
@@ -63,15 +67,26 @@ impl Default for Searched {
     fn default() -> Self {
         let random = std::hash::RandomState::new();
         let key = (random.hash_one(0), random.hash_one(1));
-        Self { texts: RefCell::default(), key }
+        Self { short: RefCell::default(), long: RefCell::default(), key }
     }
 }
 
 impl Searched {
     /// Where secrets of `issued` stand in `text`, of [`LONGEST`] at most, as it is known or as `search` tells.
     fn find(&self, text: &[u8], issued: &Grams, search: impl FnOnce() -> Vec<Range<usize>>) -> Vec<Range<usize>> {
-        let mut texts = self.texts.borrow_mut();
-        let place = texts.place(text);
+        match text.len() <= SHORT {
+            true => self.find_at(self.short.borrow_mut().place(text), text, issued, search),
+            false => self.find_at(self.long.borrow_mut().place(text), text, issued, search),
+        }
+    }
+
+    fn find_at(
+        &self,
+        place: &mut Option<Known>,
+        text: &[u8],
+        issued: &Grams,
+        search: impl FnOnce() -> Vec<Range<usize>>,
+    ) -> Vec<Range<usize>> {
         let is_same = |known: &Known| match known.found.is_empty() {
             true => known.text == text,
             false => known.digest == digest(self.key, text),

@@ -30,8 +30,10 @@ pub struct Grams {
     revision: Cell<u64>,
 }
 
-/// Words of [`Generation::filter`], at least and at most: eight bits for each block that may be remembered.
-const FILTER: (usize, usize) = (1 << 11, 1 << 15);
+/// Words of [`Generation::filter`] at first and at most. It grows to eight bits for each block: a small one is in a cache.
+const FILTER: (usize, usize) = (1 << 10, 1 << 15);
+/// Blocks for each word, above which it grows.
+const FULL: usize = 8;
 
 /// Secrets that came at about the same time: they are forgotten together.
 #[derive(Debug, Default)]
@@ -55,17 +57,9 @@ struct Place {
 }
 
 impl Generation {
-    fn add(&mut self, secret: &Secret, most: usize) {
-        if self.filter.is_empty() {
-            self.filter = vec![0; (most / 8).next_power_of_two().clamp(FILTER.0, FILTER.1)].into();
-        }
+    fn add(&mut self, secret: &Secret) {
         let blocks = &secret.blocks;
-        for block in blocks.iter() {
-            let (word, bit) = self.bit(*block);
-            if let Some(word) = self.filter.get_mut(word) {
-                *word |= bit;
-            }
-        }
+        self.filter(blocks);
         let number = self.secrets.len() as u32; // no more than there are blocks
         for (nth, block) in blocks.iter().step_by(STEP).enumerate() {
             let at = nth.saturating_mul(STEP);
@@ -80,18 +74,25 @@ impl Generation {
             }
         }
         self.secrets.push(Arc::clone(blocks));
+    }
+
+    /// Puts blocks of a new secret in the filter, into a larger one with those of all others where they become too many.
+    fn filter(&mut self, blocks: &[u64]) {
         self.count = self.count.saturating_add(blocks.len());
+        let words = (self.count / FULL).next_power_of_two().clamp(FILTER.0, FILTER.1);
+        if words > self.filter.len() {
+            self.filter = vec![0; words].into();
+            for secret in &self.secrets {
+                set(&mut self.filter, secret);
+            }
+        }
+        set(&mut self.filter, blocks);
     }
 
     #[inline]
     fn may_hold(&self, block: u64) -> bool {
-        let (word, bit) = self.bit(block);
+        let (word, bit) = bit(&self.filter, block);
         self.filter.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    #[inline]
-    fn bit(&self, block: u64) -> (usize, u64) {
-        ((block >> 6) as usize & self.filter.len().saturating_sub(1), 1 << (block & 63))
     }
 
     /// A bit for each of the first [`STEP`] places of a text at which 16 characters of a secret begin. In: its blocks that
@@ -118,6 +119,21 @@ impl Generation {
             }
         }
         starts
+    }
+}
+
+/// Where the bit of a block is.
+#[inline]
+fn bit(filter: &[u64], block: u64) -> (usize, u64) {
+    ((block >> 6) as usize & filter.len().saturating_sub(1), 1 << (block & 63))
+}
+
+fn set(filter: &mut [u64], blocks: &[u64]) {
+    for block in blocks {
+        let (word, bit) = bit(filter, *block);
+        if let Some(word) = filter.get_mut(word) {
+            *word |= bit;
+        }
     }
 }
 
@@ -170,7 +186,7 @@ impl Grams {
         if is_full {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.add(secret, self.half);
+        self.young.add(secret);
         is_full
     }
 
