@@ -17,7 +17,7 @@ pub use host::canonical_ip;
 pub use text::{entities, fold, json_unescape, percent_once, percent_stable};
 
 use super::HostRef;
-use crate::bytes::{find, lossy};
+use crate::bytes::{byte_table, find, lossy};
 
 /// Most bytes of a value that are looked at.
 pub const INPUT: usize = 8192;
@@ -301,13 +301,17 @@ fn read_authority(scheme: Scheme, rest: &str, out: &mut Vec<Parsed>) {
     let slash = rest.find('/').unwrap_or(rest.len());
     let (authority, after) = rest.split_at_checked(slash).unwrap_or((rest, ""));
     let mut reading = Reading { scheme, user: authority.contains('@'), path: None };
+    if delimiter_in(authority).is_none() {
+        let last = authority.rsplit('@').next();
+        let second = authority.split('@').nth(1).filter(|second| !last.is_some_and(|last| std::ptr::eq(*second, last)));
+        second.into_iter().chain(last).for_each(|host| reading.host(host, "", after, out));
+        return;
+    }
     let mut pieces = authority.split('@').enumerate().peekable();
     let mut delimited = 0usize;
     while let Some((nth, piece)) = pieces.next() {
         let is_last = pieces.peek().is_none();
-        let is_delimiter = |c: char| matches!(c, '?' | '#' | '\\' | '&' | ',' | ';' | '|' | '\0') || c.is_whitespace();
-        let cut = piece.find(is_delimiter);
-        let (host, tail) = cut.and_then(|at| piece.split_at_checked(at)).unwrap_or((piece, ""));
+        let (host, tail) = delimiter_in(piece).and_then(|at| piece.split_at_checked(at)).unwrap_or((piece, ""));
         delimited = delimited.saturating_add(usize::from(!tail.is_empty()));
         // what stands before the first @ is a user name, unless a delimiter ends the authority before it
         let is_host = nth == 1 || is_last || !tail.is_empty() && (nth == 0 || delimited <= PIECES);
@@ -316,6 +320,21 @@ fn read_authority(scheme: Scheme, rest: &str, out: &mut Vec<Parsed>) {
             reading.host(host, tail, path, out);
         }
     }
+}
+
+/// Bytes at which an authority may end: marks, and what characters beyond ASCII begin with.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated by the compiler
+static MAY_END: [bool; 256] = byte_table!(byte => {
+    matches!(byte, b'?' | b'#' | b'\\' | b'&' | b',' | b';' | b'|' | b'\0' | b'\t'..=b'\r' | b' ' | 0x80..)
+});
+
+/// Where some parser ends an authority: at a mark, or at white space of whatever script.
+fn delimiter_in(text: &str) -> Option<usize> {
+    let may_end = |byte: u8| MAY_END.get(usize::from(byte)).copied().unwrap_or_default();
+    let at = text.bytes().position(may_end)?;
+    let rest = text.get(at..)?;
+    let ends = |c: char| !c.is_ascii() && c.is_whitespace() || c.is_ascii() && may_end(c as u8);
+    rest.find(ends).map(|found| at.saturating_add(found))
 }
 
 /// `rest` from the back slash on with which `tail` begins, for parsers that take it for a slash.

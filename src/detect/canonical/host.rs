@@ -166,6 +166,7 @@ fn number(part: &str) -> Option<[u64; 2]> {
 
 /// An IPv6 address in any spelling, brackets and zone dropped.
 fn zoned(text: &str) -> Option<Ipv6Addr> {
+    memchr::memchr(b':', text.as_bytes())?; // most hosts have none
     let text = text.strip_prefix('[').unwrap_or(text);
     let end = text.find(|c: char| !(c.is_ascii_hexdigit() || matches!(c, ':' | '.' | 'x' | 'X'))).unwrap_or(text.len());
     let (address, rest) = text.split_at_checked(end)?;
