@@ -1,5 +1,6 @@
 """Packets and captures of them, for the scripts that write captures by hand (`*/make.py`, `tests/variations`)."""
 import ipaddress
+import re
 import struct
 
 SYN, ACK, PSH, FIN = 2, 16, 8, 1
@@ -52,3 +53,10 @@ def pcap(records):
         seconds = int(time)
         out += struct.pack("<IIII", seconds, round((time - seconds) * 1e6), len(frame), len(frame)), frame
     return b"".join(out)
+
+
+def describe(folder, text):
+    """Write a case's README; which rules fire and which must not, and why, people wrote below: that is kept."""
+    readme = folder / "README.md"
+    kept = re.search(r"\n\n(Fires|Must not fire):\n.*", readme.read_text(), re.DOTALL) if readme.exists() else None
+    readme.write_text(text.rstrip("\n") + (kept.group(0) if kept else "\n"))

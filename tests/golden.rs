@@ -2,7 +2,8 @@
 //! size of batches and any number of workers.
 //!
 //! `pcaps/GROUP/CASE/` holds the capture, `expected.ndjson`, `alerts.txt` (the alerts alone as the text that people read: start
-//! a review there), and, where the capture is damaged, `expected.stderr`: then the exit status is 1.
+//! a review there), a README that says which rules fire, which must not, and why, and, where the capture is damaged,
+//! `expected.stderr`: then the exit status is 1.
 //! `UPDATE_GOLDEN=1 cargo test --test golden` rewrites them; read the difference before keeping it.
 
 #![allow(
@@ -15,6 +16,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -75,6 +77,33 @@ fn each_line_holds_declared_fields_only() {
             fields::check(line).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         }
     }
+}
+
+#[test]
+fn each_case_says_which_rules_fire_and_which_must_not_and_why() {
+    differing();
+    for case in cases() {
+        let text = fs::read_to_string(case.folder.join("README.md")).unwrap();
+        let expected = fs::read_to_string(case.folder.join("expected.ndjson")).unwrap();
+        let events = expected.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let fired: BTreeSet<_> = events.filter_map(|event| Some(event["rule"]["id"].as_str()?.to_owned())).collect();
+        let (fires, silent) = (rules_under(&text, "Fires:"), rules_under(&text, "Must not fire:"));
+        let name = &case.name;
+        assert_eq!(fires, fired, "{name}: which rules fire");
+        assert!(fires.is_disjoint(&silent), "{name}: a rule fires and must not");
+        assert!(!fires.is_empty() || silent.contains("any rule"), "{name}: says of no rule what it does");
+    }
+}
+
+/// The rules listed under a heading of a case's README, each with a reason.
+fn rules_under(text: &str, heading: &str) -> BTreeSet<String> {
+    let lines = text.lines().skip_while(|line| *line != heading).skip(1);
+    let rules = lines.take_while(|line| line.starts_with("- ")).map(|line| {
+        let (rule, why) = line[2..].split_once(": ").unwrap_or_else(|| panic!("no reason: {line}"));
+        assert!(why.split(' ').count() >= 3, "no reason: {line}");
+        rule.trim_matches('`').to_owned()
+    });
+    rules.collect()
 }
 
 /// What differs from the expected files, after those were rewritten if that was asked for: before any test reads them.

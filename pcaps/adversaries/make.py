@@ -13,7 +13,7 @@ HERE = pathlib.Path(__file__).parent
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "signals")]
 from make import Capture, IMDS, answer  # noqa: E402
-from packets import address, ethernet, pcap, udp  # noqa: E402
+from packets import address, describe, ethernet, pcap, udp  # noqa: E402
 
 VM, POD, DROP, RESOLVER, WEB = "10.20.0.10", "10.244.1.7", "203.0.113.66", "10.20.0.2", "10.20.0.80"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -68,7 +68,7 @@ class Network(Capture):
         folder = HERE / case
         folder.mkdir(exist_ok=True)
         (folder / "input.pcap").write_bytes(pcap(self.records))
-        (folder / "README.md").write_text(f"# {case.replace('-', ' ')}\n\n{what}\n\nFacts: {source}\n\nWritten by `../make.py`; all keys are fake.\n")
+        describe(folder, f"# {case.replace('-', ' ')}\n\n{what}\n\nFacts: {source}\n\nWritten by `../make.py`; all keys are fake.\n")
 
 
 def pieces(data):

@@ -10,7 +10,7 @@ import sys
 HERE = pathlib.Path(__file__).parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE.parent))
-from packets import ethernet, pcap, tcp  # noqa: E402
+from packets import describe, ethernet, pcap, tcp  # noqa: E402
 
 IMDS, VM, OTHER = "169.254.169.254", "10.20.0.10", "10.20.0.11"
 KEYS = json.dumps({
@@ -52,7 +52,7 @@ class Capture:
         folder = HERE / case
         folder.mkdir(exist_ok=True)
         (folder / "input.pcap").write_bytes(pcap(self.records))
-        (folder / "README.md").write_text(f"# {case.replace('-', ' ')}\n\n{what}\n\nWritten by `../make.py`; all keys are fake.\n")
+        describe(folder, f"# {case.replace('-', ' ')}\n\n{what}\n\nWritten by `../make.py`; all keys are fake.\n")
 
 
 def get(path, *headers, host=IMDS, agent="curl/8.5.0"):

@@ -174,10 +174,17 @@ impl Buffer {
     /// Appends text with what needs it escaped.
     fn escaped(&mut self, text: &str) {
         let mut done = 0;
-        for (at, c) in text.char_indices().filter(|(_, c)| matches!(c, '"' | '\\') || steers(*c)) {
-            self.extend(&text.as_bytes()[done..at]);
-            self.escape(c);
-            done = at + c.len_utf8();
+        let mut next = 0;
+        // a character begins at each place that is looked at: none of the bytes passed over is part of a longer one
+        while let Some(plain) = text.as_bytes()[next..].iter().position(|byte| needs_escape(*byte)) {
+            let at = next + plain;
+            let Some(c) = text[at..].chars().next() else { break };
+            next = at + c.len_utf8();
+            if matches!(c, '"' | '\\') || steers(c) {
+                self.extend(&text.as_bytes()[done..at]);
+                self.escape(c);
+                done = next;
+            }
         }
         self.extend(&text.as_bytes()[done..]);
     }
