@@ -266,7 +266,12 @@ impl Generation {
         self.issuers.push(issuer);
         self.known.insert(digest, place);
         for anchor in &*secret.anchors {
-            self.anchors.insert(Seen::new(*anchor, Spot::Open).anchor(), place);
+            let anchor = Seen::new(*anchor, Spot::Open).anchor();
+            match secret.part {
+                // what is a credential elsewhere stays one
+                Part::Access => _ = self.anchors.entry(anchor).or_insert(place),
+                Part::Key | Part::Session | Part::Bearer => _ = self.anchors.insert(anchor, place),
+            }
         }
     }
 }

@@ -170,6 +170,15 @@ impl<'b> Answer<'b> {
         parts.filter_map(|(value, _, part)| new(value, part)).collect()
     }
 
+    /// What stands under the names of secrets in a document that proves no credential, an error's perhaps: to be hidden,
+    /// and no more.
+    pub(super) fn named_secrets(&self, entry: Option<&PathEntry>, lately: &Lately) -> Vec<Secret> {
+        let own = entry.into_iter().flat_map(|entry| [&entry.secret, &entry.companion]);
+        let names = own.chain([&self.keys.secret, &self.keys.companion]).flatten();
+        let values = names.flat_map(|key| self.document.values(key)).filter_map(string).take(MAX_SECRETS);
+        values.filter_map(|(value, _)| lately.secret(value, Part::Access)).collect()
+    }
+
     /// The secrets of the document, the credential itself first, each with whether it is all there and what it is.
     fn secret_parts(&self, entry: &PathEntry) -> Vec<(&[u8], bool, Part)> {
         match &self.document {

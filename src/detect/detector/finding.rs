@@ -85,6 +85,11 @@ impl Detector {
             // Without its request nothing tells which of the paths with such documents it was.
             found.entry = request.is_some().then_some(better);
         }
+        if found.secrets.is_empty()
+            && let Some(answer) = answer
+        {
+            found.secrets = answer.named_secrets(found.entry, &self.lately);
+        }
         if let Some(credential) = &mut found.credential {
             credential.scope = request.and_then(|r| scope(r, choice.entry)).or_else(|| credential.scope.take());
         }
@@ -121,7 +126,7 @@ struct Finding {
     entry: Option<&'static PathEntry>,
     sensitivity: Sensitivity,
     credential: Option<Credential>,
-    /// Of the credential, where one was issued.
+    /// Of the credential, where one was issued; else what an answer has under such names.
     secrets: Vec<Secret>,
 }
 

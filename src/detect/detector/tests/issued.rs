@@ -1,6 +1,7 @@
 //! Credentials: proved by their answers, of every provider, and what is none.
 
 use super::*;
+use crate::detect::secret::Part;
 
 #[test]
 fn an_aws_credential_is_proved_and_described() {
@@ -40,6 +41,17 @@ fn an_ordinary_answer_with_the_markers_of_a_credential_is_told_by_its_fingerprin
         assert_eq!(shaped(ordinary), None, "{ordinary}");
     }
     assert_eq!(judged(&mut detector(), &exchange(ROLE, &ok(&aws_keys()), AWS)).shaped, None, "it was issued here");
+}
+
+#[test]
+fn what_an_error_has_under_the_names_of_secrets_is_hidden_and_no_credential() {
+    let failed = ok(&aws_keys()).replace("200 OK", "500 Error");
+    let verdict = judged(&mut detector(), &exchange(ROLE, &failed, AWS));
+    assert!(verdict.imds.as_ref().unwrap().credential.as_ref().is_some_and(|credential| !credential.issued));
+    let key = Secret::new(KEY.as_bytes(), Part::Access).unwrap();
+    assert!(verdict.issued.contains(&key) && verdict.issued.iter().all(|secret| secret.part == Part::Access));
+    let listed = judged(&mut detector(), &exchange(ROLE, &ok("{\"roles\":[\"a-role-with-a-long-name\"]}"), AWS));
+    assert!(listed.issued.is_empty());
 }
 
 #[test]
@@ -203,7 +215,7 @@ fn a_clients_word_does_not_hide_a_credential() {
 #[test]
 fn relayed_tokens_are_seen_outside_signing_headers() {
     let issued = detector().http(&exchange(ROLE, &ok(&aws_keys()), AWS), false).issued;
-    let key = Secret::new(KEY.as_bytes(), crate::detect::secret::Part::Key).unwrap();
+    let key = Secret::new(KEY.as_bytes(), Part::Key).unwrap();
     assert!(issued.contains(&key), "what is issued is what is looked for");
     let is_key = |seen: &&Seen| key.anchors.iter().any(|anchor| anchor & !3 == seen.anchor());
     let carries = |seen: &[Seen]| seen.iter().filter(is_key).map(|seen| seen.spot()).min();
