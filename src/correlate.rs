@@ -34,7 +34,7 @@ pub use habits::{Habit, VERSION as HABITS_VERSION};
 use crate::alert::{Alert, Outcome, Rule, Severity, Subject};
 use crate::catalogue::Catalogue;
 use crate::conn::Conn;
-use crate::detect::{Command, Connection, Grams, Signal, Signals};
+use crate::detect::{Command, Connection, IssuedSecrets, Signal, Signals};
 use crate::id::EventId;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
@@ -230,8 +230,8 @@ impl Correlator {
     }
 
     /// What finds the secrets that were issued in texts.
-    pub fn issued(&self) -> &Grams {
-        self.relays.grams()
+    pub fn issued(&self) -> &IssuedSecrets {
+        self.relays.issued()
     }
 
     /// Whether any credential or session token was issued: while not, nothing needs to be masked.

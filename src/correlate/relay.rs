@@ -14,7 +14,7 @@ use super::issue::HOLD;
 use super::subject;
 use super::{Correlator, span};
 use crate::alert::{Alert, Subject};
-use crate::detect::{DnsVerdict, Grams, Part, Secret, Seen, Signal, Signals, Spot, Tokens, Verdict};
+use crate::detect::{DnsVerdict, IssuedSecrets, Part, Secret, Seen, Signal, Signals, Spot, Tokens, Verdict};
 use crate::id::EventId;
 use crate::packet::Timestamp;
 use crate::proto::{dns, http};
@@ -25,13 +25,13 @@ const WAITING: usize = 4096;
 const COMPARED: usize = 256;
 /// Most clients of one secret that are remembered.
 const HOLDERS: usize = 8;
-/// Grams for each entry of other tables.
-const GRAMS: usize = 16;
+/// Blocks of secrets for each entry of other tables.
+const BLOCKS: usize = 16;
 
 /// Issued secrets, and sightings that wait.
 #[derive(Debug)]
 pub struct Relays {
-    grams: Grams,
+    issued: IssuedSecrets,
     young: Generation,
     old: Generation,
     waiting: VecDeque<(Timestamp, Sighting)>,
@@ -88,7 +88,7 @@ impl Relays {
     /// Room for the secrets of some `limit` credentials.
     pub fn new(limit: usize) -> Self {
         Self {
-            grams: Grams::new(limit.saturating_mul(GRAMS)),
+            issued: IssuedSecrets::new(limit.saturating_mul(BLOCKS)),
             young: Generation::default(),
             old: Generation::default(),
             waiting: VecDeque::new(),
@@ -103,13 +103,13 @@ impl Relays {
     }
 
     /// What finds the secrets in texts.
-    pub fn grams(&self) -> &Grams {
-        &self.grams
+    pub fn issued(&self) -> &IssuedSecrets {
+        &self.issued
     }
 
     /// Whether no secret was issued.
     pub fn is_empty(&self) -> bool {
-        self.grams.is_empty()
+        self.issued.is_empty()
     }
 
     /// Remembers the secrets of an issuance.
@@ -128,7 +128,7 @@ impl Relays {
             if holders.len() < HOLDERS && !holders.contains(&client) {
                 holders.push(client);
             }
-            if self.grams.add(secret) {
+            if self.issued.add(secret) {
                 self.evicted += self.old.issuers.len() as u64;
                 self.old = std::mem::take(&mut self.young);
             }

@@ -27,7 +27,7 @@ pub use detector::{Config, DEFAULT_FINGERPRINT_KEY, Detector};
 pub use expiry::rfc3339;
 pub use path::{Normalised, normalise_path};
 pub use recorded::Recorded;
-pub use secret::{Grams, Part, Secret};
+pub use secret::{IssuedSecrets, Part, Secret};
 pub use tokens::{Seen, Spot, token_hash};
 
 pub use verdict::{

@@ -173,6 +173,9 @@ impl<'b> Answer<'b> {
     /// What stands under the names of secrets in a document that proves no credential, an error's perhaps: to be hidden,
     /// and no more.
     pub(super) fn named_secrets(&self, entry: Option<&PathEntry>, lately: &Lately) -> Vec<Secret> {
+        if !matches!(self.document, Document::Json(_)) {
+            return Vec::new();
+        }
         let own = entry.into_iter().flat_map(|entry| [&entry.secret, &entry.companion]);
         let names = own.chain([&self.keys.secret, &self.keys.companion]).flatten();
         let values = names.flat_map(|key| self.document.values(key)).filter_map(string).take(MAX_SECRETS);

@@ -1,7 +1,7 @@
 //! Secrets as they are remembered: keyed hashes, never text.
 //!
 //! A secret gives two lists. *Blocks* are hashes of every [`BLOCK`] characters in a row: two of them, one behind the other,
-//! are [`GRAM`] characters, and whoever has a text asks whether any of it are in a secret ([`Grams`]). *Anchors* are hashes
+//! are [`GRAM`] characters, and whoever has a text asks whether any of it are in a secret ([`IssuedSecrets`]). *Anchors* are hashes
 //! of some of its [`ANCHOR`](anchors::ANCHOR) characters in a row, chosen by what they are, so that every 16 characters hold
 //! one: few enough that workers hand on those of all text.
 
@@ -13,12 +13,12 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub use self::anchors::each_anchor;
-pub use self::grams::Grams;
+pub use self::issued::IssuedSecrets;
 pub use self::lately::Lately;
 use super::tokens::{MIN_TOKEN, is_token, is_token_byte, next_run};
 
 mod anchors;
-mod grams;
+mod issued;
 mod lately;
 
 /// Characters of which two texts are compared.
@@ -102,7 +102,7 @@ impl Secret {
     }
 }
 
-/// Whether secrets have such characters: [`Secret::grams`] are of no others.
+/// Whether secrets have such characters: [`Secret::blocks`] are of no others.
 fn is_of_secret(byte: u8) -> bool {
     byte > b' ' && byte < 0x7F
 }

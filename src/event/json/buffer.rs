@@ -44,7 +44,7 @@ impl Buffer {
         &mut self.bytes[place]
     }
 
-    /// Room for a piece: what is stored there counts once the end is [moved](Self::count) over it.
+    /// Room for a piece: what is stored there counts once the end is moved over it.
     #[inline(always)]
     fn room(&mut self) -> &mut [u8] {
         if self.bytes.len() - self.end < PIECE {

@@ -19,7 +19,7 @@ const STEP: usize = GRAM - BLOCK + 1;
 /// A text is searched in steps of [`STEP`]: any 16 characters of a secret in it hold one of the blocks looked at, and only
 /// around a block that some secret has is it compared. Most texts cost a ninth of what asking for every place would.
 #[derive(Debug)]
-pub struct Grams {
+pub struct IssuedSecrets {
     young: Generation,
     old: Generation,
     /// Most blocks of each.
@@ -142,7 +142,7 @@ fn gram(first: u64, second: u64) -> u64 {
     fold(first ^ KEYS[1][0], second ^ KEYS[1][1])
 }
 
-impl Grams {
+impl IssuedSecrets {
     /// None, and room for `limit` blocks.
     pub fn new(limit: usize) -> Self {
         Self {
@@ -293,10 +293,10 @@ mod tests {
         #[test]
         fn steps_leave_no_part_of_a_secret_out(before in "[A-Za-z /]{0,40}", after in "[A-Za-z /]{0,40}", at in 0usize..24, len in 15usize..40) {
             let part = &KEY[at..KEY.len().min(at + len)];
-            let mut grams = Grams::new(0);
-            grams.add(&Secret::new(KEY.as_bytes(), Part::Key).unwrap());
+            let mut issued = IssuedSecrets::new(0);
+            issued.add(&Secret::new(KEY.as_bytes(), Part::Key).unwrap());
             let text = format!("{before} {part} {after}");
-            let starts: Vec<_> = grams.starts::<false>(text.as_bytes()).collect();
+            let starts: Vec<_> = issued.starts::<false>(text.as_bytes()).collect();
             let first = before.len() + 1;
             let expected: Vec<_> = (first..(first + part.len() + 1).saturating_sub(GRAM)).collect();
             prop_assert_eq!(starts, expected);
@@ -310,49 +310,49 @@ mod tests {
             secrets in proptest::collection::vec("[ab]{16,60}|a{16,40}|(abc){6,20}", 1..6),
             text in "[ab]{0,120}|[abc]{0,60}|a{0,60}", part in 0usize..6, before in "[ab]{0,20}",
         ) {
-            let mut grams = Grams::new(0);
+            let mut issued = IssuedSecrets::new(0);
             for secret in &secrets {
-                grams.add(&Secret::new(secret.as_bytes(), Part::Key).unwrap());
+                issued.add(&Secret::new(secret.as_bytes(), Part::Key).unwrap());
             }
             let text = format!("{before}{}{text}", secrets[part % secrets.len()]);
             let is_there = |at: &usize| secrets.iter().any(|secret| secret.contains(&text[*at..*at + GRAM]));
             let expected: Vec<_> = (0..=text.len() - GRAM).filter(is_there).collect();
-            prop_assert_eq!(grams.starts::<false>(text.as_bytes()).collect::<Vec<_>>(), expected);
+            prop_assert_eq!(issued.starts::<false>(text.as_bytes()).collect::<Vec<_>>(), expected);
         }
     }
 
     #[test]
     fn only_a_secret_that_was_asked_about_is_news() {
         let of = |text: &str| Secret::new(text.as_bytes(), Part::Key).unwrap();
-        let mut grams = Grams::new(0);
-        grams.add(&of(KEY));
-        assert_eq!(grams.starts::<true>(b"asked/about/before/it+was/issued/0123456789").count(), 0);
-        let before = grams.revision();
-        grams.add(&of("another+secret/that/nobody+asked/for/98765"));
-        assert_eq!(grams.revision(), before);
-        grams.add(&of("it ends in asked/about/before/it"));
-        assert_ne!(grams.revision(), before);
+        let mut issued = IssuedSecrets::new(0);
+        issued.add(&of(KEY));
+        assert_eq!(issued.starts::<true>(b"asked/about/before/it+was/issued/0123456789").count(), 0);
+        let before = issued.revision();
+        issued.add(&of("another+secret/that/nobody+asked/for/98765"));
+        assert_eq!(issued.revision(), before);
+        issued.add(&of("it ends in asked/about/before/it"));
+        assert_ne!(issued.revision(), before);
         // what was asked about is not remembered for ever, and nothing is answered wrongly for that
-        let before = grams.revision();
+        let before = issued.revision();
         let text: Vec<u8> = (0..100_000u64).flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
-        assert_eq!(grams.starts::<true>(&text).count(), 0);
-        grams.make_room();
-        assert_ne!(grams.revision(), before);
+        assert_eq!(issued.starts::<true>(&text).count(), 0);
+        issued.make_room();
+        assert_ne!(issued.revision(), before);
     }
 
     #[test]
-    fn grams_are_bounded_and_the_oldest_go_first() {
-        let mut grams = Grams::new(0);
+    fn secrets_are_bounded_and_the_oldest_go_first() {
+        let mut issued = IssuedSecrets::new(0);
         let secret = |n: u32| {
             let letter = |at: u32| char::from(b'a' + (gram(n.into(), at.into()) % 26) as u8);
             (0..4096).map(letter).collect::<String>()
         };
         let all: Vec<_> = (0..40).map(secret).collect();
         all.iter().for_each(|secret| {
-            grams.add(&Secret::new(secret.as_bytes(), Part::Key).unwrap());
+            issued.add(&Secret::new(secret.as_bytes(), Part::Key).unwrap());
         });
-        let has = |secret: &String| grams.starts::<false>(secret.as_bytes()).count() == 4096 - GRAM + 1;
+        let has = |secret: &String| issued.starts::<false>(secret.as_bytes()).count() == 4096 - GRAM + 1;
         assert!(has(&all[39]) && !has(&all[0]));
-        assert!(grams.young.count + grams.old.count <= 4 * MAX_SECRET);
+        assert!(issued.young.count + issued.old.count <= 4 * MAX_SECRET);
     }
 }
