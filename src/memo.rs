@@ -6,10 +6,11 @@
 //! an answer takes, never what it is. Bound: `PLACES` values; whoever puts values in bounds their size.
 //! benches/README.md says what each one saves.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// Values met lately, each in the place that its key's hash says.
 #[derive(Debug)]
@@ -60,6 +61,27 @@ impl<T, const PLACES: usize> Memo<Arc<T>, PLACES> {
             Some(known) if is_same(known) => known.clone(),
             other => other.insert(Arc::new(make())).clone(),
         }
+    }
+}
+
+/// Digests of what may be a secret, to know it again without keeping it: under a key that nobody knows, different in each
+/// run (SipHash-1-3, 128 bits).
+#[derive(Debug)]
+pub struct PrivateDigest(u64, u64);
+
+impl Default for PrivateDigest {
+    fn default() -> Self {
+        let random = std::hash::RandomState::new();
+        Self(random.hash_one(0), random.hash_one(1))
+    }
+}
+
+impl PrivateDigest {
+    /// Of these bytes, one part behind the other.
+    pub fn of(&self, parts: &[&[u8]]) -> u128 {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        parts.iter().for_each(|part| hasher.write(part));
+        hasher.finish128().as_u128()
     }
 }
 

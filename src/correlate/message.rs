@@ -34,24 +34,24 @@ pub fn request(rule: Rule, subject: &Subject, imds: &Imds, signals: Signals) -> 
     let tunnel = subject.http.as_ref().is_some_and(|http| http.method == "CONNECT");
     // Who was not given something has not read it.
     let given = ending.is_empty();
-    let (before, after, is_named) = match rule {
-        Rule::ImdsCredentialRequest => (" asked ", " for credentials at ", true),
-        Rule::ImdsIdentity if given => (" was given a signed identity by ", " at ", true),
-        Rule::ImdsIdentity => (" asked ", " for a signed identity at ", true),
-        Rule::ImdsUserData if given => (" read user data, which often holds secrets, of ", " at ", true),
-        Rule::ImdsUserData => (" asked ", " for user data at ", true),
-        Rule::ImdsToken => (" asked ", " for a session token", false),
-        _ if path.is_empty() && tunnel => (" asked for a tunnel to ", "", false),
-        _ if path.is_empty() => (" was answered by ", ", its request was not captured", false),
+    let (before, after, named) = match rule {
+        Rule::ImdsCredentialRequest => (" asked ", " for credentials at ", path),
+        Rule::ImdsIdentity if given => (" was given a signed identity by ", " at ", path),
+        Rule::ImdsIdentity => (" asked ", " for a signed identity at ", path),
+        Rule::ImdsUserData if given => (" read user data, which often holds secrets, of ", " at ", path),
+        Rule::ImdsUserData => (" asked ", " for user data at ", path),
+        Rule::ImdsToken => (" asked ", " for a session token", ""),
+        _ if path.is_empty() && tunnel => (" asked for a tunnel to ", "", ""),
+        _ if path.is_empty() => (" was answered by ", ", its request was not captured", ""),
         _ if given => {
             out.say(" read ").quote(path);
-            (" of ", "", false)
+            (" of ", "", "")
         }
-        _ => (" asked ", " for ", true),
+        _ => (" asked ", " for ", path),
     };
     out.say(before);
     say(&mut out, &service);
-    out.say(after).quote(if is_named { path } else { "" });
+    out.say(after).quote(named);
     out.say(with).quote(name).say(ending).say(remark(signals));
     out
 }

@@ -1,9 +1,9 @@
 //! Secrets as they are remembered: keyed hashes, never text.
 //!
 //! A secret gives two lists. *Blocks* are hashes of every [`BLOCK`] characters in a row: two of them, one behind the other,
-//! are [`GRAM`] characters, and whoever has a text asks whether any of it are in a secret ([`IssuedSecrets`]). *Anchors* are hashes
-//! of some of its [`ANCHOR`](anchors::ANCHOR) characters in a row, chosen by what they are, so that every 16 characters hold
-//! one: few enough that workers hand on those of all text.
+//! are [`GRAM`] characters, and whoever has a text asks whether any of it are in a secret ([`IssuedSecrets`]). *Anchors*
+//! are hashes of some of its [`ANCHOR`](anchors::ANCHOR) characters in a row, chosen by what they are, so that every 16
+//! characters hold one: few enough that workers hand on those of all text.
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 

@@ -3,7 +3,7 @@
 //! In: the typed document. Out: the bytes that `serde_json` would write, which a test compares, but for characters that steer
 //! a terminal: those are escaped. Bytes are ASCII of which it is known that nothing in it needs an escape: addresses,
 //! times, ids. It exists because keys are most of an event: here they are constants that the compiler copies without
-//! looking at them, which makes an event some times as fast as with `serde_json`. Bound: what is serialised; it allocates
+//! looking at them, which makes an event several times as fast as with `serde_json`. Bound: what is serialised; it allocates
 //! nothing but the output.
 
 use std::fmt::Display;

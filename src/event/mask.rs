@@ -6,10 +6,8 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::Range;
 
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use zeroize::Zeroizing;
 
 use super::doc::Text;
@@ -18,7 +16,7 @@ use crate::detect::IssuedSecrets;
 use crate::detect::secret::GRAM;
 use crate::detect::tokens::MIN_TOKEN;
 use crate::detect::views::{Visitor, visit};
-use crate::memo::Memo;
+use crate::memo::{Memo, PrivateDigest};
 
 /// What stands in the place of a secret.
 pub const HIDDEN: &str = "xxxxx";
@@ -46,12 +44,11 @@ pub struct Masker<'m> {
 /// its alerts say the same several times, and the next one too. Clean texts are compared byte by byte; of those that hold
 /// secrets nothing but a keyed hash is kept. Bound: [`SHORT_ONES`] of [`SHORT`] bytes and [`LONG_ONES`] of [`LONGEST`], with
 /// [`MOST_FOUND`] places in each.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Searched {
     short: RefCell<Memo<Known, SHORT_ONES>>,
     long: RefCell<Memo<Known, LONG_ONES>>,
-    /// Nobody knows it.
-    key: (u64, u64),
+    digest: PrivateDigest,
 }
 
 /// A text or its digest, where secrets stand in it, and which [revision](IssuedSecrets::revision) of them that was.
@@ -61,14 +58,6 @@ struct Known {
     digest: u128,
     found: Vec<Range<usize>>,
     revision: u64,
-}
-
-impl Default for Searched {
-    fn default() -> Self {
-        let random = std::hash::RandomState::new();
-        let key = (random.hash_one(0), random.hash_one(1));
-        Self { short: RefCell::default(), long: RefCell::default(), key }
-    }
 }
 
 impl Searched {
@@ -94,7 +83,7 @@ impl Searched {
     ) -> Vec<Range<usize>> {
         let is_same = |known: &Known| match known.found.is_empty() {
             true => known.text == text,
-            false => known.digest == digest(self.key, text),
+            false => known.digest == self.digest.of(&[text]),
         };
         if let Some(known) = place.as_ref().filter(|known| known.revision == issued.revision() && is_same(known)) {
             return known.found.clone();
@@ -106,19 +95,13 @@ impl Searched {
             known.text.clear();
             match found.is_empty() {
                 true => known.text.extend_from_slice(text),
-                false => known.digest = digest(self.key, text),
+                false => known.digest = self.digest.of(&[text]),
             }
             known.found.clone_from(&found);
             known.revision = issued.revision();
         }
         found
     }
-}
-
-fn digest((first, second): (u64, u64), text: &[u8]) -> u128 {
-    let mut hasher = SipHasher13::new_with_keys(first, second);
-    hasher.write(text);
-    hasher.finish128().as_u128()
 }
 
 impl fmt::Debug for Masker<'_> {

@@ -7,12 +7,9 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::cell::RefCell;
-use std::hash::{BuildHasher, Hasher};
-
-use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{Part, Secret};
-use crate::memo::Memo;
+use crate::memo::{Memo, PrivateDigest};
 
 /// How many are remembered.
 const PLACES: usize = 32;
@@ -20,18 +17,10 @@ const PLACES: usize = 32;
 const LONGEST: usize = 4 * 1024;
 
 /// Secrets by what they are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lately {
     known: RefCell<Memo<(u128, Secret), PLACES>>,
-    /// Nobody knows it.
-    key: (u64, u64),
-}
-
-impl Default for Lately {
-    fn default() -> Self {
-        let random = std::hash::RandomState::new();
-        Self { known: RefCell::default(), key: (random.hash_one(0), random.hash_one(1)) }
-    }
+    digest: PrivateDigest,
 }
 
 impl Lately {
@@ -50,10 +39,7 @@ impl Lately {
         if value.len() > LONGEST {
             return make();
         }
-        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
-        hasher.write(&[part as u8, u8::from(in_text)]);
-        hasher.write(value);
-        let digest = hasher.finish128().as_u128();
+        let digest = self.digest.of(&[&[part as u8, u8::from(in_text)], value]);
         let mut known = self.known.borrow_mut();
         match known.place(digest) {
             Some((same, secret)) if *same == digest => Some(secret.clone()),
