@@ -49,7 +49,8 @@ const SAVE_AFTER: i64 = 300 * Timestamp::SECOND;
 impl<'r> PublisherThread<'r> {
     fn new(run: &'r Run<'r>, requests: &'r Receiver<Request>, writers: Writers<'r>) -> Self {
         let settings = run.config.publisher(writers.wants_json(), writers.wants_text());
-        let publisher = Publisher::new(settings, Arc::clone(&run.config.catalogue));
+        let mut publisher = Publisher::new(settings, Arc::clone(&run.config.catalogue));
+        writers.make_room(publisher.batch());
         let mut thread = Self { run, publisher, writers, requests, stats_at: None, saved_at: None };
         thread.restore();
         thread

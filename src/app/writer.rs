@@ -22,6 +22,9 @@ use crate::output::{Batch, Filter, Form, Output, OutputError, panic_text};
 /// longer on two cores than with 1 MiB. Twice as much brought nothing.
 const QUEUE: u64 = 4 << 20;
 
+/// Bytes of the event that fills a batch.
+const LAST: usize = 16 * 1024;
+
 /// Where it is asked for a line waits at most so long before the reader of the output can see it.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
@@ -87,6 +90,13 @@ impl<'r> Writers<'r> {
         self.limit / 4
     }
 
+    /// Gives an empty batch its room: that of the event which fills it too, as a rule.
+    pub(super) fn make_room(&self, batch: &mut Batch) {
+        if self.wants_json() {
+            batch.reserve(self.full_at() + LAST);
+        }
+    }
+
     /// Whether there is nobody left to write for.
     pub(super) fn have_ended(&self) -> bool {
         self.running.load(Ordering::Relaxed) == 0
@@ -94,7 +104,8 @@ impl<'r> Writers<'r> {
 
     /// Takes what `batch` holds and leaves it empty; `false` when nobody is left to write for.
     pub(super) fn write(&mut self, batch: &mut Batch) -> bool {
-        let next = self.empty.try_recv().unwrap_or_default();
+        let mut next = self.empty.try_recv().unwrap_or_default();
+        self.make_room(&mut next);
         let batch = Arc::new(std::mem::replace(batch, next));
         let mut taken = 0;
         for link in &self.links {

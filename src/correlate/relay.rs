@@ -265,14 +265,8 @@ impl Generation {
         let place = self.issuers.len() as u32; // far below that many
         self.issuers.push(issuer);
         self.known.insert(digest, place);
-        for anchor in &*secret.anchors {
-            let anchor = Seen::new(*anchor, Spot::Open).anchor();
-            match secret.part {
-                // what is a credential elsewhere stays one
-                Part::Access => _ = self.anchors.entry(anchor).or_insert(place),
-                Part::Key | Part::Session | Part::Bearer => _ = self.anchors.insert(anchor, place),
-            }
-        }
+        let anchors = secret.anchors.iter().map(|anchor| Seen::new(*anchor, Spot::Open).anchor());
+        self.anchors.extend(anchors.map(|anchor| (anchor, place)));
     }
 }
 

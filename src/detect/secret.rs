@@ -52,7 +52,8 @@ pub struct Secret {
     pub digest: u64,
     /// Of every [`BLOCK`] characters. Where it has gaps, those around a gap stand beside each other.
     pub blocks: Arc<[u64]>,
-    /// Of what lies behind the beginning that every secret of its kind has.
+    /// Of what lies behind the beginning that every secret of its kind has. None of [`Part::Access`]: wherever that goes,
+    /// it is no credential.
     pub anchors: Arc<[u64]>,
 }
 
@@ -76,7 +77,7 @@ impl Secret {
     fn of_runs(value: &[u8], part: Part, is_secret: impl Fn(&[u8]) -> bool) -> Option<Self> {
         let value = value.get(..MAX_SECRET).unwrap_or(value);
         let mut blocks = Vec::with_capacity(value.len());
-        let mut anchors = Vec::with_capacity(value.len() / 2);
+        let mut anchors = Vec::with_capacity(if part == Part::Access { 0 } else { value.len() / 2 });
         let mut rest = value;
         while let Some((run, after)) = next_run(rest, is_of_secret) {
             rest = after;
@@ -84,6 +85,9 @@ impl Secret {
                 continue;
             }
             blocks.extend(run.array_windows().map(block));
+            if part == Part::Access {
+                continue;
+            }
             let mut own = run.get(common(run)..).unwrap_or_default();
             while let Some((token, after)) = next_run(own, is_token_byte) {
                 own = after;

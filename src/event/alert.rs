@@ -154,11 +154,11 @@ fn threat(rule: Rule) -> Threat {
     };
     const METADATA: Catalogued =
         Catalogued { id: &["T1552.005"], name: &["Cloud Instance Metadata API"], reference: &[rules::TECHNIQUE] };
-    let entries = match rule {
+    let Catalogued { id, name, reference } = match rule {
         Rule::SsrfAttempt | Rule::SsrfConfirmed => UNSECURED_AND_EXPLOIT,
         _ => UNSECURED,
     };
-    let technique = Technique { entries, subtechnique: METADATA };
+    let technique = Technique { id, name, reference, subtechnique: METADATA };
     Threat { framework: "MITRE ATT&CK", tactic: ACCESS, technique }
 }
 

@@ -86,6 +86,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Room for so many bytes of NDJSON: a batch that grows is copied again and again.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.json.reserve(bytes);
+    }
+
     /// What was appended to `json` and `text` since the last call is the event of this label.
     pub fn end_event(&mut self, label: Label) {
         self.entries.push(Entry { label, json: self.json.len(), text: self.text.len() });

@@ -256,7 +256,8 @@ impl Asked {
 
     fn may_hold(&self, hash: u64) -> bool {
         let word = self.words.get(Self::place(hash)).map_or(0, Cell::get);
-        word & Self::bits(hash) == Self::bits(hash)
+        // nearly always its first bit tells that it is not there
+        word >> (hash & 63) & 1 != 0 && word & Self::bits(hash) == Self::bits(hash)
     }
 
     fn clear(&self) {

@@ -70,7 +70,8 @@ impl Search<'_> {
     /// A value that is a host or a path by itself.
     pub(super) fn note_field(&mut self, value: &[u8]) {
         let kinds = kinds(value);
-        if !may_be(value, kinds) {
+        // what stands between two bytes of a picture is neither in any spelling: it is no text
+        if !may_be(value, kinds) || str::from_utf8(value).is_err() {
             return;
         }
         match may_mention(value, kinds) {

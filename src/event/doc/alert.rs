@@ -73,9 +73,12 @@ pub struct Catalogued {
 /// `threat.technique`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Technique {
-    /// The techniques.
-    #[serde(flatten)]
-    pub entries: Catalogued,
+    /// Ids.
+    pub id: &'static [&'static str],
+    /// Names.
+    pub name: &'static [&'static str],
+    /// Pages.
+    pub reference: &'static [&'static str],
     /// Their sub-techniques.
     pub subtechnique: Catalogued,
 }
