@@ -155,7 +155,11 @@ fn each_view<V: Visitor>(text: &[u8], work: &Cell<usize>, take: &mut dyn FnMut(&
         take(&narrow::<V>(text));
     }
     if unpacked::is_packed(text) {
-        unpacked::unpacked(text, work.get()).iter().for_each(&mut *take);
+        // to make a byte of it takes as long as to read one
+        if let Some(view) = unpacked::unpacked(text, work.get() / 2) {
+            work.set(work.get().saturating_sub(view.bytes.len()));
+            take(&view);
+        }
     }
     joined_labels::<V>(text, take);
     let mut from = 0;

@@ -95,7 +95,9 @@ impl Search<'_> {
         }
         let before = self.found.len();
         self.read(content_type, body);
-        if self.found.len() > before && records::is_record(content_type, target, body) {
+        // of what was cut, the rest is read literally
+        let names_any = self.found.len() > before || self.budget.is_cut();
+        if names_any && records::is_record(content_type, target, body) {
             self.is_record_body = true;
             self.only_reported(before);
         }

@@ -3,7 +3,7 @@
 /// Steps that every message has, however short.
 const LEAST: usize = 8 * 1024;
 /// Steps for each byte of a message.
-const PER_BYTE: usize = 18;
+const PER_BYTE: usize = 14;
 
 /// Work left for one message, in steps: a byte looked at once is one step, and what costs more by itself (a host put
 /// into canonical form, a lookup) counts as the bytes that could be looked at in its time. A step takes one or two

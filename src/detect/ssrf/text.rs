@@ -21,7 +21,7 @@ const PER_HOST: usize = 32;
 const PER_DISGUISE: usize = 512;
 /// Steps that it takes to compare a path with those of metadata services, and to read a URL, besides its bytes.
 const PER_PATH: usize = 160;
-const PER_READING: usize = 640;
+const PER_READING: usize = 800;
 /// Steps that it takes to begin to inflate something.
 const PER_INFLATE: usize = 1024;
 
@@ -71,7 +71,7 @@ impl Search<'_> {
             return;
         }
         for offset in 0..4 {
-            if !self.budget.spend(run.len()) {
+            if !self.budget.spend(run.len() / 2) {
                 return;
             }
             let before = self.found.len();
