@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use caps::{CapSet, Capability};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus,
+    RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::process::{Gid, Uid};
 use seccompiler::{
@@ -206,7 +206,7 @@ pub(super) fn sandbox_helper() -> Result<(), ConfineError> {
 }
 
 fn restrict_files(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError> {
-    let abi = ABI::V5;
+    let abi = ABI::V6;
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
     let writing = reading | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
     let network = &needs.network;
@@ -215,6 +215,8 @@ fn restrict_files(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))?
         .handle_access(handled)?
+        // neither signals nor sockets without a path reach others
+        .scope(Scope::from_all(abi))?
         .create()?;
     if !network.any_port {
         let dns = network.names.then_some(DNS);
