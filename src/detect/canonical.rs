@@ -96,18 +96,19 @@ pub fn may_begin_url(value: &[u8]) -> bool {
 /// Whether `value` begins neither with a scheme nor with two slashes in whatever disguise: with a word that something else
 /// than a colon or an escape follows, or with what no URL begins with. Bodies that are no text do.
 fn begins_otherwise(value: &[u8]) -> bool {
-    let is_of_word = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    // control characters are dropped anywhere in a URL
+    let is_of_word = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.' | 0..=0x1F);
     let word = value.iter().take(WORD).take_while(is_of_word).count();
     let rest = value.get(word..).unwrap_or_default();
     match rest {
+        [] => true,
         [b':' | b'%' | b'\\' | b'&', ..] => false,
         [b'/', b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'~', ..] => true,
-        [b'/', ..] | [] => word > 0,
+        [b'/', ..] => word > 0,
         [b' '..=b'~', ..] => true,
         [0x80..=0xFF, ..] => {
             rest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next()).is_none_or(is_foreign)
         }
-        // dropped anywhere in a URL, and around it
         _ => false,
     }
 }

@@ -261,7 +261,7 @@ fn imds<'a>(writer: &Writer, alert: &'a Alert, context: &Context<'a>) -> Imds<'a
     let leg = alert.leg.as_ref().and_then(|leg| leg.imds.as_deref());
     let (provider, service) = alert.subject.service.unwrap_or_default();
     let mut imds = match leg.or(alert.subject.imds.as_deref()) {
-        Some(imds) => http::imds_object(imds, context),
+        Some(imds) => super::imds::object(imds, context),
         None => Imds { provider, service, ..Imds::default() },
     };
     imds.signals = SignalList(alert.signals);

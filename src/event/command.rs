@@ -6,7 +6,6 @@ use std::borrow::Cow;
 
 use super::doc::{Body, Container, Doc, Envelope, Kubernetes, ProcessDoc, Text, Url};
 use super::envelope::add_origin;
-use super::http::imds_object;
 use super::{Context, Writer};
 use crate::conn::Process;
 use crate::detect::Command;
@@ -25,7 +24,7 @@ pub(super) fn document<'a>(writer: &'a Writer, id: EventId, command: &'a Command
     add_process(writer, &mut envelope, command.conn.process.as_deref(), &command.line, context);
     command.reached.iter().for_each(|service| envelope.related.add_ip(service.ip));
     command.conn.told_by.iter().flat_map(|origin| &origin.host_ips).for_each(|ip| envelope.related.add_ip(*ip));
-    envelope.imds = Some(imds_object(&command.imds, context));
+    envelope.imds = Some(super::imds::object(&command.imds, context));
     add_origin(&mut envelope, id, &command.conn);
     Doc { envelope, body: Body::Process(named(&command.named, context)) }
 }

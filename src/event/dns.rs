@@ -7,9 +7,9 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_with::skip_serializing_none;
 
-use super::doc::{Body, DisplayString, DnsEvent, Doc, Imds, Ip, SignalList, Text};
+use super::doc::{Body, DisplayString, DnsEvent, Doc, Ip, Text};
 use super::envelope::{Exchange, Side};
-use super::{Context, Masker, Writer};
+use super::{Context, Masker, Writer, imds};
 use crate::detect::DnsVerdict;
 use crate::id::EventId;
 use crate::proto::dns::{Message, Name, Note, Opt, Question, Record, Transaction, names};
@@ -208,19 +208,11 @@ pub(super) fn document<'a>(
     };
     body.request = raw(settings.send_request, tx.query.as_deref());
     body.response = raw(settings.send_response, tx.response.as_deref());
-    envelope.imds = imds_object(verdict, context);
+    envelope.imds = imds::of_dns(verdict, context);
     if envelope.imds.is_some() {
         writer.add_unknown_process(&mut envelope);
     }
     Doc { envelope, body: Body::Dns(body) }
-}
-
-/// The `imds` object of a transaction that asks for a metadata name or gives a metadata address.
-fn imds_object<'a>(verdict: &'a DnsVerdict, context: &Context<'a>) -> Option<Imds<'a>> {
-    let answer = verdict.metadata_answers.first().map(|(_, provider, service)| (*provider, *service));
-    let (provider, service) = verdict.metadata_name.or(answer)?;
-    let signals = SignalList(context.signals);
-    Some(Imds { provider, service, signals, allowed_by: context.allowed_by, ..Imds::default() })
 }
 
 /// Bytes of both messages.

@@ -1,4 +1,4 @@
-//! The event of an HTTP exchange (section 2 of the event format), and the `imds` object.
+//! The event of an HTTP exchange (section 2 of the event format).
 //!
 //! In: a transaction and the matcher's verdict. Out: a [`Doc`]. Header values and bodies leave only where the settings
 //! ask for them; values of session tokens never do, nor bodies of metadata exchanges and of answers to requests that name
@@ -9,18 +9,20 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
+mod known;
+
+use self::known::Known;
 use super::body;
 use super::doc::{
-    Body, Client, Credential, DisplayString, Doc, Envelope, HeaderValue, Headers, HttpBody, HttpEvent, HttpRequest,
-    HttpResponse, Imds, NamedTexts, SignalList, Text, Url, UserAgent,
+    Body, Doc, Envelope, HeaderValue, Headers, HttpBody, HttpEvent, HttpRequest, HttpResponse, Text, Url, UserAgent,
 };
 use super::envelope::{Exchange, Side};
 use super::mask::{HIDDEN, Masker};
 use super::settings::HttpSettings;
 use super::url::{self, Host, Params, Target};
-use super::{Context, Writer, lossy};
+use super::{Context, Writer, imds, lossy};
 use crate::catalogue;
-use crate::detect::{self, Verdict};
+use crate::detect::Verdict;
 use crate::id::EventId;
 use crate::proto::http::{Message, Note, Transaction};
 
@@ -56,16 +58,9 @@ pub(super) fn document<'a>(
     if let Some(response) = &tx.response {
         view.response(&mut envelope, &mut body, tx, response);
     }
-    if let Some(imds) = &verdict.imds {
-        envelope.imds = Some(imds_object(imds, context));
+    envelope.imds = imds::of_http(verdict, context);
+    if verdict.imds.is_some() {
         writer.add_unknown_process(&mut envelope);
-    } else if let Some(credential) = &verdict.shaped {
-        let mut signals = context.signals;
-        signals.add(detect::Signal::CredentialShaped);
-        let credential = Some(credential_object(credential, context));
-        envelope.imds = Some(Imds { credential, signals: SignalList(signals), ..Imds::default() });
-    } else if context.signals.has(detect::Signal::SearchCut) {
-        envelope.imds = Some(Imds { signals: SignalList(context.signals), ..Imds::default() });
     }
     Doc { envelope, body: Body::Http(body) }
 }
@@ -401,67 +396,6 @@ struct WrittenBody<'a, 'm> {
     sent: Option<Cow<'m, [u8]>>,
 }
 
-/// Headers that an event needs whatever the settings; of a repeated one the last counts, as in Packetbeat.
-#[derive(Default)]
-struct Known<'a> {
-    host: &'a [u8],
-    user_agent: &'a [u8],
-    referer: &'a [u8],
-    content_type: &'a [u8],
-    content_encoding: &'a [u8],
-    real_ip: &'a [u8],
-    authorization: Option<&'a [u8]>,
-    /// Content-Length.
-    announced: Option<u64>,
-    is_chunked: bool,
-}
-
-impl<'a> Known<'a> {
-    fn of(message: &'a Message, settings: &HttpSettings) -> Self {
-        let mut known = Self::default();
-        for (name, value) in message.head.fields() {
-            match name.len() {
-                4 if name.eq_ignore_ascii_case(b"host") => known.host = value,
-                10 if name.eq_ignore_ascii_case(b":authority") && known.host.is_empty() => known.host = value,
-                10 if name.eq_ignore_ascii_case(b"user-agent") => known.user_agent = value,
-                7 if name.eq_ignore_ascii_case(b"referer") => known.referer = value,
-                12 if name.eq_ignore_ascii_case(b"content-type") => known.content_type = value,
-                16 if name.eq_ignore_ascii_case(b"content-encoding") => known.content_encoding = value,
-                14 if name.eq_ignore_ascii_case(b"content-length") => known.announced = Some(leading_number(value)),
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => known.is_chunked = is_chunked(value),
-                13 if name.eq_ignore_ascii_case(b"authorization") => known.authorization = Some(value),
-                _ => {}
-            }
-            let real = settings.real_ip_header.as_bytes();
-            if !real.is_empty() && name.eq_ignore_ascii_case(real) {
-                known.real_ip = value.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
-            }
-        }
-        known
-    }
-
-    /// Whether the body is a form whose fields Packetbeat counts as parameters.
-    fn has_form(&self) -> bool {
-        self.announced.is_some_and(|length| length > 0)
-            && memchr::memmem::find(self.content_type, b"urlencoded").is_some()
-    }
-
-    /// `content-length` among the headers: what was announced, else what was counted.
-    fn content_length(&self, message: &Message) -> u64 {
-        self.announced.filter(|_| !self.is_chunked).unwrap_or(message.body.len)
-    }
-}
-
-/// Packetbeat reads the digits that a Content-Length begins with.
-fn leading_number(value: &[u8]) -> u64 {
-    let digits = value.iter().take_while(|byte| byte.is_ascii_digit());
-    digits.fold(0, |sum: u64, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
-}
-
-fn is_chunked(value: &[u8]) -> bool {
-    value.rsplit(|byte| *byte == b',').next().is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-}
-
 /// Whether the values of a parameter are to be hidden.
 pub(super) fn is_keyword(settings: &HttpSettings, key: &[u8]) -> bool {
     let hidden = &settings.hide_keywords;
@@ -524,48 +458,4 @@ fn note_text(note: Note) -> &'static str {
         Note::LossInRequest => "Packet loss while capturing the request",
         Note::LossInResponse => "Packet loss while capturing the response",
     }
-}
-
-/// The `imds` object of an exchange: the matcher's, with what the correlator adds.
-pub(super) fn imds_object<'a>(imds: &'a detect::Imds, context: &Context<'a>) -> Imds<'a> {
-    Imds {
-        provider: imds.provider,
-        service: imds.service,
-        path: Some(context.mask.text(Cow::Borrowed(&imds.path))).filter(|path| !path.is_empty()),
-        path_id: imds.path_id,
-        sensitivity: Some(imds.sensitivity.name()),
-        version: imds.version,
-        credential: imds.credential.as_ref().map(|credential| credential_object(credential, context)),
-        client: imds.client.shape.map(|shape| Client { shape: Some(DisplayString(shape)), name: imds.client.name() }),
-        headers: NamedTexts(distinct(&imds.headers, context)),
-        signals: SignalList(imds.signals.union(context.signals)),
-        allowed_by: context.allowed_by,
-        ..Imds::default()
-    }
-}
-
-fn credential_object<'a>(credential: &'a detect::Credential, context: &Context<'a>) -> Credential<'a> {
-    Credential {
-        issued: credential.issued,
-        kind: credential.kind,
-        id: credential.id.as_deref().map(|id| context.mask.text(Cow::Borrowed(id))),
-        ids: Vec::new(),
-        more_ids: None,
-        scope: credential.scope.as_deref().map(|scope| context.mask.text(Cow::Borrowed(scope))),
-        expires: credential.expires.as_deref(),
-        fingerprint: credential.fingerprint.as_deref(),
-    }
-}
-
-/// The headers, a name once: JSON objects must not repeat a key.
-fn distinct<'a>(headers: &'a detect::Recorded, context: &Context<'a>) -> Vec<(&'a str, Text<'a>)> {
-    let mut out: Vec<(&str, Text<'_>)> = Vec::with_capacity(headers.len());
-    for (name, value) in headers.iter() {
-        let value = context.mask.text(Cow::Borrowed(value));
-        match out.iter_mut().find(|(other, _)| *other == name) {
-            Some((_, sum)) => *sum = format!("{sum}, {value}").into(),
-            None => out.push((name, value)),
-        }
-    }
-    out
 }

@@ -14,6 +14,7 @@ pub mod fields;
 pub mod flow;
 pub mod http;
 pub mod icmp;
+mod imds;
 mod json;
 pub mod mask;
 pub mod plain;

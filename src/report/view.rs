@@ -7,11 +7,15 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde::Serialize;
 
+mod rows;
+
+use rows::{AllowedRow, ClientRow, CredentialRow, OtherRow, Table, UsualRow, list};
+
 use super::alert::Credential;
 use super::incident::{Chain, Incident};
 use super::picture::{self, Graph, Strip, Timeline};
 use super::revoke::{self, Revocation};
-use super::tables::{Bounded, Seen, Tables};
+use super::tables::Tables;
 use super::text::sentence;
 use super::time::{self, Nanos};
 use super::visible::visible;
@@ -21,13 +25,8 @@ use super::{Collector, Input, Note};
 const MOST_PICTURES: usize = 25;
 /// Incidents that are listed at all.
 const MOST_LISTED: usize = 1500;
-/// Rows of a table that are shown.
-const MOST_ROWS: usize = 1500;
 /// Credentials of one incident whose revocation stands beside it.
 const MOST_REVOKED: usize = 8;
-/// Names in one cell.
-const MOST_NAMES: usize = 8;
-
 /// The whole report.
 #[derive(Debug, Serialize)]
 pub(super) struct View {
@@ -62,12 +61,6 @@ struct Fact {
     name: String,
     value: String,
     lost: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Table<T> {
-    rows: Vec<T>,
-    left_out: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -163,63 +156,6 @@ struct LineView {
 }
 
 #[derive(Debug, Serialize)]
-struct ClientRow {
-    host: String,
-    names: String,
-    providers: String,
-    requests: u64,
-    credentials: u64,
-    alerts: u64,
-    worst: &'static str,
-    first: String,
-    last: String,
-}
-
-#[derive(Debug, Serialize)]
-struct CredentialRow {
-    credential: CredentialView,
-    holders: String,
-    worst: &'static str,
-    left: bool,
-    first: String,
-    last: String,
-}
-
-#[derive(Debug, Serialize)]
-struct UsualRow {
-    client: String,
-    provider: String,
-    path: String,
-    hosts: usize,
-    named: String,
-    count: u64,
-    first: String,
-    last: String,
-}
-
-#[derive(Debug, Serialize)]
-struct OtherRow {
-    severity: &'static str,
-    rule: String,
-    source: String,
-    what: String,
-    count: u64,
-    first: String,
-    last: String,
-    message: String,
-}
-
-#[derive(Debug, Serialize)]
-struct AllowedRow {
-    entry: String,
-    client: String,
-    path: String,
-    count: u64,
-    first: String,
-    last: String,
-}
-
-#[derive(Debug, Serialize)]
 struct InputRow {
     name: String,
     size: String,
@@ -267,11 +203,11 @@ impl View {
             briefly: listed.map(|(number, one)| brief(*number, one)).collect(),
             incidents_left_out: left_out + unlisted,
             strip,
-            clients: clients(&tables),
-            credentials: credentials(&tables),
-            usual: usual(&tables),
-            others: others(&tables),
-            allowed: allowed(&tables),
+            clients: rows::clients(&tables),
+            credentials: rows::credentials(&tables),
+            usual: rows::usual(&tables),
+            others: rows::others(&tables),
+            allowed: rows::allowed(&tables),
             coverage,
             versions: tables.versions.into_iter().collect(),
             inputs: inputs.into_iter().map(input).collect(),
@@ -420,124 +356,6 @@ fn shown(credential: &Credential) -> CredentialView {
         expires: credential.expires.clone(),
         fingerprint: credential.fingerprint.clone(),
     }
-}
-
-fn list(names: &BTreeSet<String>) -> String {
-    let mut text = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
-    let left = names.len().saturating_sub(MOST_NAMES);
-    if left > 0 {
-        text.push_str(&format!(" and {left} more"));
-    }
-    text
-}
-
-/// The rows in an order of their own, capped.
-fn table<K: Ord, V, T>(table: &Bounded<K, V>, key: impl Fn(&K, &V) -> u64, row: impl Fn(&K, &V) -> T) -> Table<T> {
-    let mut rows: Vec<_> = table.rows.iter().collect();
-    rows.sort_by_key(|(k, v)| std::cmp::Reverse(key(k, v)));
-    let left = rows.len().saturating_sub(MOST_ROWS) as u64;
-    Table { rows: rows.into_iter().take(MOST_ROWS).map(|(k, v)| row(k, v)).collect(), left_out: table.left_out + left }
-}
-
-fn times(seen: &Seen) -> (String, String) {
-    (time::show(seen.first), time::show(seen.last))
-}
-
-fn clients(tables: &Tables) -> Table<ClientRow> {
-    table(
-        &tables.clients,
-        |_, client| client.worst,
-        |host, client| {
-            let (first, last) = times(&client.seen);
-            ClientRow {
-                host: host.clone(),
-                names: list(&client.names),
-                providers: list(&client.providers),
-                requests: client.seen.count,
-                credentials: client.credentials,
-                alerts: client.alerts,
-                worst: severity_word(client.worst),
-                first,
-                last,
-            }
-        },
-    )
-}
-
-fn credentials(tables: &Tables) -> Table<CredentialRow> {
-    table(
-        &tables.credentials,
-        |_, one| one.worst * 2 + one.left.min(1),
-        |_, one| {
-            let (first, last) = times(&one.seen);
-            CredentialRow {
-                credential: shown(&one.details),
-                holders: list(&one.holders),
-                worst: severity_word(one.worst),
-                left: one.left > 0,
-                first,
-                last,
-            }
-        },
-    )
-}
-
-fn usual(tables: &Tables) -> Table<UsualRow> {
-    table(
-        &tables.usual,
-        |_, row| row.seen.count,
-        |(client, provider, path), row| {
-            let (first, last) = times(&row.seen);
-            UsualRow {
-                client: client.clone(),
-                provider: provider.clone(),
-                path: path.clone(),
-                hosts: row.hosts.len(),
-                named: list(&row.hosts),
-                count: row.seen.count,
-                first,
-                last,
-            }
-        },
-    )
-}
-
-fn others(tables: &Tables) -> Table<OtherRow> {
-    table(
-        &tables.others,
-        |(severity, ..), row| severity.0 * 1000 + row.risk,
-        |(severity, rule, source, what), row| {
-            let (first, last) = times(&row.seen);
-            OtherRow {
-                severity: severity_word(severity.0),
-                rule: rule.clone(),
-                source: source.clone(),
-                what: what.clone(),
-                count: row.seen.count,
-                first,
-                last,
-                message: row.message.clone(),
-            }
-        },
-    )
-}
-
-fn allowed(tables: &Tables) -> Table<AllowedRow> {
-    table(
-        &tables.allowed,
-        |_, seen| seen.count,
-        |(entry, client, path), seen| {
-            let (first, last) = times(seen);
-            AllowedRow {
-                entry: entry.clone(),
-                client: client.clone(),
-                path: path.clone(),
-                count: seen.count,
-                first,
-                last,
-            }
-        },
-    )
 }
 
 /// Counters of `stats` events that say that something was not seen.

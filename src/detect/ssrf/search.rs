@@ -28,7 +28,7 @@ const TEXT: usize = 16 * 1024;
 const DEPTH: usize = 5;
 /// Steps that a URL costs besides its bytes, in the usual spelling and in others.
 const PER_PLAIN: usize = 200;
-pub(super) const PER_URL: usize = 800;
+pub(super) const PER_URL: usize = 640;
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
