@@ -82,7 +82,7 @@ pub struct Run {
     #[arg(long, value_name = "N")]
     pub snaplen: Option<u32>,
 
-    /// Size of the kernel's capture ring for each interface, live [default: 16M, less for more than eight]
+    /// Size of the kernel's capture ring for each interface, live [default: 16M; of all together a quarter of --memory]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub buffer: Option<u64>,
 

@@ -6,8 +6,8 @@ const LEAST: usize = 8 * 1024;
 const PER_BYTE: usize = 14;
 
 /// Work left for one message, in steps: a byte looked at once is one step, and what costs more by itself (a host put
-/// into canonical form, a lookup) counts as the bytes that could be looked at in its time. A step takes one or two
-/// nanoseconds, so that no bytes whatever cost more than some 50 ns each.
+/// into canonical form, a lookup) counts as the bytes that could be looked at in its time. A step takes two to
+/// four nanoseconds, so that no bytes whatever cost more than some 50 ns each.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: usize,
