@@ -8,7 +8,7 @@
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use crate::conn::{Conn, Endpoint, Order};
-use crate::detect::{Detector, NoRequest, Seen, Tokens, Verdict};
+use crate::detect::{Carried, Detector, NoRequest, Seen, Tokens, Verdict};
 use crate::flow;
 use crate::observe::{Observation, What};
 use crate::packet::Timestamp;
@@ -54,7 +54,7 @@ impl Bodies {
 
     /// Whether somebody reads them after the matcher did.
     fn outlast(self, verdict: &Verdict) -> bool {
-        self.written || verdict.unsearched
+        self.written || verdict.carried == Carried::Unsearched
     }
 }
 
@@ -147,7 +147,9 @@ impl Judge {
     pub fn http(&mut self, mut tx: http::Transaction) {
         self.counters.http = self.counters.http.saturating_add(1);
         let mut verdict = self.detector.http(&tx, self.bodies.search == TokenSearch::On);
-        verdict.unsearched = self.bodies.search == TokenSearch::Deferred;
+        if self.bodies.search == TokenSearch::Deferred {
+            verdict.carried = Carried::Unsearched;
+        }
         if verdict.issues_credential() {
             self.bodies.search = TokenSearch::On;
         }
@@ -158,7 +160,8 @@ impl Judge {
         }
         let time = tx.response.as_ref().or(tx.request.as_ref()).map_or(self.found.now, |m| m.last);
         let first = tx.conn.first_index;
-        if self.everything || verdict.matters() || verdict.shaped.is_some() || verdict.unsearched {
+        let is_unsearched = verdict.carried == Carried::Unsearched;
+        if self.everything || verdict.matters() || verdict.shaped.is_some() || is_unsearched {
             self.found.push(time, first, rank::HTTP, What::Http(Box::new((tx, verdict))));
         }
     }

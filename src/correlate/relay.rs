@@ -293,7 +293,8 @@ impl Correlator {
         let own = imds.and_then(|imds| imds.credential.as_ref()).filter(|credential| credential.issued);
         let fingerprint = own.and_then(|credential| credential.fingerprint.as_deref());
         let (first, end) = span(tx);
-        let sides = [(true, &tx.request, &verdict.carried.request), (false, &tx.response, &verdict.carried.response)];
+        let [in_request, in_response] = verdict.carried.found();
+        let sides = [(true, &tx.request, in_request), (false, &tx.response, in_response)];
         for (in_request, message, seen) in sides {
             let last = message.as_ref().map_or(end, |message| message.last);
             let found = self.relays.find(seen, tx.conn.client.ip, last, fingerprint);

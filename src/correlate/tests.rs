@@ -10,8 +10,8 @@ use super::*;
 use crate::catalogue::ClientKind;
 use crate::conn::{Endpoint, Order, Proto};
 use crate::detect::{
-    Client, Credential, DnsVerdict, Imds, Part, RecognisedBy, Recorded, Secret, Seen, Sensitivity, Shape, Spot,
-    Standing, TokenHash, Tokens, Verdict,
+    Carried, Client, Credential, DnsVerdict, Imds, Part, RecognisedBy, Recorded, Secret, Seen, Sensitivity, Shape,
+    Spot, Standing, TokenHash, Tokens, Verdict,
 };
 use crate::proto::dns;
 use crate::proto::http::message::{Body, Head, Message, Start, Version};
@@ -235,8 +235,9 @@ impl Exchange {
     }
 
     fn carries(mut self, token: Seen, in_request: bool) -> Self {
-        let carried = &mut self.verdict.carried;
-        if in_request { &mut carried.request } else { &mut carried.response }.push(token);
+        if let Carried::Found { request, response } = &mut self.verdict.carried {
+            if in_request { request } else { response }.push(token);
+        }
         self
     }
 }

@@ -11,20 +11,20 @@ use crate::proto::http::{Head, Message, Transaction};
 
 /// What both messages carry. The answer of a metadata service is where credentials come from: there only the request counts.
 pub(super) fn tokens(catalogue: &Catalogue, tx: &Transaction, metadata: bool, searched: Searched<'_>) -> Carried {
-    let mut found = Carried::default();
+    let (mut in_request, mut in_response) = (Vec::new(), Vec::new());
     if let Some(request) = &tx.request {
         match searched.target {
-            Some(known) => found.request.extend_from_slice(known),
-            None => found.request = tokens_of_target(&request.head),
+            Some(known) => in_request.extend_from_slice(known),
+            None => in_request = tokens_of_target(&request.head),
         }
         // What a metadata service's own protocol sends it is no credential.
         let is_own = |name: &[u8]| metadata && name.eq_ignore_ascii_case(b"authorization");
-        message(catalogue, request, is_own, searched.agents, &mut found.request);
+        message(catalogue, request, is_own, searched.agents, &mut in_request);
     }
     if let Some(response) = tx.response.as_ref().filter(|_| !metadata) {
-        message(catalogue, response, |_| false, None, &mut found.response);
+        message(catalogue, response, |_| false, None, &mut in_response);
     }
-    found
+    Carried::Found { request: in_request, response: in_response }
 }
 
 /// What was searched before, and need not be again.

@@ -298,24 +298,41 @@ pub struct Verdict {
     pub shaped: Option<Box<Credential>>,
     /// What may be an issued credential.
     pub carried: Carried,
-    /// Nobody has looked for tokens yet, because who judged this exchange cannot know whether a credential was issued
-    /// before: who knows looks for them ([`Self::search`]).
-    pub unsearched: bool,
 }
 
 /// What may be an issued credential, in both messages of an exchange.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Carried {
-    /// In the request.
-    pub request: Vec<Seen>,
-    /// In the answer.
-    pub response: Vec<Seen>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// Nobody has looked yet, because who judged the exchange cannot know whether a credential was issued before: who knows
+    /// looks ([`Verdict::search`]).
+    Unsearched,
+    /// What was found.
+    Found {
+        /// In the request.
+        request: Vec<Seen>,
+        /// In the answer.
+        response: Vec<Seen>,
+    },
+}
+
+impl Default for Carried {
+    fn default() -> Self {
+        Self::Found { request: Vec::new(), response: Vec::new() }
+    }
 }
 
 impl Carried {
-    /// Whether there is nothing.
+    /// What was found in the request and in the answer.
+    pub fn found(&self) -> [&[Seen]; 2] {
+        match self {
+            Self::Unsearched => [&[], &[]],
+            Self::Found { request, response } => [request, response],
+        }
+    }
+
+    /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
-        self.request.is_empty() && self.response.is_empty()
+        self.found().iter().all(|found| found.is_empty())
     }
 }
 
@@ -350,7 +367,6 @@ impl Verdict {
     /// Looks for tokens in the exchange that this is the verdict on.
     pub fn search(&mut self, tx: &Transaction, catalogue: &Catalogue) {
         self.carried = relay::tokens(catalogue, tx, self.imds.is_some(), relay::Searched::default());
-        self.unsearched = false;
     }
 
     /// Whether the answer proves that a credential was issued.

@@ -12,7 +12,7 @@ use crate::alert::{Alert, Rule, Severity};
 use crate::catalogue::{self, Catalogue};
 use crate::conn::{Conn, Endpoint};
 use crate::correlate::{self, Correlator};
-use crate::detect::{CandidateKind, Verdict};
+use crate::detect::{CandidateKind, Carried, Verdict};
 use crate::event::{self, FlowContext, Masker, Searched, Writer};
 use crate::flow;
 use crate::id::EventId;
@@ -109,7 +109,7 @@ impl Publisher {
     /// Takes the next observation in order.
     pub fn observe(&mut self, observation: &mut Observation) {
         if let What::Http(exchange) = &mut observation.what
-            && exchange.1.unsearched
+            && exchange.1.carried == Carried::Unsearched
             && self.correlator.has_issued()
         {
             let (tx, verdict) = &mut **exchange;

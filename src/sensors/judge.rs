@@ -97,7 +97,6 @@ impl Judge {
             stream: None,
         };
         let mut verdict = self.detector.http(&tx, false);
-        verdict.unsearched = false;
         if let Some(imds) = &mut verdict.imds {
             forget_unseen(Arc::make_mut(imds));
         }

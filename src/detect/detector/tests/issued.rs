@@ -225,7 +225,8 @@ fn relayed_tokens_are_seen_outside_signing_headers() {
         assert!(verdict.carried.is_empty(), "nobody has looked yet");
         verdict.search(&exchange, &Catalogue::builtin().unwrap());
         assert_eq!(detector().http(&exchange, true).carried, verdict.carried);
-        (carries(&verdict.carried.request), carries(&verdict.carried.response))
+        let [request, response] = verdict.carried.found();
+        (carries(request), carries(response))
     };
     let server = "93.184.216.34:80";
     assert_eq!(
