@@ -110,8 +110,10 @@ pub struct Counters {
 pub struct Correlator {
     config: Config,
     catalogue: Arc<Catalogue>,
-    /// Latest packet time.
+    /// Latest time of a packet, or of what came in ahead of the packets.
     now: Timestamp,
+    /// Packet time at the last tick.
+    ticked: Timestamp,
     actors: Actors,
     habits: Habits,
     issuances: Issuances,
@@ -132,6 +134,7 @@ impl Correlator {
     pub fn new(config: Config, catalogue: Arc<Catalogue>) -> Self {
         Self {
             now: Timestamp(i64::MIN),
+            ticked: Timestamp(i64::MIN),
             actors: Actors::new(config.limit),
             habits: Habits::new(config.limit),
             issuances: Issuances::default(),
@@ -172,12 +175,13 @@ impl Correlator {
     }
 
     /// Moves packet time on, or back where input begins that is older than what was read so far: then what waits is
-    /// decided with what is known.
+    /// decided with what is known. (What comes in ahead of the packets, as starts of processes do, is no such input.)
     pub fn tick(&mut self, now: Timestamp, alerts: &mut Vec<Arc<Alert>>) {
-        if now < self.now {
+        if now < self.ticked {
             self.finish(alerts);
             self.now = now;
         }
+        self.ticked = now;
         self.advance(now, alerts);
     }
 

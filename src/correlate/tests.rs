@@ -638,6 +638,7 @@ fn older_input_begins_a_new_time() {
     let mut run = Run::new();
     let read =
         |at| get(HOST, IMDS, "/latest/user-data", (at, at), 200).imds(Sensitivity::UserData, RecognisedBy::Address);
+    run.correlator.tick(ms(500_000), &mut run.alerts);
     run.see(read(500_000));
     run.see(inbound(ATTACKER, FRONT, &imds_url(), (500_000, 500_001), 403));
     run.correlator.tick(ms(1_000), &mut run.alerts);
@@ -645,6 +646,18 @@ fn older_input_begins_a_new_time() {
     run.see(read(1_000));
     run.correlator.tick(ms(61_001), &mut run.alerts);
     assert_eq!(run.alerts.iter().filter(|alert| alert.rule == Rule::ImdsUserData).count(), 2, "no window spans both");
+}
+
+/// Starts of processes do: the packets of the second in which they were may still be on their way.
+#[test]
+fn what_comes_in_ahead_of_the_packets_decides_nothing_early() {
+    let mut run = Run::new();
+    run.correlator.tick(ms(1_000), &mut run.alerts);
+    run.see(inbound(ATTACKER, FRONT, &imds_url(), (2_005, 2_006), 403));
+    run.correlator.tick(ms(2_001), &mut run.alerts);
+    assert!(run.alerts_so_far().is_empty(), "it waits for a fetch that confirms it");
+    run.correlator.tick(ms(62_000), &mut run.alerts);
+    assert_eq!(ssrf_alerts(&run.alerts_so_far()), expected("ssrf-attempt"));
 }
 
 #[test]
