@@ -1,6 +1,8 @@
 //! Live capture: what is opened before privilege is given up, the [capture thread](capture), the threads of
 //! [`threads`](super::threads), and what is done on signals.
 
+mod capture;
+
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
@@ -15,10 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-mod capture;
-
-use capture::Capture;
-
+use self::capture::Capture;
 use super::identify;
 use super::report::Report;
 use super::run::{Request, Run, RunState, spawn};

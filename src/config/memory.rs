@@ -17,7 +17,8 @@
 //!
 //! Workers share a part evenly; fragments, correlation and marks exist once. What leaves tables goes out in pieces, so
 //! that the end of a run takes no more than the run. Beside the budget stand what does not depend on traffic: the
-//! program and its catalogue, batches of packets and observations between threads, and file buffers.
+//! program and its catalogue, batches of packets and observations between threads, file buffers, and live the capture
+//! rings, which have a quarter of the budget at most.
 
 /// Bytes of each part of the budget, over all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@
 
 #![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
-use etherparse::EtherType;
-
 mod gre;
+
+use etherparse::EtherType;
 
 use super::Walk;
 use super::link::{MPLS_MULTICAST, MPLS_UNICAST, NSH};

@@ -185,5 +185,7 @@ mod tests {
         }
         assert!(Secret::in_text(format!("key: {KEY}\n").as_bytes(), Part::Key).is_some());
         assert!(Secret::new(b"short", Part::Key).is_none());
+        let token = Secret::new(KEY.as_bytes(), Part::Access).unwrap();
+        assert!(token.anchors.is_empty() && !token.blocks.is_empty(), "hidden, but nowhere a credential");
     }
 }

@@ -4,12 +4,12 @@
 //! ask for them; values of session tokens never do, nor bodies of metadata exchanges and of answers to requests that name
 //! a metadata target.
 
+mod known;
+
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-
-mod known;
 
 use self::known::Known;
 use super::body;

@@ -1,5 +1,7 @@
 //! What the template is given: every string as it is to stand, every table capped.
 
+mod rows;
+
 use std::collections::BTreeSet;
 
 use minijinja::syntax::SyntaxConfig;
@@ -7,9 +9,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 use serde::Serialize;
 
-mod rows;
-
-use rows::{AllowedRow, ClientRow, CredentialRow, OtherRow, Table, UsualRow, list};
+use self::rows::{AllowedRow, ClientRow, CredentialRow, OtherRow, Table, UsualRow, list};
 
 use super::alert::Credential;
 use super::incident::{Chain, Incident};

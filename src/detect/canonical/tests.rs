@@ -336,6 +336,7 @@ fn what_begins_otherwise_is_no_url() {
     };
     runner().run(&values, check).unwrap();
     assert!(begins_otherwise(b"page=1&next=http://h/") && !begins_otherwise(b"http%3A//h/"));
+    assert!(begins_otherwise(b"Tuning\n\n  - agents") && !begins_otherwise(b"ht\ntp://h/") && begins_otherwise(b""));
 }
 
 #[test]

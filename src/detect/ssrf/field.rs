@@ -180,5 +180,10 @@ mod tests {
         assert_eq!(fields("host=metadata.google.internal&path=/x"), "hmetadata.google.internal\n");
         assert_eq!(fields(r#"{"host":"shop.example","at":"2026-03-01T10:00:00Z","path":"/p/12","n":[1.5, 2.5]}"#), "");
         assert_eq!(fields("last=169.254.169.254"), "h169.254.169.254\n");
+        let catalogue = Catalogue::builtin().unwrap();
+        let picture = b"\x89PNG<\xA9\xFE.\xA9-\xFE>\xFF\xE3\x80.1\"";
+        let mut search = Search::new(&catalogue, picture.len());
+        search.note_fields(picture);
+        assert!(search.budget.spent() < 4 * picture.len(), "no piece of a picture is read as a host");
     }
 }

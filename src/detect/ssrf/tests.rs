@@ -447,6 +447,19 @@ fn what_the_work_was_used_up_before_is_found_literally() {
     }
 }
 
+/// What was used up on a record is no reason to take what it reports for a request.
+#[test]
+fn a_record_stays_one_when_its_search_is_cut() {
+    let dear = "\\u002fhttp:%252525252f%252525252f@1@2".repeat(1500);
+    let body = format!(r#"{{"resourceSpans":["{dear}","http://169.254.169.254{ROLE}"]}}"#);
+    let (found, cut) = candidates(
+        &message(&format!("POST /x\nContent-Type: application/json\n\n{body}")),
+        Hosts::Unknown,
+        &catalogue(),
+    );
+    assert!(cut && found.iter().all(|c| c.kind != CandidateKind::Attempt), "{found:?}");
+}
+
 #[test]
 fn harmless_links_use_up_nothing() {
     let links: String = (0..400)

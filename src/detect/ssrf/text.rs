@@ -4,7 +4,7 @@
 //! A text is walked once, from slash to slash: what stands before a slash may be a host, what follows two of them an
 //! authority. Only what turns out to be a metadata service's is looked at further.
 
-use super::search::{Document, PER_LOOK_ALIKE, Search};
+use super::search::{Document, PER_LOOK_ALIKE, PER_URL, Search};
 use super::{is_target, markup};
 use crate::bytes::{byte_table, find};
 use crate::detect::canonical::{self, Parsed, entities, json_unescape, percent_stable};
@@ -19,9 +19,8 @@ const LIKELY: usize = 256;
 /// Steps that a host costs besides its bytes, where it is written plainly and where it is not.
 const PER_HOST: usize = 32;
 const PER_DISGUISE: usize = 512;
-/// Steps that it takes to compare a path with those of metadata services, and to read a URL, besides its bytes.
+/// Steps that it takes to compare a path with those of metadata services, besides its bytes.
 const PER_PATH: usize = 160;
-const PER_READING: usize = 800;
 /// Steps that it takes to begin to inflate something.
 const PER_INFLATE: usize = 1024;
 
@@ -199,7 +198,7 @@ impl Search<'_> {
             None => canonical::hosts(host).iter().any(is_there),
         };
         if is_service {
-            if !self.budget.spend(PER_READING.saturating_add(url.len().saturating_mul(4))) {
+            if !self.budget.spend(PER_URL.saturating_add(url.len().saturating_mul(4))) {
                 return false;
             }
             let readings = canonical::hosts(url);
@@ -214,7 +213,7 @@ impl Search<'_> {
             if !self.may_lead_there(path) {
                 return true;
             }
-            if !self.budget.spend(PER_READING.saturating_add(url.len().saturating_mul(4))) {
+            if !self.budget.spend(PER_URL.saturating_add(url.len().saturating_mul(4))) {
                 return false;
             }
             let readings = canonical::hosts(url);
